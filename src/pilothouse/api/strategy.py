@@ -1,0 +1,156 @@
+"""What is special about a kind: its defaults, validation, immutability, status split, selectable fields and table columns.
+
+The hub runs every write through one generic path and asks the kind's `Strategy` at fixed points. A kind that needs nothing
+special uses this base class as it is. One kind is one file in `api/kinds/`, listed in `api/kinds/__init__.py`.
+
+Order of a create:  decode -> default -> prepare_create -> mutating admission -> default -> validate -> validating admission
+-> canonicalize -> store.  Of an update: decode/patch -> default -> prepare_update -> mutating admission -> validate_update ->
+validating admission -> store. Objects handed to a strategy belong to the request and may be changed in place, except `old`,
+which never may be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pilothouse.api.errors import FieldError, Obj
+
+if TYPE_CHECKING:
+    from pilothouse.api.resource import Resource
+
+#: A path of field names, with "*" for any list element: ("status", "conditions").
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a Table: `kubectl get` shows priority 0, `-o wide` also 1."""
+
+    name: str
+    type: str = "string"
+    format: str = ""
+    priority: int = 0
+
+
+NAME_COLUMN = Column("Name", format="name")
+AGE_COLUMN = Column("Age")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a strategy may know about the request: the time, and the version that the client speaks."""
+
+    now: float
+    api_version: str
+
+
+class Strategy:
+    """The rules of one kind. Attributes are facts; methods change the request's own object or return what is wrong."""
+
+    #: PUT of a missing object creates it (facts section 5.5).
+    allow_create_on_update: bool = False
+    #: An update without resourceVersion is accepted.
+    allow_unconditional_update: bool = True
+    #: Deletion answers with the object rather than with a Status.
+    delete_returns_object: bool = False
+    #: What happens to dependents when the client does not say: Background or Orphan.
+    default_propagation: str = "Background"
+    #: The garbage collector's finalizers are used for this kind (not for events).
+    garbage_collected: bool = True
+    #: metadata.generation is kept: 1 on create, +1 when anything outside metadata and status changes.
+    has_generation: bool = False
+    #: Fields besides metadata.name and metadata.namespace that field selectors accept.
+    selectable: tuple[str, ...] = ()
+    #: Fields that writes through an endpoint do not touch ("" is the main endpoint): they are wiped or restored and never owned.
+    reset_fields: dict[str, tuple[Path, ...]] = {}  # noqa: RUF012
+    #: Columns of the kind's Table.
+    columns: tuple[Column, ...] = (NAME_COLUMN, Column("Created At", "date"))
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+
+    # --- names and defaults -----------------------------------------------------------------------------------------------
+
+    def validate_name(self, name: str, prefix: bool = False) -> list[str]:
+        """What is wrong with metadata.name (or, with `prefix`, with generateName): messages, as Kubernetes words them."""
+        from pilothouse.api import names
+
+        return names.dns1123_subdomain(name, prefix)
+
+    def default(self, obj: Obj) -> None:
+        """Fill in the version's defaults, in place. Must be idempotent."""
+
+    # --- main endpoint ----------------------------------------------------------------------------------------------------
+
+    def prepare_create(self, obj: Obj, ctx: Context) -> None:
+        """Drop what clients may not set on create. The base drops `status` where a status subresource exists, and sets generation."""
+        if "status" in self.resource.subresources:
+            obj.pop("status", None)
+        if self.has_generation:
+            obj["metadata"]["generation"] = 1
+
+    def prepare_update(self, obj: Obj, old: Obj, ctx: Context) -> None:
+        """Restore what clients may not change. The base restores `status` where a status subresource exists, and counts generation."""
+        if "status" in self.resource.subresources:
+            _restore(obj, old, "status")
+        if self.has_generation:
+            changed = self.spec_changed(obj, old)
+            obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + (1 if changed else 0)
+
+    def spec_changed(self, obj: Obj, old: Obj) -> bool:
+        """Whether the desired state differs (anything but metadata and status)."""
+        skip = ("metadata", "status", "kind", "apiVersion")
+        return any(obj.get(k) != old.get(k) for k in (*obj, *old) if k not in skip)
+
+    def validate(self, obj: Obj) -> list[FieldError]:
+        """Errors of a new object, beyond its structure and its ObjectMeta, in the order in which Kubernetes reports them."""
+        return []
+
+    def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
+        """Errors of a changed object, beyond its ObjectMeta. The base validates it as if it were new."""
+        return self.validate(obj)
+
+    def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
+        """Texts for Warning headers: deprecated or doubtful use."""
+        return []
+
+    # --- subresources that write this same kind (status, resize, ephemeralcontainers, approval, finalize) ---------------------
+
+    def prepare_subresource(self, sub: str, obj: Obj, old: Obj, ctx: Context) -> None:
+        """Restore everything but what this subresource writes. The base lets `status` write only `.status`."""
+        if sub == "status":
+            keep = obj.get("status")
+            for k in [k for k in obj if k not in ("kind", "apiVersion", "metadata")]:
+                del obj[k]
+            for k, v in old.items():
+                if k not in ("kind", "apiVersion", "metadata", "status"):
+                    obj[k] = v
+            if keep is not None:
+                obj["status"] = keep
+
+    def validate_subresource(self, sub: str, obj: Obj, old: Obj) -> list[FieldError]:
+        """Errors of a write through a subresource."""
+        return []
+
+    # --- reading ------------------------------------------------------------------------------------------------------------
+
+    def fields(self, obj: Obj) -> dict[str, str]:
+        """The values of `selectable` for one object, as strings (booleans as true and false, absent as "")."""
+        return {}
+
+    def cells(self, obj: Obj, now: float) -> list[Any]:
+        """One value per column. `now` (epoch seconds) is what ages are counted from."""
+        meta = obj["metadata"]
+        return [meta.get("name", ""), meta.get("creationTimestamp")]
+
+    def convert(self, obj: Obj, version: str) -> Obj:
+        """The same object in another version of this group (autoscaling v1 and v2) or another group (events). Base: relabelled only."""
+        return obj
+
+
+def _restore(obj: Obj, old: Obj, key: str) -> None:
+    if key in old:
+        obj[key] = old[key]
+    else:
+        obj.pop(key, None)

@@ -1,0 +1,169 @@
+"""The seams inside the hub: who asks (User), what is asked (Attributes), and what each link of the chain looks like."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pilothouse.api.errors import Obj
+from pilothouse.api.resource import Resource
+from pilothouse.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An authenticated identity."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+
+
+#: The hub's own identity, for its internal writes and loopback clients.
+LOOPBACK = User("system:apiserver", ("system:masters", "system:authenticated"))
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What an authorizer sees. For a non-resource request `resource` is "" and `path` is the URL path."""
+
+    user: User
+    verb: str  # get list watch create update patch delete deletecollection; for paths the lower-case HTTP method
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
+
+
+class Verdict(enum.Enum):
+    ALLOW = "allow"
+    DENY = "deny"
+    NO_OPINION = "no opinion"
+
+
+class Authorizer(Protocol):
+    """Pure and in memory: decided from the hub's caches. The reason is shown to the user in the 403."""
+
+    def authorize(self, attributes: Attributes) -> tuple[Verdict, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a connection presented: the Authorization header's bearer token, and the verified client certificate's subject."""
+
+    bearer: str | None = None
+    certificate: tuple[str, tuple[str, ...]] | None = None  # common name, organizations
+
+
+class Authenticator(Protocol):
+    """Returns the user, None where these credentials are not its business; raises StatusError 401 for wrong ones."""
+
+    def authenticate(self, credentials: Credentials) -> User | None: ...
+
+
+class Entry(Protocol):
+    """A stored object as the watch cache holds it. `obj` is shared: never change it."""
+
+    revision: int
+
+    @property
+    def obj(self) -> Obj: ...
+
+
+class Cache(Protocol):
+    """The newest state of one resource, always complete and local."""
+
+    def get(self, namespace: str, name: str) -> Entry | None: ...
+
+    def list(self, namespace: str = "") -> Iterable[Entry]: ...
+
+    def subscribe(self, callback: Callable[[str, Obj, Obj | None], None]) -> None:
+        """Call `callback(type, new-or-last object, previous object)` after each change, in order: for derived indexes (RBAC)."""
+
+
+class Hub(Protocol):
+    """What authenticators, authorizers, admission and special endpoints may use of the hub."""
+
+    clock: Clock
+
+    def resource(self, group: str, plural: str, version: str = "") -> Resource | None:
+        """A served resource ("" picks the preferred version)."""
+
+    def cache(self, group: str, plural: str) -> Cache: ...
+
+    async def create(self, group: str, plural: str, obj: Obj, *, namespace: str = "", user: User = LOOPBACK, dry_run: bool = False) -> Obj:
+        """Create through the whole chain but authorization. StatusError as a client would get it."""
+
+    async def update(self, group: str, plural: str, obj: Obj, *, namespace: str = "", subresource: str = "", user: User = LOOPBACK,
+                     dry_run: bool = False) -> Obj: ...
+
+    async def delete(self, group: str, plural: str, name: str, *, namespace: str = "", options: Obj | None = None,
+                     user: User = LOOPBACK, dry_run: bool = False) -> Obj: ...
+
+    def authorize(self, attributes: Attributes) -> tuple[Verdict, str]: ...
+
+
+@dataclass(slots=True)
+class AdmissionRequest:
+    """One write on its way in. Mutating plugins change `obj` in place (it belongs to the request); nobody changes `old`."""
+
+    operation: str  # CREATE UPDATE DELETE CONNECT
+    resource: Resource
+    subresource: str
+    namespace: str
+    name: str
+    obj: Obj | None
+    old: Obj | None
+    user: User
+    options: Obj
+    dry_run: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+class AdmissionPlugin:
+    """One rule, one file in apiserver/admission/. `name` is Kubernetes' own, for --enable-admission-plugins."""
+
+    name: str = ""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+
+    def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
+        """Whether this plugin ever wants such requests: asked once per combination, so that a request pays only for its own."""
+        return False
+
+    async def admit(self, request: AdmissionRequest) -> None:
+        """Mutate. Raise StatusError (403 via `forbidden_error`) to refuse."""
+
+    async def validate(self, request: AdmissionRequest) -> None:
+        """Check what all mutations have made of it. Raise StatusError to refuse."""
+
+
+@dataclass(slots=True)
+class SpecialRequest:
+    """A call of an endpoint that is not plain storage: pods/binding, pods/eviction, serviceaccounts/token, access reviews."""
+
+    resource: Resource
+    subresource: str
+    namespace: str
+    name: str
+    verb: str
+    body: Obj | None
+    user: User
+    query: Mapping[str, str]
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialResult:
+    """What such an endpoint answers."""
+
+    code: int
+    body: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
