@@ -1,0 +1,203 @@
+"""The scheduling framework: the extension points a plugin may implement, and what one scheduling cycle knows.
+
+Extension points are Kubernetes' own (Scheduling Framework, KEP-624): PreEnqueue, QueueSort, PreFilter, Filter, PostFilter, PreScore,
+Score, Reserve, Permit, PreBind, Bind, PostBind. A plugin has two faces for Filter and Score: all rows at once (`filter_all`,
+`score_all`: NumPy in, NumPy out) or one node at a time (`filter`, `score`: slow and easy). Overriding a method is implementing
+that point; the base class implements none.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pilothouse.scheduler.podinfo import PodInfo
+from pilothouse.scheduler.table import Ints, Mask, NodeTable, Row, RowCache
+
+if TYPE_CHECKING:
+    from pilothouse.client.interface import Transport
+
+Obj = dict[str, Any]
+
+MAX_NODE_SCORE = 100
+
+
+class Code(enum.Enum):
+    """What a plugin says. Unresolvable: removing pods from the node would not help."""
+
+    SUCCESS = "Success"
+    ERROR = "Error"
+    UNSCHEDULABLE = "Unschedulable"
+    UNRESOLVABLE = "UnschedulableAndUnresolvable"
+    WAIT = "Wait"
+    SKIP = "Skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A code with the reasons that users are shown. None stands for success wherever a Status is optional."""
+
+    code: Code
+    reasons: tuple[str, ...] = ()
+    plugin: str = ""
+
+
+SKIP = Status(Code.SKIP)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Rows that a filter removes for one reason."""
+
+    reason: str
+    rows: Mask
+    unresolvable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterEvent:
+    """Something that may make a refused pod schedulable. `resource` is Node, Pod, AssignedPod, ...; `action` is what happened."""
+
+    resource: str
+    action: str  # Add, Update, Delete; for nodes also UpdateLabel, UpdateTaint, UpdateAllocatable
+
+
+@dataclass(slots=True)
+class ClusterView:
+    """What plugins may look up besides nodes and pods: plain functions, so that a snapshot is enough."""
+
+    #: Label selectors (as predicates with a hashable identity) of services and controllers that own this pod.
+    owner_selectors: Callable[[PodInfo], Sequence[Obj]] = lambda pod: ()
+    namespace_labels: Callable[[str], dict[str, str]] = lambda namespace: {}
+
+
+class PodClass:
+    """Pods with equal requirements share what is derived from rows: caches by plugin."""
+
+    __slots__ = ("caches", "used")
+
+    def __init__(self) -> None:
+        self.caches: dict[Hashable, Any] = {}
+        self.used = 0
+
+
+@dataclass(slots=True)
+class Cycle:
+    """One pod's way through the plugins. `state` is the plugins' own notebook for this cycle."""
+
+    pod: PodInfo
+    table: NodeTable
+    view: ClusterView
+    shared: PodClass
+    state: dict[str, Any] = field(default_factory=dict)
+    #: Rows still possible; valid from Filter on.
+    feasible: Mask = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+
+    def cached_rows(self, key: Hashable, stamp: str, dtype: Any, compute: Callable[[Ints], Any]) -> Any:
+        """A value per row, kept with the pod's class and repaired where rows changed (see RowCache)."""
+        cache = self.shared.caches.get(key)
+        if cache is None:
+            cache = self.shared.caches[key] = RowCache(self.table, stamp, dtype, compute)
+        return cache.refresh(self.table)
+
+
+@dataclass(frozen=True, slots=True)
+class PreFilterResult:
+    """A PreFilter plugin's knowledge that only these nodes can do."""
+
+    node_names: frozenset[str]
+
+
+class Plugin:
+    """Base of all plugins. `name` is what the configuration file calls it; `args` is its pluginConfig."""
+
+    name: str = ""
+    #: Events after which a pod that this plugin refused is worth another try.
+    events: tuple[ClusterEvent, ...] = ()
+
+    def __init__(self, args: Obj | None = None) -> None:
+        self.args = args or {}
+
+    def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
+        """Whether this very event can help this very pod. Asked only for kinds listed in `events`."""
+        return True
+
+    # --- queue ---------------------------------------------------------------------------------------------------------------
+
+    def pre_enqueue(self, pod: PodInfo) -> Status | None:
+        """Hold a pod out of the queue."""
+
+    def sort_key(self, pod: PodInfo) -> tuple[Any, ...]:
+        """QueueSort: smaller goes first."""
+        raise NotImplementedError
+
+    # --- scheduling cycle ------------------------------------------------------------------------------------------------------
+
+    def pre_filter(self, cycle: Cycle) -> PreFilterResult | Status | None:
+        """Prepare. SKIP: this plugin's filter has nothing to say about this pod."""
+
+    def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
+        """What this plugin removes, all rows at once."""
+        raise NotImplementedError
+
+    def filter(self, cycle: Cycle, node: Row) -> Status | None:
+        """Whether one node can run the pod."""
+        raise NotImplementedError
+
+    def post_filter(self, cycle: Cycle, rejections: Sequence[tuple[str, Rejected]]) -> Status | None:
+        """Make room (preemption), when no node is feasible. The reasons are appended to the message."""
+        raise NotImplementedError
+
+    def pre_score(self, cycle: Cycle) -> Status | None:
+        """Prepare. SKIP: no score from this plugin for this pod."""
+
+    def score_all(self, cycle: Cycle) -> Ints:
+        """A score per row of the table; only feasible rows are read. Before normalisation."""
+        raise NotImplementedError
+
+    def score(self, cycle: Cycle, node: Row) -> int:
+        """One node's score, before normalisation."""
+        raise NotImplementedError
+
+    def normalize(self, cycle: Cycle, scores: Ints) -> Ints:
+        """Bring the feasible rows' scores (in the order of the rows) to 0..100."""
+        return scores
+
+    # --- after the choice --------------------------------------------------------------------------------------------------------
+
+    def reserve(self, cycle: Cycle, node_name: str) -> Status | None:
+        """Claim what the choice uses up. A failure unreserves all."""
+
+    def unreserve(self, cycle: Cycle, node_name: str) -> None:
+        """Give it back."""
+
+    async def permit(self, cycle: Cycle, node_name: str) -> Status | None:
+        """Delay or refuse the binding."""
+
+    async def pre_bind(self, transport: Transport, cycle: Cycle, node_name: str) -> Status | None:
+        """Do what must be done before the pod may run there."""
+
+    async def bind(self, transport: Transport, cycle: Cycle, node_name: str) -> Status | None:
+        """Write the binding. SKIP hands over to the next bind plugin."""
+        raise NotImplementedError
+
+    async def post_bind(self, cycle: Cycle, node_name: str) -> None:
+        """After the fact."""
+
+
+def implements(plugin: Plugin, method: str) -> bool:
+    """Whether a plugin overrides an extension point's method."""
+    return getattr(type(plugin), method) is not getattr(Plugin, method)
+
+
+def default_normalize(scores: Ints, reverse: bool = False) -> Ints:
+    """Scale the highest to 100; reversed, the lowest raw score wins. All zero: 0, or 100 when reversed."""
+    highest = int(scores.max(initial=0))
+    if highest == 0:
+        return np.full_like(scores, MAX_NODE_SCORE) if reverse else scores
+    scaled = scores * MAX_NODE_SCORE // highest
+    return MAX_NODE_SCORE - scaled if reverse else scaled

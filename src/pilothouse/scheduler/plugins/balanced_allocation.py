@@ -1,0 +1,59 @@
+"""NodeResourcesBalancedAllocation: prefer nodes whose resources stay in proportion when the pod is added.
+
+Score: 50 + (50 + b(with the pod) - b(without it)) / 2, where b is (1 - sigma) * 100 and sigma the standard deviation of the used
+fractions. A pod without requests leaves the balance as it is, so the plugin skips it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pilothouse.scheduler.framework import MAX_NODE_SCORE, SKIP, Cycle, Plugin, Status
+from pilothouse.scheduler.table import Floats, Ints
+
+
+class NodeResourcesBalancedAllocation(Plugin):
+    name = "NodeResourcesBalancedAllocation"
+
+    def __init__(self, args: dict[str, object] | None = None) -> None:
+        super().__init__(args)
+        listed = self.args.get("resources") or [{"name": "cpu"}, {"name": "memory"}]
+        self.resources = [r["name"] for r in listed]
+
+    def pre_score(self, cycle: Cycle) -> Status | None:
+        return None if any(cycle.pod.requests.get(r) for r in self.resources) else SKIP
+
+    def score_all(self, cycle: Cycle) -> Ints:
+        scores: Ints = cycle.cached_rows(self.name, "both", np.int64, lambda rows: self._scores(cycle, rows))
+        return scores
+
+    def _scores(self, cycle: Cycle, rows: Ints) -> Ints:
+        before, after = [], []
+        for resource in self.resources:
+            demand = cycle.pod.requests.get(resource, 0)
+            if resource not in ("cpu", "memory", "ephemeral-storage") and not demand:
+                continue
+            allocatable = cycle.table.resource_column(resource).data[rows]
+            requested = cycle.table.requested[resource].data[rows]
+            before.append(_fraction(requested, allocatable))
+            after.append(_fraction(requested + demand, allocatable))
+        with_pod, without = _balance(after), _balance(before)
+        return np.asarray(50 + (50 + with_pod - without) // 2, dtype=np.int64)
+
+
+def _fraction(requested: Ints, allocatable: Ints) -> Floats:
+    part = requested / np.maximum(allocatable, 1)
+    return np.where(allocatable > 0, np.minimum(part, 1.0), np.nan)
+
+
+def _balance(fractions: list[Floats]) -> Ints:
+    """(1 - sigma) * 100 per row; resources that a node does not have are left out."""
+    values = np.stack(fractions)
+    counted = ~np.isnan(values)
+    n = counted.sum(axis=0)
+    clean = np.where(counted, values, 0.0)
+    mean = clean.sum(axis=0) / np.maximum(n, 1)
+    variance = np.where(counted, (clean - mean) ** 2, 0.0).sum(axis=0) / np.maximum(n, 1)
+    pair = np.abs(values[0] - values[1]) / 2 if len(values) == 2 else np.sqrt(variance)
+    sigma = np.where(n >= 2, pair if len(values) == 2 else np.sqrt(variance), 0.0)
+    return ((1 - np.nan_to_num(sigma)) * MAX_NODE_SCORE).astype(np.int64)

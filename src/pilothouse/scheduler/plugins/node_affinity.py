@@ -1,0 +1,69 @@
+"""NodeAffinity: node selectors and required node affinity filter, preferred terms score by their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from pilothouse.scheduler.framework import SKIP, ClusterEvent, Code, Cycle, Plugin, PreFilterResult, Rejected, Status, default_normalize
+from pilothouse.scheduler.nodeselector import matches_term, preferred_terms, required_node_names, required_predicate
+from pilothouse.scheduler.table import Ints, Mask
+
+REASON = "node(s) didn't match Pod's node affinity/selector"
+
+
+class NodeAffinity(Plugin):
+    name = "NodeAffinity"
+    events = (ClusterEvent("Node", "Add"), ClusterEvent("Node", "UpdateLabel"))
+
+    def __init__(self, args: dict[str, object] | None = None) -> None:
+        super().__init__(args)
+        #: `addedAffinity` of the configuration: a NodeAffinity that every pod of the profile must satisfy too.
+        self.added = {"affinity": {"nodeAffinity": self.args["addedAffinity"]}} if self.args.get("addedAffinity") else None
+
+    def pre_filter(self, cycle: Cycle) -> PreFilterResult | Status | None:
+        spec = cycle.pod.spec
+        if self.added is None and required_predicate(spec) is None:
+            return SKIP
+        names = required_node_names(spec)
+        if names is None:
+            return None
+        if not names:
+            return Status(Code.UNRESOLVABLE, ("pod affinity terms conflict",))
+        return PreFilterResult(names)
+
+    def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
+        out = []
+        if self.added is not None:
+            enforced = cycle.cached_rows((self.name, "added"), "static", np.bool_, lambda rows: self._refused(cycle, rows, self.added or {}))
+            out.append(Rejected("node(s) didn't match scheduler-enforced node affinity", enforced, unresolvable=True))
+        own = cycle.cached_rows((self.name, "required"), "static", np.bool_, lambda rows: self._refused(cycle, rows, cycle.pod.spec))
+        out.append(Rejected(REASON, own, unresolvable=True))
+        return out
+
+    def pre_score(self, cycle: Cycle) -> Status | None:
+        return None if preferred_terms(cycle.pod.spec) or self._added_terms() else SKIP
+
+    def score_all(self, cycle: Cycle) -> Ints:
+        scores: Ints = cycle.cached_rows((self.name, "preferred"), "static", np.int64, lambda rows: self._weights(cycle, rows))
+        return scores
+
+    def normalize(self, cycle: Cycle, scores: Ints) -> Ints:
+        return default_normalize(scores)
+
+    def _added_terms(self) -> list[dict[str, object]]:
+        return preferred_terms(self.added) if self.added else []
+
+    @staticmethod
+    def _refused(cycle: Cycle, rows: Ints, spec: dict[str, object]) -> Mask:
+        matches = required_predicate(spec)
+        nodes = [cycle.table.rows[i] for i in rows]
+        return np.array([matches is not None and n is not None and not matches(n.name, n.labels) for n in nodes], dtype=np.bool_)
+
+    def _weights(self, cycle: Cycle, rows: Ints) -> Ints:
+        terms = [*self._added_terms(), *preferred_terms(cycle.pod.spec)]
+        nodes = [cycle.table.rows[i] for i in rows]
+        return np.array([
+            0 if n is None else sum(t["weight"] for t in terms if matches_term(t["preference"], n.name, n.labels)) for n in nodes
+        ], dtype=np.int64)

@@ -1,0 +1,22 @@
+"""NodeName: a pod that names its node fits only there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pilothouse.scheduler.framework import ClusterEvent, Cycle, Plugin, Rejected
+
+
+class NodeName(Plugin):
+    name = "NodeName"
+    events = (ClusterEvent("Node", "Add"),)
+
+    def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
+        wanted = cycle.pod.node_name
+        if not wanted:
+            return ()
+        others = cycle.table.present.copy()
+        row = cycle.table.by_name.get(wanted)
+        if row is not None:
+            others[row.index] = False
+        return (Rejected("node(s) didn't match the requested node name", others, unresolvable=True),)

@@ -1,0 +1,93 @@
+"""NodeResourcesFit: a node must have room for the pod's requests; the emptier it would stay, the better (LeastAllocated).
+
+Arguments (NodeResourcesFitArgs): `scoringStrategy.type` LeastAllocated, MostAllocated or RequestedToCapacityRatio with its resources,
+`ignoredResources` and `ignoredResourceGroups`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from pilothouse.scheduler.framework import MAX_NODE_SCORE, SKIP, ClusterEvent, Cycle, Plugin, Rejected, Status
+from pilothouse.scheduler.podinfo import PodInfo
+from pilothouse.scheduler.table import Ints, NodeTable
+
+_NATIVE = ("cpu", "memory", "ephemeral-storage")
+
+
+class NodeResourcesFit(Plugin):
+    name = "NodeResourcesFit"
+    events = (ClusterEvent("AssignedPod", "Delete"), ClusterEvent("AssignedPod", "UpdateScaleDown"), ClusterEvent("Node", "Add"),
+              ClusterEvent("Node", "UpdateAllocatable"), ClusterEvent("Pod", "UpdateScaleDown"))
+
+    def __init__(self, args: dict[str, object] | None = None) -> None:
+        super().__init__(args)
+        strategy = self.args.get("scoringStrategy") or {}
+        self.strategy: str = strategy.get("type") or "LeastAllocated"
+        listed = strategy.get("resources") or [{"name": "cpu", "weight": 1}, {"name": "memory", "weight": 1}]
+        self.weights = {r["name"]: int(r.get("weight") or 1) for r in listed}
+        shape = (strategy.get("requestedToCapacityRatio") or {}).get("shape") or [{"utilization": 0, "score": 0}, {"utilization": 100, "score": 10}]
+        self.shape = [(int(p.get("utilization") or 0), int(p.get("score") or 0) * MAX_NODE_SCORE // 10) for p in shape]
+        self.ignored = frozenset(self.args.get("ignoredResources") or ())
+        self.ignored_groups = frozenset(self.args.get("ignoredResourceGroups") or ())
+
+    def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
+        wanted = self._wanted(cycle.pod)
+        bits = cycle.cached_rows((self.name, "fit"), "both", np.int64, lambda rows: _shortages(cycle.table, wanted, rows))
+        if not (bits & cycle.feasible).any() and not bits[cycle.feasible].any():
+            return ()
+        out = [Rejected("Too many pods", (bits & 1) != 0)]
+        for n, (resource, _) in enumerate(wanted):
+            short, hopeless = (bits >> (2 * n + 1)) & 1, (bits >> (2 * n + 2)) & 1
+            out.append(Rejected(f"Insufficient {resource}", (short & ~hopeless & 1) != 0))
+            out.append(Rejected(f"Insufficient {resource}", hopeless != 0, unresolvable=True))
+        return out
+
+    def _wanted(self, pod: PodInfo) -> list[tuple[str, int]]:
+        return [(r, v) for r, v in pod.requests.items() if v > 0 and r not in self.ignored and r.partition("/")[0] not in self.ignored_groups]
+
+    def score_all(self, cycle: Cycle) -> Ints:
+        scores: Ints = cycle.cached_rows((self.name, "score"), "both", np.int64, lambda rows: self._scores(cycle, rows))
+        return scores
+
+    def _scores(self, cycle: Cycle, rows: Ints) -> Ints:
+        total = np.zeros(len(rows), dtype=np.int64)
+        weights = np.zeros(len(rows), dtype=np.int64)
+        for resource, weight in self.weights.items():
+            demand = cycle.pod.scored.get(resource, 0)
+            if resource not in _NATIVE and not demand:
+                continue
+            allocatable = cycle.table.resource_column(resource).data[rows]
+            in_use = cycle.table.scored.get(resource) or cycle.table.requested[resource]
+            requested = in_use.data[rows] + demand
+            counted = allocatable > 0
+            total += np.where(counted, self._one(allocatable, requested) * weight, 0)
+            weights += np.where(counted, weight, 0)
+        if self.strategy == "RequestedToCapacityRatio":
+            return np.where(weights > 0, np.round(total / np.maximum(weights, 1)), 0).astype(np.int64)
+        return np.where(weights > 0, total // np.maximum(weights, 1), 0)
+
+    def _one(self, allocatable: Ints, requested: Ints) -> Ints:
+        safe = np.maximum(allocatable, 1)
+        if self.strategy == "MostAllocated":
+            return np.minimum(requested, allocatable) * MAX_NODE_SCORE // safe
+        if self.strategy == "RequestedToCapacityRatio":
+            used = np.where(requested > allocatable, 100, 100 - (allocatable - requested) * 100 // safe)
+            return np.interp(used, [u for u, _ in self.shape], [s for _, s in self.shape]).astype(np.int64)
+        return np.where(requested > allocatable, 0, (allocatable - requested) * MAX_NODE_SCORE // safe)
+
+    def pre_score(self, cycle: Cycle) -> Status | None:
+        return None if self.weights else SKIP
+
+
+def _shortages(table: NodeTable, wanted: list[tuple[str, int]], rows: Ints) -> Ints:
+    """Per row a bit set: bit 0 for no pod slot, then per resource one bit for too little left and one for too little ever."""
+    bits = (table.pod_count.data[rows] + 1 > table.allowed_pods.data[rows]).astype(np.int64)
+    for n, (resource, demand) in enumerate(wanted):
+        allocatable = table.resource_column(resource).data[rows]
+        left = allocatable - table.requested[resource].data[rows]
+        bits |= (left < demand).astype(np.int64) << (2 * n + 1)
+        bits |= (allocatable < demand).astype(np.int64) << (2 * n + 2)
+    return bits

@@ -1,0 +1,49 @@
+"""TaintToleration: NoSchedule and NoExecute taints keep pods out, PreferNoSchedule ones make a node less liked.
+
+Taints are interned as whole sets, so a pod's tolerations are compared once per distinct set and looked up for all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from pilothouse.scheduler.framework import ClusterEvent, Cycle, Plugin, Rejected, default_normalize
+from pilothouse.scheduler.podinfo import PodInfo
+from pilothouse.scheduler.table import Ints
+from pilothouse.scheduler.tolerations import untolerated
+
+HARD = ("NoSchedule", "NoExecute")
+SOFT = ("PreferNoSchedule",)
+
+
+class TaintToleration(Plugin):
+    name = "TaintToleration"
+    events = (ClusterEvent("Node", "Add"), ClusterEvent("Node", "UpdateTaint"), ClusterEvent("Pod", "UpdateTolerations"))
+
+    def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
+        rows = cycle.cached_rows((self.name, "hard"), "static", np.int64, lambda rows: self._count(cycle, rows, HARD))
+        return (Rejected("node(s) had untolerated taint(s)", rows > 0, unresolvable=True),)
+
+    def score_all(self, cycle: Cycle) -> Ints:
+        scores: Ints = cycle.cached_rows((self.name, "soft"), "static", np.int64, lambda rows: self._count(cycle, rows, SOFT))
+        return scores
+
+    def normalize(self, cycle: Cycle, scores: Ints) -> Ints:
+        return default_normalize(scores, reverse=True)
+
+    @staticmethod
+    def _count(cycle: Cycle, rows: Ints, effects: tuple[str, ...]) -> Ints:
+        tolerations = _relevant(cycle.pod, effects)
+        table = cycle.table
+        ids = table.taint_set.data[rows]
+        counts = {int(i): untolerated(tolerations, table.taint_sets[i], effects) for i in np.unique(ids)}
+        return np.array([counts[int(i)] for i in ids], dtype=np.int64)
+
+
+def _relevant(pod: PodInfo, effects: tuple[str, ...]) -> list[dict[str, object]]:
+    every = pod.spec.get("tolerations") or ()
+    if effects == SOFT:
+        return [t for t in every if not t.get("effect") or t["effect"] == "PreferNoSchedule"]
+    return list(every)

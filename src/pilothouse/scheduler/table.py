@@ -1,0 +1,343 @@
+"""The node table: one row a node, one NumPy column a fact, kept up to date by deltas.
+
+Labels, taints and images are interned to small integers, so that a rule is evaluated once per distinct value and looked up for
+all rows at once. Two stamps a row say when it last changed: `static` (labels, taints, allocatable, images) and `usage` (pods);
+what plugins derive from rows is kept in a `RowCache` and repaired only where a stamp has moved on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pilothouse.scheduler.podinfo import PodInfo, parse_requests
+
+Obj = dict[str, Any]
+Mask = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+_BASE = ("cpu", "memory", "ephemeral-storage")
+
+
+class Column:
+    """A growable int64 column."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, capacity: int, fill: int = 0) -> None:
+        self.data: Ints = np.full(capacity, fill, dtype=np.int64)
+
+    def grow(self, capacity: int, fill: int = 0) -> None:
+        bigger = np.full(capacity, fill, dtype=np.int64)
+        bigger[: len(self.data)] = self.data
+        self.data = bigger
+
+
+class Row:
+    """The Python side of one node: its object and pods."""
+
+    __slots__ = ("images", "index", "name", "obj", "pods", "ports", "taints")
+
+    def __init__(self, index: int, name: str) -> None:
+        self.index = index
+        self.name = name
+        self.obj: Obj = {"metadata": {"name": name}}
+        self.pods: dict[str, PodInfo] = {}
+        self.ports: dict[tuple[str, str, int], int] = {}
+        self.images: dict[str, int] = {}
+        self.taints: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return self.obj["metadata"].get("labels") or {}
+
+
+def static_facts(obj: Obj) -> tuple[Any, ...]:
+    """The parts of a Node that scheduling looks at; a heartbeat changes none of them."""
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    return (obj["metadata"].get("labels"), spec.get("taints"), spec.get("unschedulable"), status.get("allocatable"), status.get("images"))
+
+
+class PodCounter:
+    """How many pods of each row match a predicate: kept up to date by the table, row by row."""
+
+    __slots__ = ("counts", "matches", "namespace", "used")
+
+    def __init__(self, namespace: str, matches: Callable[[dict[str, str]], bool], capacity: int) -> None:
+        self.namespace = namespace
+        self.matches = matches
+        self.counts = Column(capacity)
+        self.used = 0
+
+    def wants(self, pod: PodInfo) -> bool:
+        return pod.namespace == self.namespace and not pod.terminating and self.matches(pod.labels)
+
+
+class NodeTable:
+    """Rows by node name, columns by resource. A row without a node object (pods seen first) takes part in nothing."""
+
+    #: Counters kept at most; the least recently used go first.
+    MAX_COUNTERS = 512
+
+    def __init__(self, capacity: int = 64) -> None:
+        self.capacity = capacity
+        self.stamp = 0
+        self.rows: list[Row | None] = [None] * capacity
+        self.by_name: dict[str, Row] = {}
+        self._free = list(range(capacity - 1, -1, -1))
+        self._columns: dict[str, Column] = {}
+        self.present: Mask = np.zeros(capacity, dtype=np.bool_)
+        self.unschedulable: Mask = np.zeros(capacity, dtype=np.bool_)
+        self.static = self._column("static")
+        self.usage = self._column("usage")
+        self.taint_set = self._column("taints")
+        self.allowed_pods = self._column("allowed pods")
+        self.pod_count = self._column("pods")
+        self.allocatable: dict[str, Column] = {r: self._column("a/" + r) for r in _BASE}
+        self.requested: dict[str, Column] = {r: self._column("r/" + r) for r in _BASE}
+        self.scored: dict[str, Column] = {r: self._column("s/" + r) for r in ("cpu", "memory")}
+        self.taint_sets: list[tuple[tuple[str, str, str], ...]] = [()]
+        self._taint_ids: dict[tuple[tuple[str, str, str], ...], int] = {(): 0}
+        self._label_columns: dict[str, Column] = {}
+        self._label_values: dict[str, dict[str, int]] = {}
+        self.image_nodes: dict[str, dict[int, int]] = {}  # image name -> row -> size in bytes
+        self.images_stamp = 0
+        self.counters: dict[Hashable, PodCounter] = {}
+        self.pod_rows: dict[str, Row] = {}  # pod key -> row
+
+    def _column(self, name: str, fill: int = 0) -> Column:
+        column = self._columns.get(name)
+        if column is None:
+            column = self._columns[name] = Column(self.capacity, fill)
+        return column
+
+    # --- nodes ---------------------------------------------------------------------------------------------------------------
+
+    def set_node(self, obj: Obj) -> Row:
+        """Add a node or take in its new state."""
+        name = obj["metadata"]["name"]
+        row = self.by_name.get(name) or self._new_row(name)
+        previous = row.obj if self.present[row.index] else None
+        row.obj = obj
+        if previous is None or static_facts(previous) != static_facts(obj):
+            self._write_static(row)
+        return row
+
+    def remove_node(self, name: str) -> None:
+        """Forget a node. Its row stays as long as pods are still known on it."""
+        row = self.by_name.get(name)
+        if row is None:
+            return
+        self._set_images(row, {})
+        self.present[row.index] = False
+        self.stamp += 1
+        self.static.data[row.index] = self.stamp
+        if not row.pods:
+            self._release(row)
+
+    def _new_row(self, name: str) -> Row:
+        if not self._free:
+            self._grow()
+        row = Row(self._free.pop(), name)
+        self.rows[row.index] = row
+        self.by_name[name] = row
+        return row
+
+    def _release(self, row: Row) -> None:
+        del self.by_name[row.name]
+        self.rows[row.index] = None
+        for column in self._columns.values():
+            column.data[row.index] = 0
+        for column in self._label_columns.values():
+            column.data[row.index] = -1
+        self.stamp += 1
+        self.static.data[row.index] = self.usage.data[row.index] = self.stamp
+        self._free.append(row.index)
+
+    def _grow(self) -> None:
+        old, self.capacity = self.capacity, self.capacity * 2
+        for column in self._columns.values():
+            column.grow(self.capacity)
+        for column in self._label_columns.values():
+            column.grow(self.capacity, -1)
+        for counter in self.counters.values():
+            counter.counts.grow(self.capacity)
+        self.present = np.concatenate([self.present, np.zeros(old, dtype=np.bool_)])
+        self.unschedulable = np.concatenate([self.unschedulable, np.zeros(old, dtype=np.bool_)])
+        self.rows.extend([None] * old)
+        self._free.extend(range(self.capacity - 1, old - 1, -1))
+
+    def _write_static(self, row: Row) -> None:
+        i, spec = row.index, row.obj.get("spec") or {}
+        status = row.obj.get("status") or {}
+        taints = tuple((t["key"], t.get("value") or "", t["effect"]) for t in spec.get("taints") or ())
+        row.taints = taints
+        allocatable = parse_requests(status.get("allocatable"))
+        for name in [*allocatable, *self.allocatable]:
+            if name != "pods":
+                column = self.resource_column(name)
+                column.data[i] = allocatable.get(name, 0)
+        self.allowed_pods.data[i] = allocatable.get("pods", 0)
+        self.taint_set.data[i] = self._intern_taints(taints)
+        self.unschedulable[i] = bool(spec.get("unschedulable"))
+        self.present[i] = True
+        self._set_images(row, {n: im.get("sizeBytes") or 0 for im in status.get("images") or () for n in im.get("names") or ()})
+        for key, column in self._label_columns.items():
+            column.data[i] = self._intern_label(key, row.labels.get(key))
+        self.stamp += 1
+        self.static.data[i] = self.stamp
+
+    def resource_column(self, resource: str) -> Column:
+        """The allocatable column of any resource, made on first use."""
+        column = self.allocatable.get(resource)
+        if column is None:
+            column = self.allocatable[resource] = self._column("a/" + resource)
+            self.requested[resource] = self._column("r/" + resource)
+        return column
+
+    def _intern_taints(self, taints: tuple[tuple[str, str, str], ...]) -> int:
+        found = self._taint_ids.get(taints)
+        if found is None:
+            found = self._taint_ids[taints] = len(self.taint_sets)
+            self.taint_sets.append(taints)
+        return found
+
+    def _set_images(self, row: Row, images: dict[str, int]) -> None:
+        if images == row.images:
+            return
+        for name in row.images:
+            del self.image_nodes[name][row.index]
+            if not self.image_nodes[name]:
+                del self.image_nodes[name]
+        for name, size in images.items():
+            self.image_nodes.setdefault(name, {})[row.index] = size
+        row.images = images
+        self.images_stamp += 1
+
+    # --- labels and domains ----------------------------------------------------------------------------------------------------
+
+    def label_column(self, key: str) -> Ints:
+        """Interned values of one label key, -1 where a node lacks it."""
+        column = self._label_columns.get(key)
+        if column is None:
+            column = self._label_columns[key] = Column(self.capacity, -1)
+            self._label_values[key] = {}
+            for row in self.by_name.values():
+                column.data[row.index] = self._intern_label(key, row.labels.get(key))
+        return column.data
+
+    def domain_count(self, key: str) -> int:
+        """An upper bound of the interned ids of a label key."""
+        self.label_column(key)
+        return len(self._label_values[key])
+
+    def _intern_label(self, key: str, value: str | None) -> int:
+        if value is None:
+            return -1
+        values = self._label_values[key]
+        return values.setdefault(value, len(values))
+
+    # --- pods ------------------------------------------------------------------------------------------------------------------
+
+    def add_pod(self, pod: PodInfo, node_name: str) -> None:
+        """Count a pod on its node (assumed or bound). A pod known there already is replaced."""
+        known = self.pod_rows.get(pod.key)
+        if known is not None:
+            self.remove_pod(pod.key)
+        row = self.by_name.get(node_name) or self._new_row(node_name)
+        row.pods[pod.key] = pod
+        self.pod_rows[pod.key] = row
+        self._account(row, pod, 1)
+
+    def remove_pod(self, key: str) -> PodInfo | None:
+        """Stop counting a pod. None if it was not counted."""
+        row = self.pod_rows.pop(key, None)
+        if row is None:
+            return None
+        pod = row.pods.pop(key)
+        self._account(row, pod, -1)
+        if not row.pods and not self.present[row.index]:
+            self._release(row)
+        return pod
+
+    def _account(self, row: Row, pod: PodInfo, sign: int) -> None:
+        i = row.index
+        for name, value in pod.requests.items():
+            if name not in self.requested:
+                self.resource_column(name)
+            self.requested[name].data[i] += sign * value
+        self.scored["cpu"].data[i] += sign * pod.scored.get("cpu", 0)
+        self.scored["memory"].data[i] += sign * pod.scored.get("memory", 0)
+        self.pod_count.data[i] += sign
+        for port in pod.ports:
+            row.ports[port] = row.ports.get(port, 0) + sign
+            if not row.ports[port]:
+                del row.ports[port]
+        for counter in self.counters.values():
+            if counter.wants(pod):
+                counter.counts.data[i] += sign
+        self.stamp += 1
+        self.usage.data[i] = self.stamp
+
+    def counter(self, key: Hashable, namespace: str, matches: Callable[[dict[str, str]], bool]) -> Ints:
+        """Per row, how many pods of a namespace match. Counted once, then kept by deltas."""
+        counter = self.counters.get(key)
+        if counter is None:
+            if len(self.counters) >= self.MAX_COUNTERS:
+                del self.counters[min(self.counters, key=lambda k: self.counters[k].used)]
+            counter = self.counters[key] = PodCounter(namespace, matches, self.capacity)
+            for row in self.by_name.values():
+                counter.counts.data[row.index] = sum(1 for p in row.pods.values() if counter.wants(p))
+        self.stamp += 1
+        counter.used = self.stamp
+        return counter.counts.data
+
+    # --- reading ---------------------------------------------------------------------------------------------------------------
+
+    def nodes(self) -> Iterator[Row]:
+        """The rows that have a node, in no particular order."""
+        return (r for r in self.by_name.values() if self.present[r.index])
+
+    def node_count(self) -> int:
+        return int(np.count_nonzero(self.present))
+
+
+class RowCache:
+    """A value per row, computed in bulk on first use and repaired where the watched stamp has moved on.
+
+    `compute(rows)` gives the values of those row indexes. The result is a view: read it, do not keep it.
+    """
+
+    __slots__ = ("_compute", "_seen", "_stamp", "values")
+
+    def __init__(self, table: NodeTable, stamp: str, dtype: Any, compute: Callable[[Ints], Any]) -> None:
+        self.values: npt.NDArray[Any] = np.zeros(table.capacity, dtype=dtype)
+        self._stamp = stamp  # "static", "usage" or "both"
+        self._compute = compute
+        self._seen = -1
+
+    def refresh(self, table: NodeTable) -> npt.NDArray[Any]:
+        """The up-to-date values of all rows."""
+        if table.stamp == self._seen:
+            return self.values
+        if len(self.values) < table.capacity:
+            grown = np.zeros(table.capacity, dtype=self.values.dtype)
+            grown[: len(self.values)] = self.values
+            self.values = grown
+        dirty = self._dirty(table)
+        if len(dirty):
+            self.values[dirty] = self._compute(dirty)
+        self._seen = table.stamp
+        return self.values
+
+    def _dirty(self, table: NodeTable) -> Ints:
+        if self._seen < 0:
+            return np.arange(table.capacity)
+        if self._stamp == "both":
+            return np.flatnonzero((table.static.data > self._seen) | (table.usage.data > self._seen))
+        column = table.static if self._stamp == "static" else table.usage
+        return np.flatnonzero(column.data > self._seen)
