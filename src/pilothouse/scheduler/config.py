@@ -1,0 +1,131 @@
+"""KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1), read unchanged, as profiles of plugins.
+
+Supported: profiles with their schedulerName, plugins enabled and disabled at each extension point and through multiPoint, score
+weights, pluginConfig arguments, podInitialBackoffSeconds, podMaxBackoffSeconds and leaderElection. A field outside these is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pilothouse.scheduler.framework import Plugin, implements
+from pilothouse.scheduler.plugins import BY_NAME, DEFAULT_PLUGINS
+from pilothouse.scheduler.schedule import Profile
+
+Obj = dict[str, Any]
+
+API_VERSION = "kubescheduler.config.k8s.io/v1"
+DEFAULT_NAME = "default-scheduler"
+
+#: The configuration's extension points, and the methods that stand for them.
+POINTS: dict[str, tuple[str, ...]] = {
+    "preEnqueue": ("pre_enqueue",),
+    "queueSort": ("sort_key",),
+    "preFilter": ("pre_filter",),
+    "filter": ("filter", "filter_all"),
+    "postFilter": ("post_filter",),
+    "preScore": ("pre_score",),
+    "score": ("score", "score_all"),
+    "reserve": ("reserve", "unreserve"),
+    "permit": ("permit",),
+    "preBind": ("pre_bind",),
+    "bind": ("bind",),
+    "postBind": ("post_bind",),
+}
+_TOP = {"apiVersion", "kind", "profiles", "parallelism", "leaderElection", "clientConnection", "podInitialBackoffSeconds",
+        "podMaxBackoffSeconds", "percentageOfNodesToScore", "enableProfiling", "enableContentionProfiling", "delayCacheUntilActive"}
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the text says which part."""
+
+
+@dataclass(slots=True)
+class SchedulerConfig:
+    """What the scheduler runs with. Seconds for the back-offs."""
+
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    initial_backoff: float = 1.0
+    max_backoff: float = 10.0
+    leader_election: Obj = field(default_factory=dict)
+
+
+def default_config(registry: Mapping[str, type[Plugin]] = BY_NAME) -> SchedulerConfig:
+    """One profile, `default-scheduler`, with the default plugins."""
+    return SchedulerConfig({DEFAULT_NAME: make_profile({}, registry)})
+
+
+def parse_config(document: Obj, registry: Mapping[str, type[Plugin]] = BY_NAME) -> SchedulerConfig:
+    """A configuration document as profiles. ConfigError says what is wrong with it."""
+    if document.get("apiVersion") != API_VERSION or document.get("kind") != "KubeSchedulerConfiguration":
+        raise ConfigError(f"expected a KubeSchedulerConfiguration of {API_VERSION}")
+    unknown = sorted(document.keys() - _TOP)
+    if unknown:
+        raise ConfigError(f"not supported: {', '.join(unknown)}")
+    profiles: dict[str, Profile] = {}
+    for raw in document.get("profiles") or [{}]:
+        profile = make_profile(raw, registry)
+        if profile.name in profiles:
+            raise ConfigError(f"duplicate profile with scheduler name {profile.name!r}")
+        profiles[profile.name] = profile
+    initial, maximum = float(document.get("podInitialBackoffSeconds") or 1), float(document.get("podMaxBackoffSeconds") or 10)
+    if initial <= 0 or maximum < initial:
+        raise ConfigError("podMaxBackoffSeconds must be at least podInitialBackoffSeconds, and both greater than 0")
+    return SchedulerConfig(profiles, initial, maximum, document.get("leaderElection") or {})
+
+
+def make_profile(raw: Obj, registry: Mapping[str, type[Plugin]] = BY_NAME) -> Profile:
+    """One entry of `profiles`: the defaults, less what is disabled, and what is enabled besides."""
+    chosen = raw.get("plugins") or {}
+    unknown = sorted(chosen.keys() - POINTS.keys() - {"multiPoint"})
+    if unknown:
+        raise ConfigError(f"unknown extension point: {', '.join(unknown)}")
+    args = {entry["name"]: _arguments(entry) for entry in raw.get("pluginConfig") or ()}
+    weights = {plugin.name: weight for plugin, weight in DEFAULT_PLUGINS if weight}
+    names = _select([plugin.name for plugin, _ in DEFAULT_PLUGINS], chosen.get("multiPoint") or {}, weights)
+    for point in POINTS:
+        names = _extend(names, chosen.get(point) or {}, weights)
+    missing = [n for n in (*names, *args) if n not in registry]
+    if missing:
+        raise ConfigError(f"unknown plugin: {missing[0]}")
+    plugins = [registry[n](args.get(n)) for n in names]
+    profile = Profile(raw.get("schedulerName") or DEFAULT_NAME, plugins, weights)
+    _switch_off(profile, chosen)
+    return profile
+
+
+def _arguments(entry: Obj) -> Obj:
+    return {k: v for k, v in (entry.get("args") or {}).items() if k not in ("apiVersion", "kind")}
+
+
+def _select(names: list[str], change: Obj, weights: dict[str, int]) -> list[str]:
+    disabled = {e["name"] for e in change.get("disabled") or ()}
+    kept = [] if "*" in disabled else [n for n in names if n not in disabled]
+    return _extend(kept, change, weights)
+
+
+def _extend(names: list[str], change: Obj, weights: dict[str, int]) -> list[str]:
+    for entry in change.get("enabled") or ():
+        if entry.get("weight"):
+            weights[entry["name"]] = int(entry["weight"])
+        if entry["name"] not in names:
+            names = [*names, entry["name"]]
+    return names
+
+
+_LISTS = {"preEnqueue": "pre_enqueues", "preFilter": "pre_filters", "filter": "filters", "postFilter": "post_filters", "score": "scores",
+          "reserve": "reserves", "permit": "permits", "preBind": "pre_binds", "bind": "binds", "postBind": "post_binds"}
+
+
+def _switch_off(profile: Profile, chosen: Obj) -> None:
+    """What is disabled at one extension point only, and the order of what is enabled there."""
+    for point, attribute in _LISTS.items():
+        change = chosen.get(point) or {}
+        disabled = {e["name"] for e in change.get("disabled") or ()}
+        enabled = [e["name"] for e in change.get("enabled") or ()]
+        current: list[Plugin] = getattr(profile, attribute)
+        kept = [p for p in current if p.name not in enabled and "*" not in disabled and p.name not in disabled]
+        named = [p for n in enabled for p in profile.plugins if p.name == n and any(implements(p, m) for m in POINTS[point])]
+        setattr(profile, attribute, [*kept, *named])
