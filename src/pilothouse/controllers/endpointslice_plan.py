@@ -7,7 +7,7 @@ References: "EndpointSlices: distribution of EndpointSlices", KEP-752, KEP-4444 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pilothouse.controllers import service_pods
@@ -28,6 +28,7 @@ MANAGER = "endpointslice-controller.k8s.io"
 SERVICE_NAME = "kubernetes.io/service-name"
 ZONE = "topology.kubernetes.io/zone"
 RESERVED_LABELS = (SERVICE_NAME, MANAGED_BY, HEADLESS)
+NodeOf = Callable[[str], Obj | None]
 #: Endpoints in one slice.
 FULL = 100
 
@@ -54,21 +55,21 @@ class _Draft:
         return FULL - len(self.endpoints)
 
 
-def plan(service: Obj, pods: Iterable[Obj], nodes: Mapping[str, Obj], slices: Sequence[Obj], trigger: str | None = None) -> Plan:
+def plan(service: Obj, pods: Iterable[Obj], node_of: NodeOf, slices: Sequence[Obj], trigger: str | None = None) -> Plan:
     """Compare a Service's pods with its slices (those of this controller only)."""
     out = Plan()
     wanted_families = service_pods.families(service)
     out.delete.extend(s for s in slices if s["addressType"] not in wanted_families)
     chosen = [p for p in pods if service_pods.has_endpoint(p, with_terminating=True)]
     for family in wanted_families:
-        groups = _groups(service, chosen, nodes, family, out.missing_nodes)
+        groups = _groups(service, chosen, node_of, family, out.missing_nodes)
         existing = [s for s in slices if s["addressType"] == family]
         _reconcile(service, family, groups, existing, trigger, out)
     return out
 
 
 def _groups(
-    service: Obj, pods: Iterable[Obj], nodes: Mapping[str, Obj], family: str, missing: list[str]
+    service: Obj, pods: Iterable[Obj], node_of: NodeOf, family: str, missing: list[str]
 ) -> dict[tuple[Port, ...], list[Obj]]:
     """The wanted endpoints of one family by their ports."""
     out: dict[tuple[Port, ...], list[Obj]] = {}
@@ -77,7 +78,7 @@ def _groups(
         if not found:
             continue
         node_name = pod["spec"].get("nodeName")
-        node = nodes.get(node_name) if node_name else None
+        node = node_of(node_name) if node_name else None
         if node_name and node is None and not service["spec"].get("publishNotReadyAddresses"):
             missing.append(
                 f"skipping Pod {pod['metadata']['name']} for Service {service['metadata']['name']}: Node {node_name} Not Found"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +57,7 @@ def test_a_refusal_is_told_until_a_look_meets_none():
 def test_slow_start_doubles_and_adds_up(count):
     sizes = rs.batches(count)
     assert sum(sizes) == count
-    assert all(b <= 2 * a for a, b in zip(sizes, sizes[1:], strict=False))
+    assert all(b <= 2 * a for a, b in itertools.pairwise(sizes))
 
 
 def test_a_pod_is_made_from_the_template():

@@ -1,0 +1,87 @@
+"""The controllers that exist, by the names that kube-controller-manager gives them, and which of them `--controllers` selects.
+
+A controller's module is imported only when it is selected.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pilothouse.controllers.kit import Controller
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One controller: its name and former name, where its class is, the ServiceAccount that it acts as, and what it needs."""
+
+    name: str
+    alias: str
+    place: str
+    account: str
+    default: bool = True
+    #: Options without which it has nothing to do.
+    needs: tuple[str, ...] = ()
+
+    def load(self) -> type[Controller]:
+        module, _, attribute = self.place.partition(":")
+        return getattr(importlib.import_module(f"pilothouse.controllers.{module}"), attribute)
+
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "serviceaccount-token-controller",
+        "serviceaccount-token",
+        "token:TokenController",
+        "token-controller",
+        needs=("service_account_private_key",),
+    ),
+    Entry("serviceaccount-controller", "serviceaccount", "serviceaccount:ServiceAccountController", "service-account-controller"),
+    Entry(
+        "root-ca-certificate-publisher-controller",
+        "root-ca-cert-publisher",
+        "root_ca:RootCAPublisher",
+        "root-ca-cert-publisher",
+        needs=("root_ca",),
+    ),
+    Entry("namespace-controller", "namespace", "namespace:NamespaceController", "namespace-controller"),
+    Entry("garbage-collector-controller", "garbagecollector", "garbage_collector:GarbageCollector", "generic-garbage-collector"),
+    Entry("replicaset-controller", "replicaset", "replicaset:ReplicaSetController", "replicaset-controller"),
+    Entry("deployment-controller", "deployment", "deployment:DeploymentController", "deployment-controller"),
+    Entry("endpoints-controller", "endpoint", "endpoints:EndpointsController", "endpoint-controller"),
+    Entry("endpointslice-controller", "endpointslice", "endpointslice:EndpointSliceController", "endpointslice-controller"),
+    Entry("pod-garbage-collector-controller", "podgc", "pod_gc:PodGarbageCollector", "pod-garbage-collector"),
+    Entry("node-lifecycle-controller", "nodelifecycle", "node_lifecycle:NodeLifecycleController", "node-controller"),
+    Entry("taint-eviction-controller", "", "taint_eviction:TaintEvictionController", "node-controller"),
+    Entry("ttl-controller", "ttl", "ttl:TTLController", "ttl-controller"),
+    Entry(
+        "clusterrole-aggregation-controller",
+        "clusterrole-aggregation",
+        "clusterrole_aggregation:ClusterRoleAggregationController",
+        "clusterrole-aggregation-controller",
+    ),
+)
+
+
+def select(wanted: Iterable[str], entries: Iterable[Entry] = ENTRIES) -> list[Entry]:
+    """The entries that a `--controllers` list means: `*` all that are on by default, `name` this one, `-name` not this one.
+
+    ValueError for a name that no controller has.
+    """
+    entries = list(entries)
+    named = list(wanted)
+    by_name = {e.name: e for e in entries} | {e.alias: e for e in entries if e.alias}
+    unknown = [n for n in named if n != "*" and n.removeprefix("-") not in by_name]
+    if unknown:
+        raise ValueError(f'"{unknown[0].removeprefix("-")}" is not in the list of known controllers')
+    chosen = {by_name[n].name for n in named if n in by_name}
+    refused = {by_name[n[1:]].name for n in named if n.startswith("-")}
+    every = "*" in named
+    return [e for e in entries if e.name in chosen or (every and e.default and e.name not in refused)]
+
+
+def can_run(entry: Entry, options: Mapping[str, Any]) -> bool:
+    """Whether its keys and certificates are configured."""
+    return all(options.get(need) for need in entry.needs)

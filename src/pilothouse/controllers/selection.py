@@ -1,0 +1,48 @@
+"""Label selectors of objects, compiled once per object and generation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pilothouse.api import selectors
+from pilothouse.controllers.objects import Obj, uid
+
+Predicate = Callable[[Mapping[str, str]], bool]
+
+
+class Selectors:
+    """Remembers the compiled `spec.selector` of each object."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[object, Predicate]] = {}
+
+    def of(self, obj: Obj) -> Predicate:
+        """The predicate over labels that this object's selector stands for."""
+        selector = obj["spec"].get("selector")
+        known = self._known.get(uid(obj))
+        if known is not None and known[0] == selector:
+            return known[1]
+        matches = compile_selector(selector)
+        self._known[uid(obj)] = (selector, matches)
+        return matches
+
+    def forget(self, obj: Obj) -> None:
+        self._known.pop(uid(obj), None)
+
+
+def compile_selector(selector: Obj | None) -> Predicate:
+    """A LabelSelector as a predicate. None selects nothing, an empty one everything."""
+    if selector is None:
+        return lambda labels: False
+    if selector.get("matchExpressions"):
+        return selectors.compile_label_selector(selector)
+    pairs = list((selector.get("matchLabels") or {}).items())
+    if len(pairs) == 1:
+        ((name, value),) = pairs
+        return lambda labels: labels.get(name) == value
+    return lambda labels: all(labels.get(k) == v for k, v in pairs)
+
+
+def match_pairs(wanted: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Whether labels have all these values: the selector of a Service."""
+    return all(labels.get(k) == v for k, v in wanted.items())
