@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -167,3 +167,27 @@ class SpecialResult:
     code: int
     body: Any
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+#: Called when a write has been decided: True if it was stored, False if it failed (give back what was taken).
+Finish = Callable[[bool], Awaitable[None]]
+
+
+class WriteHook:
+    """What writing a kind does besides storing its object: cluster IPs and node ports of services, for example.
+
+    The hub calls `begin_create` before the kind's validation with metadata filled in, and `begin_update` after
+    `prepare_update` and before validation; what they return is called with the outcome. With `dry_run` nothing may be kept.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+
+    async def begin_create(self, obj: Obj, dry_run: bool) -> Finish | None:
+        return None
+
+    async def begin_update(self, obj: Obj, old: Obj, dry_run: bool) -> Finish | None:
+        return None
+
+    async def after_delete(self, obj: Obj) -> None:
+        """The object is gone for good."""

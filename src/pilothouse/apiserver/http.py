@@ -1,0 +1,458 @@
+"""The wire: HTTP/1.1 on TLS, parsed by httptools (llhttp), written by hand so that a request costs a few microseconds.
+
+A `Connection` parses requests one after the other, hands each to the application and writes what comes back. The application
+answers at once (most reads), or with a coroutine (writes), or with a stream (watches). Responses leave in order; pipelined
+requests wait in the connection. What is left out on purpose: HTTP/2 (clients negotiate down), trailers, compression of
+requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+import ssl
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from typing import Any, cast
+
+import httptools
+
+log = logging.getLogger(__name__)
+
+#: Larger bodies are answered with 413 (kube-apiserver's limit).
+BODY_LIMIT = 3 * 1024 * 1024
+#: Bodies above this are not even read to their end: the connection is closed after the answer.
+DRAIN_LIMIT = 64 * 1024 * 1024
+HEADER_LIMIT = 1024 * 1024
+#: Large answers are written in pieces of about this size, as the peer takes them.
+PIECE = 256 * 1024
+#: Answers larger than this are compressed for remote clients that accept gzip.
+GZIP_THRESHOLD = 128 * 1024
+#: A connection that has not finished sending a request, or is idle, for this many sweeps is closed.
+IDLE_SWEEPS = 18
+READ_SWEEPS = 4
+SWEEP_SECONDS = 10.0
+
+_REASONS = {
+    100: "Continue", 101: "Switching Protocols", 200: "OK", 201: "Created", 202: "Accepted", 204: "No Content", 301: "Moved Permanently",
+    304: "Not Modified", 307: "Temporary Redirect", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+    405: "Method Not Allowed", 406: "Not Acceptable", 409: "Conflict", 410: "Gone", 413: "Request Entity Too Large",
+    415: "Unsupported Media Type", 422: "Unprocessable Entity", 429: "Too Many Requests", 431: "Request Header Fields Too Large",
+    500: "Internal Server Error", 501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
+}  # fmt: skip
+_STATUS_LINES = {code: f"HTTP/1.1 {code} {text}\r\n".encode() for code, text in _REASONS.items()}
+
+
+def status_line(code: int) -> bytes:
+    return _STATUS_LINES.get(code) or f"HTTP/1.1 {code} Status\r\n".encode()
+
+
+class Request:
+    """One request. Header names are lower-case; where a header is repeated, `header` gives its first value."""
+
+    __slots__ = ("body", "close", "connection", "headers", "method", "native", "target", "too_large")
+
+    def __init__(self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes = b"", connection: Connection | None = None) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.body = body
+        self.connection = connection
+        self.too_large = False
+        self.close = False
+        #: Asked in this process: the answer keeps its objects, nothing is encoded.
+        self.native = False
+
+    def header(self, name: bytes) -> str:
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return ""
+
+    def header_values(self, name: bytes) -> list[str]:
+        return [value.decode("latin-1") for key, value in self.headers if key == name]
+
+
+class Stream:
+    """The body of a response that goes on: chunks are written until either side ends it."""
+
+    __slots__ = ("_connection", "closed", "on_close")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.closed = False
+        self.on_close: Callable[[], None] | None = None
+
+    def write(self, data: bytes) -> None:
+        """Send one chunk. Nothing happens once the peer has gone."""
+        if not self.closed and data:
+            self._connection.send_chunk(data)
+
+    def backlog(self) -> int:
+        """Bytes that the peer has not taken yet."""
+        return 0 if self.closed else self._connection.backlog()
+
+    def finish(self) -> None:
+        """End the body; the connection can be used again."""
+        if not self.closed:
+            self._end()
+            self._connection.end_stream()
+
+    def abort(self) -> None:
+        """Hang up without an end: how a slow watcher is dropped."""
+        if not self.closed:
+            self._end()
+            self._connection.abort()
+
+    def _end(self) -> None:
+        self.closed = True
+        callback, self.on_close = self.on_close, None
+        if callback is not None:
+            callback()
+
+    def peer_gone(self) -> None:
+        if not self.closed:
+            self._end()
+
+
+class Response:
+    """An answer: `body` as bytes or as parts that are written one after the other, or `stream`, called once the head is out."""
+
+    __slots__ = ("body", "close", "content_type", "headers", "native", "parts", "status", "stream", "upgrade")
+
+    def __init__(self, status: int, body: bytes = b"", content_type: str = "application/json", headers: Iterable[tuple[str, str]] = (),
+                 parts: list[Any] | None = None, stream: Callable[[Stream], None] | None = None) -> None:  # fmt: skip
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+        self.headers = list(headers)
+        self.parts = parts
+        self.stream = stream
+        self.close = False
+        #: The answer as objects, for callers in this process.
+        self.native: Any = None
+        #: Takes over the connection's transport after a 101.
+        self.upgrade: Callable[[asyncio.Transport], None] | None = None
+
+
+Answer = Response | Coroutine[Any, Any, Response]
+Application = Callable[[Request], Answer]
+
+
+class Connection(asyncio.Protocol):
+    """One client connection. Invariant: at most one request is being answered (`_busy`); later ones wait in `_waiting`."""
+
+    __slots__ = (
+        "_body", "_body_size", "_busy", "_header_size", "_headers", "_parser", "_parts", "_reading", "_server", "_stream", "_task",
+        "_url", "_waiting", "certificate", "idle_since", "peer", "remote", "transport",
+    )  # fmt: skip
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._waiting: deque[Request] = deque()
+        self._busy: Request | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stream: Stream | None = None
+        self._parts: Iterator[bytes] | None = None
+        self._reading = False
+        self.certificate: Mapping[str, Any] | None = None
+        self.peer = ""
+        self.remote = False
+        self.idle_since = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._header_size = 0
+        self._body: list[bytes] = []
+        self._body_size = 0
+
+    # --- asyncio.Protocol -------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.certificate = transport.get_extra_info("peercert") or None
+        address = transport.get_extra_info("peername") or ("",)
+        self.peer = str(address[0])
+        self.remote = not (self.peer.startswith("127.") or self.peer in ("::1", ""))
+        self.idle_since = self._server.sweeps
+        self._server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._parts = None
+        self._waiting.clear()
+        if self._stream is not None:
+            self._stream.peer_gone()
+            self._stream = None
+        if self._task is not None:
+            self._task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError as error:
+            self._refuse(400, b"400 Bad Request")
+            log.debug("bad request from %s: %s", self.peer, error)
+
+    def resume_writing(self) -> None:
+        if self._parts is not None:
+            self._write_parts()
+
+    def eof_received(self) -> bool:
+        return False
+
+    # --- httptools callbacks ----------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._reading = True
+        self.idle_since = self._server.sweeps
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.lower(), value))
+        self._header_size += len(name) + len(value)
+        if self._header_size > HEADER_LIMIT:
+            self._refuse(431, b"431 Request Header Fields Too Large")
+
+    def on_headers_complete(self) -> None:
+        for name, value in self._headers:
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, data: bytes) -> None:
+        self._body_size += len(data)
+        if self._body_size <= BODY_LIMIT:
+            self._body.append(data)
+        elif self._body_size > DRAIN_LIMIT:
+            self._refuse(413, b"413 Request Entity Too Large")
+
+    def on_message_complete(self) -> None:
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        request = Request(self._parser.get_method().decode("latin-1"), self._url.decode("latin-1"), self._headers, body, self)
+        request.too_large = self._body_size > BODY_LIMIT
+        request.close = not self._parser.should_keep_alive()
+        self._reading = False
+        self._reset()
+        if self._busy is None:
+            self._start(request)
+        else:
+            self._waiting.append(request)
+            if len(self._waiting) == 16:
+                self.transport.pause_reading()
+
+    # --- answering --------------------------------------------------------------------------------------------------------
+
+    def _start(self, request: Request) -> None:
+        self._busy = request
+        answer = self._server.application(request)
+        if isinstance(answer, Response):
+            self._respond(request, answer)
+        else:
+            self._task = asyncio.ensure_future(self._finish(request, answer))
+
+    async def _finish(self, request: Request, answer: Coroutine[Any, Any, Response]) -> None:
+        response = await answer
+        if not self.transport.is_closing():
+            self._respond(request, response)
+
+    def _respond(self, request: Request, response: Response) -> None:
+        if response.stream is not None:
+            self._start_stream(request, response)
+            return
+        if response.upgrade is not None:
+            self.transport.write(self._head(response, None))
+            response.upgrade(self.transport)
+            return
+        if self.remote and _size(response) > GZIP_THRESHOLD and "gzip" in request.header(b"accept-encoding"):
+            self._task = asyncio.ensure_future(self._compress(request, response))
+            return
+        self._write(request, response)
+
+    def _write(self, request: Request, response: Response) -> None:
+        size = _size(response)
+        head = self._head(response, size)
+        if request.method == "HEAD" or response.status == 304:
+            self.transport.write(head)
+        elif response.parts is None and size <= PIECE:
+            self.transport.write(head + response.body)
+        else:
+            self.transport.write(head)
+            self._parts = _pieces(response.parts if response.parts is not None else [response.body])
+            self._write_parts()
+            return
+        self._done()
+
+    def _write_parts(self) -> None:
+        """Write pieces until the peer is slower than we are; `resume_writing` goes on."""
+        parts = self._parts
+        assert parts is not None
+        while self.transport.get_write_buffer_size() <= PIECE:
+            piece = next(parts, None)
+            if piece is None:
+                self._parts = None
+                self._done()
+                return
+            self.transport.write(piece)
+
+    async def _compress(self, request: Request, response: Response) -> None:
+        body = response.body if response.parts is None else b"".join(response.parts)
+        loop = asyncio.get_running_loop()
+        packed = await loop.run_in_executor(None, lambda: gzip.compress(body, 4, mtime=0))
+        response.body, response.parts = packed, None
+        response.headers.append(("Content-Encoding", "gzip"))
+        response.headers.append(("Vary", "Accept-Encoding"))
+        self._write(request, response)
+
+    def _start_stream(self, request: Request, response: Response) -> None:
+        assert response.stream is not None
+        self.transport.write(self._head(response, None))
+        if request.method == "HEAD":
+            self._done()
+            return
+        stream = self._stream = Stream(self)
+        response.stream(stream)
+
+    def _head(self, response: Response, size: int | None) -> bytes:
+        lines = [f"{k}: {v}\r\n" for k, v in response.headers]
+        if response.content_type:
+            lines.append(f"Content-Type: {response.content_type}\r\n")
+        lines.append(self._server.date_line)
+        if size is not None and response.status != 304:
+            lines.append(f"Content-Length: {size}\r\n\r\n")
+        elif size is None and response.upgrade is None:
+            lines.append("Transfer-Encoding: chunked\r\n\r\n")
+        else:
+            lines.append("\r\n")
+        return status_line(response.status) + "".join(lines).encode("latin-1", "replace")
+
+    def _done(self) -> None:
+        request, self._busy, self._task = self._busy, None, None
+        self.idle_since = self._server.sweeps
+        if self._server.closing or (request is not None and request.close):
+            self.transport.close()
+        elif self._waiting:
+            self.transport.resume_reading()
+            self._start(self._waiting.popleft())
+
+    def _refuse(self, code: int, text: bytes) -> None:
+        """Answer what cannot even be parsed, and hang up."""
+        if not self.transport.is_closing():
+            head = b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+            self.transport.write(status_line(code) + head + b"Content-Length: %d\r\n\r\n" % len(text) + text)
+            self.transport.close()
+
+    # --- streams ----------------------------------------------------------------------------------------------------------
+
+    def send_chunk(self, data: bytes) -> None:
+        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def end_stream(self) -> None:
+        self._stream = None
+        self.transport.write(b"0\r\n\r\n")
+        self._done()
+
+    def backlog(self) -> int:
+        return self.transport.get_write_buffer_size()
+
+    def abort(self) -> None:
+        self._stream = None
+        self.transport.abort()
+
+    # --- housekeeping -----------------------------------------------------------------------------------------------------
+
+    def sweep(self, now: int) -> None:
+        """Close when idle, or when a request has been arriving for too long. Answers may take as long as they need."""
+        if self._busy is None and now - self.idle_since > (READ_SWEEPS if self._reading else IDLE_SWEEPS):
+            self.transport.close()
+
+    def shut(self) -> None:
+        """Stop: end a stream properly, close when nothing is being answered."""
+        if self._stream is not None:
+            self._stream.finish()
+        elif self._busy is None:
+            self.transport.close()
+
+
+def _size(response: Response) -> int:
+    return len(response.body) if response.parts is None else sum(map(len, response.parts))
+
+
+def _pieces(parts: Iterable[Any]) -> Iterator[bytes]:
+    """Small parts joined and large ones cut, so that each piece is about PIECE long."""
+    batch: list[Any] = []
+    size = 0
+    for part in parts:
+        if len(part) > PIECE:
+            if batch:
+                yield b"".join(batch)
+            batch, size = [], 0
+            view = memoryview(part)
+            for start in range(0, len(part), PIECE):
+                yield bytes(view[start : start + PIECE])
+            continue
+        batch.append(part)
+        size += len(part)
+        if size >= PIECE:
+            yield b"".join(batch)
+            batch, size = [], 0
+    if batch:
+        yield b"".join(batch)
+
+
+class HttpServer:
+    """Listens, and keeps the connections. `now` gives the seconds for Date headers; `every` runs a callback periodically."""
+
+    def __init__(self, application: Application, now: Callable[[], float]) -> None:
+        self.application = application
+        self.connections: set[Connection] = set()
+        self.sweeps = 0
+        self.closing = False
+        self.date_line = ""
+        self._now = now
+        self._server: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ticks = 0
+
+    async def start(self, host: str, port: int, context: ssl.SSLContext | None, sock: Any = None) -> int:
+        """Listen; returns the port (that the system chose if 0 was asked for). OSError if it is taken."""
+        loop = asyncio.get_running_loop()
+        where: dict[str, Any] = {"sock": sock} if sock is not None else {"host": host, "port": port}
+        self._server = await loop.create_server(lambda: Connection(self), **where, ssl=context, backlog=1024)
+        self._tick()
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def _tick(self) -> None:
+        """Once a second: the Date header; every ten seconds: idle connections. Real time on purpose: peers live in it."""
+        import email.utils
+
+        self.date_line = f"Date: {email.utils.formatdate(self._now(), usegmt=True)}\r\n"
+        self._ticks += 1
+        if self._ticks % int(SWEEP_SECONDS) == 0:
+            self.sweeps += 1
+            for connection in list(self.connections):
+                connection.sweep(self.sweeps)
+        self._timer = asyncio.get_running_loop().call_later(1.0, self._tick)
+
+    async def stop(self, grace: float = 2.0) -> None:
+        """Stop listening, end watches, let running requests finish for `grace` seconds, then hang up."""
+        self.closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.shut()
+        deadline = asyncio.get_running_loop().time() + grace
+        while self.connections and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
+        for connection in list(self.connections):
+            connection.transport.abort()
