@@ -104,7 +104,7 @@ def too_many(field: str, actual: int, limit: int) -> FieldError:
 
 
 class StatusError(Exception):
-    """An answer that is not success. `details` is the Status' details object, without empty members."""
+    """An answer that is not success. `details` is the Status' details object (None: it has none, {}: an empty one)."""
 
     def __init__(self, code: int, reason: str, message: str, details: Obj | None = None) -> None:
         super().__init__(message)
@@ -112,13 +112,15 @@ class StatusError(Exception):
         self.reason = reason
         self.message = message
         self.details = details
+        #: The Status' metadata: an expired list's continue token.
+        self.metadata: Obj = {}
 
     def status(self) -> Obj:
         """The Status object that a client receives."""
-        out: Obj = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": self.message}
+        out: Obj = {"kind": "Status", "apiVersion": "v1", "metadata": self.metadata, "status": "Failure", "message": self.message}
         if self.reason:
             out["reason"] = self.reason
-        if self.details:
+        if self.details is not None:
             out["details"] = self.details
         out["code"] = self.code
         return out

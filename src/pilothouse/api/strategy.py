@@ -62,6 +62,10 @@ class Strategy:
     has_generation: bool = False
     #: Fields besides metadata.name and metadata.namespace that field selectors accept.
     selectable: tuple[str, ...] = ()
+    #: Other names under which clients may select a selectable field.
+    field_aliases: dict[str, str] = {}  # noqa: RUF012
+    #: Field selectors accept metadata.namespace.
+    namespace_selectable: bool = True
     #: Fields that writes through an endpoint do not touch ("" is the main endpoint): they are wiped or restored and never owned.
     reset_fields: dict[str, tuple[Path, ...]] = {}  # noqa: RUF012
     #: Columns of the kind's Table.
@@ -135,6 +139,12 @@ class Strategy:
 
     # --- reading ------------------------------------------------------------------------------------------------------------
 
+    def unknown_field(self, field: str) -> str:
+        """What a client is told who selects by a field that cannot be selected by."""
+        if self.selectable:
+            return f"field label not supported: {field}"
+        return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+
     def fields(self, obj: Obj) -> dict[str, str]:
         """The values of `selectable` for one object, as strings (booleans as true and false, absent as "")."""
         return {}
@@ -145,7 +155,10 @@ class Strategy:
         return [meta.get("name", ""), meta.get("creationTimestamp")]
 
     def convert(self, obj: Obj, version: str) -> Obj:
-        """The same object in another version of this group (autoscaling v1 and v2) or another group (events). Base: relabelled only."""
+        """The same object as another apiVersion has it (autoscaling/v1 and autoscaling/v2, v1 and events.k8s.io/v1 events).
+
+        `version` is the wanted apiVersion; the object's own apiVersion says what it is. The hub sets kind and apiVersion.
+        """
         return obj
 
 
