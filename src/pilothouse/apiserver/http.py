@@ -74,24 +74,32 @@ class Request:
         return [value.decode("latin-1") for key, value in self.headers if key == name]
 
 
+def chunk_of(data: bytes) -> bytes:
+    """Data framed as one chunk of a body: made once, written to many."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
 class Stream:
     """The body of a response that goes on: chunks are written until either side ends it."""
 
-    __slots__ = ("_connection", "closed", "on_close")
+    __slots__ = ("_connection", "closed", "on_close", "on_drain")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.closed = False
         self.on_close: Callable[[], None] | None = None
+        #: Called when the peer has caught up after `full` was true.
+        self.on_drain: Callable[[], None] | None = None
 
-    def write(self, data: bytes) -> None:
-        """Send one chunk. Nothing happens once the peer has gone."""
-        if not self.closed and data:
-            self._connection.send_chunk(data)
+    def write(self, chunk: bytes) -> None:
+        """Send what `chunk_of` made. Nothing happens once the peer has gone."""
+        if not self.closed:
+            self._connection.transport.write(chunk)
 
-    def backlog(self) -> int:
-        """Bytes that the peer has not taken yet."""
-        return 0 if self.closed else self._connection.backlog()
+    @property
+    def full(self) -> bool:
+        """The peer is slower than we are: whoever writes on only fills our memory."""
+        return self._connection.paused
 
     def finish(self) -> None:
         """End the body; the connection can be used again."""
@@ -117,17 +125,19 @@ class Stream:
 
 
 class Response:
-    """An answer: `body` as bytes or as parts that are written one after the other, or `stream`, called once the head is out."""
+    """An answer: `body` as bytes, or as `parts` of `length` bytes together that are made as the peer takes them, or `stream`,
+    called once the head is out."""
 
-    __slots__ = ("body", "close", "content_type", "headers", "native", "parts", "status", "stream", "upgrade")
+    __slots__ = ("body", "close", "content_type", "headers", "length", "native", "parts", "status", "stream", "upgrade")
 
     def __init__(self, status: int, body: bytes = b"", content_type: str = "application/json", headers: Iterable[tuple[str, str]] = (),
-                 parts: list[Any] | None = None, stream: Callable[[Stream], None] | None = None) -> None:  # fmt: skip
+                 parts: Iterator[bytes] | None = None, length: int = 0, stream: Callable[[Stream], None] | None = None) -> None:  # fmt: skip
         self.status = status
         self.body = body
         self.content_type = content_type
         self.headers = list(headers)
         self.parts = parts
+        self.length = length
         self.stream = stream
         self.close = False
         #: The answer as objects, for callers in this process.
@@ -145,7 +155,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_body", "_body_size", "_busy", "_header_size", "_headers", "_parser", "_parts", "_reading", "_server", "_stream", "_task",
-        "_url", "_waiting", "certificate", "idle_since", "peer", "remote", "transport",
+        "_url", "_waiting", "certificate", "idle_since", "paused", "peer", "remote", "transport",
     )  # fmt: skip
 
     def __init__(self, server: HttpServer) -> None:
@@ -161,6 +171,7 @@ class Connection(asyncio.Protocol):
         self.certificate: Mapping[str, Any] | None = None
         self.peer = ""
         self.remote = False
+        self.paused = False
         self.idle_since = 0
         self._reset()
 
@@ -175,6 +186,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=PIECE // 2, low=PIECE // 8)
         self.certificate = transport.get_extra_info("peercert") or None
         address = transport.get_extra_info("peername") or ("",)
         self.peer = str(address[0])
@@ -201,9 +213,15 @@ class Connection(asyncio.Protocol):
             self._refuse(400, b"400 Bad Request")
             log.debug("bad request from %s: %s", self.peer, error)
 
+    def pause_writing(self) -> None:
+        self.paused = True
+
     def resume_writing(self) -> None:
+        self.paused = False
         if self._parts is not None:
             self._write_parts()
+        elif self._stream is not None and self._stream.on_drain is not None:
+            self._stream.on_drain()
 
     def eof_received(self) -> bool:
         return False
@@ -286,7 +304,7 @@ class Connection(asyncio.Protocol):
             self.transport.write(head + response.body)
         else:
             self.transport.write(head)
-            self._parts = _pieces(response.parts if response.parts is not None else [response.body])
+            self._parts = _pieces(response.parts if response.parts is not None else (response.body,))
             self._write_parts()
             return
         self._done()
@@ -295,7 +313,7 @@ class Connection(asyncio.Protocol):
         """Write pieces until the peer is slower than we are; `resume_writing` goes on."""
         parts = self._parts
         assert parts is not None
-        while self.transport.get_write_buffer_size() <= PIECE:
+        while not self.paused:
             piece = next(parts, None)
             if piece is None:
                 self._parts = None
@@ -352,16 +370,10 @@ class Connection(asyncio.Protocol):
 
     # --- streams ----------------------------------------------------------------------------------------------------------
 
-    def send_chunk(self, data: bytes) -> None:
-        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-
     def end_stream(self) -> None:
         self._stream = None
         self.transport.write(b"0\r\n\r\n")
         self._done()
-
-    def backlog(self) -> int:
-        return self.transport.get_write_buffer_size()
 
     def abort(self) -> None:
         self._stream = None
@@ -383,7 +395,7 @@ class Connection(asyncio.Protocol):
 
 
 def _size(response: Response) -> int:
-    return len(response.body) if response.parts is None else sum(map(len, response.parts))
+    return len(response.body) if response.parts is None else response.length
 
 
 def _pieces(parts: Iterable[Any]) -> Iterator[bytes]:

@@ -68,7 +68,8 @@ Extract = Callable[[Obj], tuple[str, ...]]
 class ResourceCache:
     """All objects of one store prefix. Reads are plain look-ups; only the feed writes."""
 
-    def __init__(self, prefix: str, kind: str, api_version: str, namespaced: bool, decoded: Decoded, extract: Extract | None, index: int | None) -> None:  # fmt: skip
+    def __init__(self, prefix: str, kind: str, api_version: str, namespaced: bool, decoded: Decoded, extract: Extract | None, index: int | None, index_name: str = "") -> None:  # fmt: skip
+        self.index_name = index_name
         self.prefix = f"{REGISTRY}{prefix}/"
         self.head = head_of(kind, api_version)
         self.namespaced = namespaced

@@ -1,0 +1,198 @@
+"""What is served: every resource with its rules, its schema and its cache, found by group, version and plural.
+
+Several versions of a resource (and, for events, several groups) share one store prefix and one cache; each `Served` is one
+version's view of it. Schemas and strategies are loaded when a resource is first used, so that starting costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from pilothouse.api.errors import Obj
+from pilothouse.api.resource import Resource
+from pilothouse.api.schema import Schema
+from pilothouse.api.strategy import Strategy
+from pilothouse.apiserver.entries import Decoded, Entry, encode, head_of
+from pilothouse.apiserver.interface import SpecialRequest, SpecialResult, WriteHook
+from pilothouse.apiserver.watchcache import Extract, ResourceCache
+
+#: The field by which a cache is indexed, for field selectors that ask for one value of it.
+INDEXED = {("", "pods"): "spec.nodeName", ("resource.k8s.io", "resourceslices"): "spec.nodeName"}
+
+Special = Callable[[SpecialRequest], Any]
+
+
+class Served:
+    """One resource in one version, as requests meet it."""
+
+    def __init__(self, resource: Resource, cache: ResourceCache | None, load_strategy: Callable[[Resource], Strategy],
+                 load_schema: Callable[[str, str, str], Schema], stored_kind: str) -> None:  # fmt: skip
+        self.resource = resource
+        self._cache = cache
+        self._load_strategy = load_strategy
+        self._load_schema = load_schema
+        group, version = resource.storage if resource.storage != ("", "") else (resource.group, resource.version)
+        self.stored_api_version = f"{group}/{version}" if group else version
+        self.stored_kind = stored_kind
+        self.same_version = self.stored_api_version == resource.api_version
+        self.head = head_of(resource.kind, resource.api_version)
+        #: How many bytes of an encoded object come before what a list item begins with.
+        self.item_offset = len(self.head) - len(b'"metadata":{')
+        self.list_kind = resource.list_kind or resource.kind + "List"
+        self.hook: WriteHook | None = None
+        self.ttl = 0
+        self._special: dict[str, Special] = {}
+
+    @property
+    def cache(self) -> ResourceCache:
+        assert self._cache is not None, f"{self.resource.plural} are not stored"
+        return self._cache
+
+    @property
+    def stored(self) -> bool:
+        return self._cache is not None
+
+    @cached_property
+    def strategy(self) -> Strategy:
+        return self._load_strategy(self.resource)
+
+    @cached_property
+    def schema(self) -> Schema:
+        return self._load_schema(self.resource.group, self.resource.version, self.resource.kind)
+
+    # --- versions -------------------------------------------------------------------------------------------------------------
+
+    def encoded(self, entry: Entry) -> bytes:
+        """The entry's JSON in this version."""
+        return entry.encoded if self.same_version else orjson.dumps(self.obj(entry))
+
+    def item(self, entry: Entry) -> Any:
+        """The entry's JSON as it stands in a list: without kind and apiVersion, and without the opening brace."""
+        return memoryview(self.encoded(entry))[self.item_offset :]
+
+    def obj(self, entry: Entry) -> Obj:
+        """The entry's object in this version. Shared, where the version is the stored one: never change it."""
+        return entry.obj if self.same_version else self.from_stored(entry.fresh())
+
+    def fresh(self, entry: Entry) -> Obj:
+        """A copy in this version, the caller's own."""
+        return entry.fresh() if self.same_version else self.from_stored(entry.fresh())
+
+    def from_stored(self, obj: Obj) -> Obj:
+        out = self.strategy.convert(obj, self.resource.api_version)
+        return _labelled(out, self.resource.kind, self.resource.api_version)
+
+    def to_stored(self, obj: Obj) -> Obj:
+        """An object of this version as it is stored. The object may be changed."""
+        if self.same_version:
+            return obj
+        return _labelled(self.strategy.convert(obj, self.stored_api_version), self.stored_kind, self.stored_api_version)
+
+    def value(self, stored: Obj) -> bytes:
+        """The store's bytes for an object of the stored version."""
+        return encode(stored, self.stored_kind, self.stored_api_version)
+
+    def response_bytes(self, obj: Obj) -> bytes:
+        """An object that is not stored (dry run, final state) as JSON in canonical order."""
+        return orjson.dumps(_labelled(obj, self.resource.kind, self.resource.api_version))
+
+    def field_index(self, field: str) -> int:
+        """Where entries keep a selectable field's value. Fields are extracted as the stored version names them."""
+        return self.strategy.selectable.index(field)
+
+    def key(self, namespace: str, name: str) -> str:
+        return self.resource.key(namespace, name)
+
+    # --- special endpoints ------------------------------------------------------------------------------------------------------
+
+    def special(self, subresource: str) -> Special | None:
+        return self._special.get(subresource)
+
+    def set_special(self, subresource: str, handler: Special) -> None:
+        self._special[subresource] = handler
+
+
+def _labelled(obj: Obj, kind: str, api_version: str) -> Obj:
+    """The same object with kind and apiVersion first."""
+    out: Obj = {"kind": kind, "apiVersion": api_version, "metadata": obj.get("metadata", {})}
+    out.update((k, v) for k, v in obj.items() if k not in out)
+    return out
+
+
+class Registry:
+    """All served resources."""
+
+    def __init__(self, resources: Iterable[Resource], load_strategy: Callable[[Resource], Strategy],
+                 load_schema: Callable[[str, str, str], Schema], decoded: Decoded) -> None:  # fmt: skip
+        self._load_strategy = load_strategy
+        self._load_schema = load_schema
+        self._decoded = decoded
+        #: (group, version) -> plural -> Served
+        self.versions: dict[tuple[str, str], dict[str, Served]] = {}
+        #: (group, plural) -> Served in the preferred version
+        self.preferred: dict[tuple[str, str], Served] = {}
+        self.groups: set[str] = set()
+        self.caches: dict[str, ResourceCache] = {}
+        for resource in resources:
+            self.add(resource)
+
+    def add(self, resource: Resource) -> Served:
+        """Serve a resource; the first version added of a resource is the preferred one."""
+        cache = self._cache_for(resource) if resource.prefix else None
+        served = Served(resource, cache, self._load_strategy, self._load_schema, resource.kind)
+        self.versions.setdefault((resource.group, resource.version), {})[resource.plural] = served
+        self.preferred.setdefault(resource.group_resource, served)
+        self.groups.add(resource.group)
+        return served
+
+    def remove(self, resource: Resource) -> None:
+        """Stop serving a resource."""
+        plurals = self.versions.get((resource.group, resource.version), {})
+        plurals.pop(resource.plural, None)
+        if not plurals:
+            self.versions.pop((resource.group, resource.version), None)
+        if not any(group == resource.group for group, _ in self.versions):
+            self.groups.discard(resource.group)
+        self.preferred.pop(resource.group_resource, None)
+
+    def find(self, group: str, version: str, plural: str) -> Served | None:
+        plurals = self.versions.get((group, version))
+        return plurals.get(plural) if plurals else None
+
+    def of(self, group: str, plural: str, version: str = "") -> Served:
+        """A resource that must be there (KeyError if it is not): for the hub's own use."""
+        return self.versions[(group, version)][plural] if version else self.preferred[(group, plural)]
+
+    def everything(self) -> Iterable[Served]:
+        for plurals in self.versions.values():
+            yield from plurals.values()
+
+    def _cache_for(self, resource: Resource) -> ResourceCache:
+        cache = self.caches.get(resource.prefix)
+        if cache is None:
+            group, version = resource.storage if resource.storage != ("", "") else (resource.group, resource.version)
+            api_version = f"{group}/{version}" if group else version
+            extract, index = self._fields_of(resource)
+            cache = ResourceCache(resource.prefix, resource.kind, api_version, resource.namespaced, self._decoded, extract, index,
+                                  INDEXED.get(resource.group_resource, "") if index is not None else "")  # fmt: skip
+            self.caches[resource.prefix] = cache
+        return cache
+
+    def _fields_of(self, resource: Resource) -> tuple[Extract | None, int | None]:
+        """How selectable fields are taken from an object, and which of them is indexed."""
+        strategy = self._load_strategy(resource)
+        names = strategy.selectable
+        if not names:
+            return None, None
+        wanted = INDEXED.get(resource.group_resource)
+        index = names.index(wanted) if wanted in names else None
+
+        def extract(obj: Obj) -> tuple[str, ...]:
+            values = strategy.fields(obj)
+            return tuple(values.get(name, "") for name in names)
+
+        return extract, index

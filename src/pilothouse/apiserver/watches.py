@@ -1,0 +1,418 @@
+"""WATCH: who is told what, and how the same bytes serve everyone who asked for the same.
+
+Watchers with equal scope, selectors and format share a `Channel`: an event is judged and framed once for all of them, and what one
+turn of the loop brings leaves in one write to each. A new watcher first gets its past (the current state, or the events since its
+resourceVersion) as fast as it takes it; a watcher that cannot keep up is hung up on, alone. Facts 5.3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from pilothouse.api.errors import Obj, StatusError
+from pilothouse.apiserver.entries import Entry
+from pilothouse.apiserver.http import Stream, chunk_of
+from pilothouse.apiserver.registry import Served
+from pilothouse.apiserver.render import Wish, column_definitions, partial, row, table
+from pilothouse.apiserver.selection import Selection
+from pilothouse.apiserver.watchcache import ADDED, DELETED, MODIFIED, Event, Feed, ResourceCache
+
+#: A watcher that is this far behind is dropped.
+SLOW_BYTES = 16 * 1024 * 1024
+SLOW_EVENTS = 50_000
+#: Frames of a watcher's past that are joined into one chunk.
+_REPLAY_BATCH = 64
+BOOKMARK_SECONDS = 60.0
+INITIAL_END = {"k8s.io/initial-events-end": "true"}
+
+
+def judge(event: Event, selection: Selection) -> tuple[str, Entry] | None:
+    """What an event means to a watcher: entering a selection is ADDED, leaving it is DELETED; None if it is none of its business."""
+    if not selection.filtering:
+        return event.type, event.entry
+    before = event.previous is not None and selection.matches(event.previous)
+    if event.type == DELETED:
+        return (DELETED, event.entry) if before else None
+    if selection.matches(event.entry):
+        return (MODIFIED if before else ADDED), event.entry
+    return (DELETED, event.left) if before else None
+
+
+# --- encoders -----------------------------------------------------------------------------------------------------------------
+
+
+class Encoder(Protocol):
+    """Makes the frames of one format. `key` is equal for encoders that make the same bytes (None: never shared)."""
+
+    key: Any
+
+    def frame(self, type: str, entry: Entry) -> bytes: ...
+
+    def bookmark(self, revision: int, annotations: dict[str, str] | None) -> bytes: ...
+
+
+class PlainEncoder:
+    """The stored JSON, in the resource's version."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self.key: Any = ("plain", served.resource.api_version)
+
+    def frame(self, type: str, entry: Entry) -> bytes:
+        return b'{"type":"%b","object":%b}\n' % (type.encode(), self._served.encoded(entry))
+
+    def bookmark(self, revision: int, annotations: dict[str, str] | None) -> bytes:
+        resource = self._served.resource
+        return _frame("BOOKMARK", _bookmark_object(resource.kind, resource.api_version, revision, annotations))
+
+
+class TransformEncoder:
+    """Tables and metadata-only events. A Table names its columns in the first event of each watch, so Tables are not shared."""
+
+    def __init__(self, served: Served, wish: Wish, now: Callable[[], float]) -> None:
+        self._served = served
+        self._wish = wish
+        self._now = now
+        self._named = False
+        is_table = wish.fmt.transform == "Table"
+        self.key: Any = None if is_table else ("partial", wish.fmt)
+
+    def frame(self, type: str, entry: Entry) -> bytes:
+        obj = self._served.obj(entry)
+        if self._wish.fmt.transform != "Table":
+            return _frame(type, partial(obj, self._wish.fmt.api_version))
+        self._wish.now = self._now()
+        columns, self._named = not self._named, True
+        metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
+        return _frame(type, table(self._served, metadata, [row(self._served, obj, self._wish)], self._wish, columns))
+
+    def bookmark(self, revision: int, annotations: dict[str, str] | None) -> bytes:
+        fmt = self._wish.fmt
+        obj = _bookmark_object("PartialObjectMetadata", fmt.api_version, revision, annotations)
+        if fmt.transform == "Table":
+            cells = ["" for _ in column_definitions(self._served)]
+            obj = table(self._served, {"resourceVersion": str(revision)}, [{"cells": cells, "object": obj}], self._wish, not self._named)
+            self._named = True
+        return _frame("BOOKMARK", obj)
+
+
+def _frame(type: str, obj: Obj) -> bytes:
+    return orjson.dumps({"type": type, "object": obj}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _bookmark_object(kind: str, api_version: str, revision: int, annotations: dict[str, str] | None) -> Obj:
+    metadata: Obj = {"resourceVersion": str(revision)}
+    if annotations:
+        metadata["annotations"] = annotations
+    return {"kind": kind, "apiVersion": api_version, "metadata": metadata}
+
+
+def error_frame(error: StatusError) -> bytes:
+    return _frame("ERROR", error.status())
+
+
+# --- watchers over HTTP ---------------------------------------------------------------------------------------------------------
+
+
+class Watcher:
+    """One client's stream: first its past, from `source`, then chunks as they come; queued while the client is slow."""
+
+    __slots__ = ("_queue", "_queued", "_source", "bookmarks", "channel", "stream", "timer")
+
+    def __init__(self, stream: Stream, channel: Channel, source: Iterator[bytes] | None, bookmarks: bool) -> None:
+        self.stream = stream
+        self.channel = channel
+        self.bookmarks = bookmarks
+        self.timer: Any = None
+        self._source = source
+        self._queue: deque[bytes] = deque()
+        self._queued = 0
+        stream.on_drain = self.pump
+        stream.on_close = self._leave
+
+    def _leave(self) -> None:
+        self._source = None
+        self._queue.clear()
+        if self.timer is not None:
+            self.timer.cancel()
+        self.channel.remove(self)
+
+    def send(self, chunk: bytes) -> None:
+        """Write, or queue behind what the client has not taken yet; hang up on one who is too far behind."""
+        if self._source is None and not self._queue and not self.stream.full:
+            self.stream.write(chunk)
+            return
+        self._queue.append(chunk)
+        self._queued += len(chunk)
+        if self._queued > SLOW_BYTES:
+            self.stream.abort()
+
+    def pump(self) -> None:
+        """Go on with the past and the queue until the client is full."""
+        stream = self.stream
+        while self._source is not None and not stream.full and not stream.closed:
+            chunk = next(self._source, None)
+            if chunk is None:
+                self._source = None
+                break
+            stream.write(chunk)
+        while self._source is None and self._queue and not stream.full and not stream.closed:
+            chunk = self._queue.popleft()
+            self._queued -= len(chunk)
+            stream.write(chunk)
+
+    def expire(self) -> None:
+        """The watch's time is over."""
+        self.stream.finish()
+
+
+class Channel:
+    """All HTTP watchers that see the same bytes. Lives in the cache's listener lists while it has watchers."""
+
+    def __init__(self, feed: Feed, cache: ResourceCache, selection: Selection, encoder: Encoder, after: int = 0) -> None:
+        self.encoder = encoder
+        self.selection = selection
+        self.watchers: dict[Watcher, None] = {}
+        self.on_empty: Callable[[], None] | None = None
+        self._feed = feed
+        self._cache = cache
+        self._after = after
+        self._frames: list[bytes] = []
+
+    def offer(self, event: Event) -> None:
+        frame = self.frame_of(event)
+        if frame is not None:
+            if not self._frames:
+                self._feed.mark(self)
+            self._frames.append(frame)
+
+    def frame_of(self, event: Event) -> bytes | None:
+        """The frame of an event, made once for all channels whose encoders make the same bytes."""
+        if event.revision <= self._after:
+            return None
+        judged = judge(event, self.selection)
+        if judged is None:
+            return None
+        type, entry = judged
+        key = self.encoder.key
+        if key is None:
+            return self.encoder.frame(type, entry)
+        memo = (key, type, entry is event.entry)
+        frame: bytes | None = event.frames.get(memo)
+        if frame is None:
+            frame = event.frames[memo] = self.encoder.frame(type, entry)
+        return frame
+
+    def flush(self) -> None:
+        if self._frames:
+            data = b"".join(self._frames) if len(self._frames) > 1 else self._frames[0]
+            self._frames = []
+            self.broadcast(data)
+
+    def broadcast(self, data: bytes) -> None:
+        chunk = chunk_of(data)
+        for watcher in list(self.watchers):
+            watcher.send(chunk)
+
+    def bookmark(self) -> None:
+        """Tell those who asked how far the stream has come."""
+        self.flush()
+        wanting = [w for w in self.watchers if w.bookmarks]
+        if wanting:
+            chunk = chunk_of(self.encoder.bookmark(self._feed.revision, None))
+            for watcher in wanting:
+                watcher.send(chunk)
+
+    def add(self, watcher: Watcher) -> None:
+        self.flush()
+        self.watchers[watcher] = None
+
+    def remove(self, watcher: Watcher) -> None:
+        self.watchers.pop(watcher, None)
+        if not self.watchers and self.on_empty is not None:
+            self.on_empty()
+
+
+def listener_list(cache: ResourceCache, selection: Selection) -> list[Any]:
+    """Where a selection's listener has to stand to hear of everything that may concern it."""
+    if selection.index_value is not None:
+        return cache.index_listeners.setdefault(selection.index_value, [])
+    return cache.listeners.setdefault(selection.scope, [])
+
+
+def forget_list(cache: ResourceCache, selection: Selection) -> None:
+    """Drop a listener list that has become empty."""
+    lists = cache.listeners if selection.index_value is None else cache.index_listeners
+    scope = selection.scope if selection.index_value is None else selection.index_value
+    if not lists.get(scope, True):
+        del lists[scope]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a watch begins: with the current state (`initial`), or after a revision (`events` since; None: too old)."""
+
+    initial: bool
+    revision: int
+    end_mark: bool = False
+
+
+class Watches:
+    """All watches over HTTP."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._channels: dict[Any, Channel] = {}
+
+    def open(self, served: Served, selection: Selection, encoder: Encoder, start: Start, bookmarks: bool, stream: Stream) -> Watcher:
+        """Begin a watch on a stream: its past first, then what happens."""
+        channel = self._channel(served, selection, encoder, start)
+        channel.flush()
+        watcher = Watcher(stream, channel, _chunks(self._past(served, channel, start, bookmarks)), bookmarks)
+        channel.add(watcher)
+        watcher.pump()
+        return watcher
+
+    def _channel(self, served: Served, selection: Selection, encoder: Encoder, start: Start) -> Channel:
+        cache = served.cache
+        future = start.revision > self._feed.revision and not start.initial
+        key = None if encoder.key is None or future else (cache.prefix, selection.key, encoder.key)
+        channel = self._channels.get(key) if key is not None else None
+        if channel is not None:
+            return channel
+        channel = Channel(self._feed, cache, selection, encoder, start.revision if future else 0)
+        listeners = listener_list(cache, selection)
+        listeners.append(channel)
+        self._channels[key if key is not None else channel] = channel
+
+        def close() -> None:
+            self._channels.pop(key if key is not None else channel, None)
+            listeners.remove(channel)
+            forget_list(cache, selection)
+
+        channel.on_empty = close
+        return channel
+
+    def _past(self, served: Served, channel: Channel, start: Start, bookmarks: bool) -> Iterable[bytes]:
+        encoder = channel.encoder
+        if not start.initial:
+            events = served.cache.since(start.revision)
+            return [f for e in events or () if in_scope(e, channel.selection) and (f := channel.frame_of(e)) is not None]
+        entries = channel.selection.entries(served.cache)
+        frames: Iterable[bytes] = (encoder.frame(ADDED, entry) for entry in entries)
+        if start.end_mark and bookmarks:
+            frames = _chain(frames, encoder.bookmark(self._feed.revision, INITIAL_END))
+        return frames if encoder.key is not None else list(frames)
+
+    def bookmark_all(self) -> None:
+        """The periodic bookmark."""
+        for channel in list(self._channels.values()):
+            channel.bookmark()
+
+    def __len__(self) -> int:
+        return sum(len(c.watchers) for c in self._channels.values())
+
+
+def in_scope(event: Event, selection: Selection) -> bool:
+    """Whether an event of the ring is of the namespace, name or index value that a selection is about."""
+    if selection.index_value is not None:
+        return True  # judged by the field selector itself
+    return event.entry.key.startswith(selection.scope)
+
+
+def _chain(frames: Iterable[bytes], last: bytes) -> Iterator[bytes]:
+    yield from frames
+    yield last
+
+
+def _chunks(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """Frames joined into chunks."""
+    batch: list[bytes] = []
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) == _REPLAY_BATCH:
+            yield chunk_of(b"".join(batch))
+            batch = []
+    if batch:
+        yield chunk_of(b"".join(batch))
+
+
+# --- watchers in this process -----------------------------------------------------------------------------------------------------
+
+
+class NativeWatch:
+    """A watch of a component in the same process: batches of (type, object), the objects shared and not copied."""
+
+    def __init__(self, feed: Feed, served: Served, selection: Selection, start: Start, bookmarks: bool) -> None:
+        self.bookmarks = bookmarks
+        self.closed = False
+        self._feed = feed
+        self._served = served
+        self._selection = selection
+        self._ready = asyncio.Event()
+        self._batch: list[tuple[str, Obj]] = []
+        self._after = 0 if start.initial else start.revision
+        self._begin(start)
+        self._listeners = listener_list(served.cache, selection)
+        self._listeners.append(self)
+
+    def _begin(self, start: Start) -> None:
+        if start.initial:
+            self._batch = [(ADDED, self._served.obj(e)) for e in self._selection.entries(self._served.cache)]
+            if start.end_mark and self.bookmarks:
+                self._push_bookmark(INITIAL_END)
+        else:
+            for event in self._served.cache.since(start.revision) or ():
+                if in_scope(event, self._selection):
+                    self.offer(event)
+        if self._batch:
+            self._ready.set()
+
+    def offer(self, event: Event) -> None:
+        if event.revision <= self._after:
+            return
+        judged = judge(event, self._selection)
+        if judged is None:
+            return
+        self._batch.append((judged[0], self._served.obj(judged[1])))
+        self._ready.set()
+        if len(self._batch) > SLOW_EVENTS:
+            self._feed.mark(self)
+
+    def flush(self) -> None:
+        """Batches are taken by the reader; one who does not take them is dropped (here, because `offer` is called in a loop over listeners)."""
+        if len(self._batch) > SLOW_EVENTS:
+            self.close()
+
+    def bookmark(self) -> None:
+        if self.bookmarks:
+            self._push_bookmark(None)
+
+    def _push_bookmark(self, annotations: dict[str, str] | None) -> None:
+        resource = self._served.resource
+        self._batch.append(("BOOKMARK", _bookmark_object(resource.kind, resource.api_version, self._feed.revision, annotations)))
+        self._ready.set()
+
+    async def next(self) -> list[tuple[str, Obj]] | None:
+        """The next batch; None once the watch is over."""
+        while not self._batch:
+            if self.closed:
+                return None
+            self._ready.clear()
+            await self._ready.wait()
+        batch, self._batch = self._batch, []
+        return batch
+
+    def close(self) -> None:
+        """End it, from either side."""
+        if not self.closed:
+            self.closed = True
+            self._listeners.remove(self)
+            forget_list(self._served.cache, self._selection)
+            self._ready.set()
