@@ -58,6 +58,8 @@ class Strategy:
     default_propagation: str = "Background"
     #: The garbage collector's finalizers are used for this kind (not for events).
     garbage_collected: bool = True
+    #: Deletion is a state (namespaces): the object is marked Terminating and kept while it has finalizers in metadata or spec.
+    terminates: bool = False
     #: metadata.generation is kept: 1 on create, +1 when anything outside metadata and status changes.
     has_generation: bool = False
     #: Fields besides metadata.name and metadata.namespace that field selectors accept.
@@ -136,6 +138,13 @@ class Strategy:
     def validate_subresource(self, sub: str, obj: Obj, old: Obj) -> list[FieldError]:
         """Errors of a write through a subresource."""
         return []
+
+    def grace_period(self, obj: Obj, wanted: int | None) -> int | None:
+        """Seconds in which an object that is being deleted may still end its work, of which the client wanted `wanted`.
+
+        None: the kind does not know graceful deletion. 0: marked and deleted at once.
+        """
+        return None
 
     # --- reading ------------------------------------------------------------------------------------------------------------
 
