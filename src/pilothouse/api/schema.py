@@ -17,14 +17,14 @@ class Schema:
     int32 or int64), number, boolean, bytes (base64), time, microtime, duration, quantity, intorstring, any (free-form JSON).
     """
 
-    __slots__ = ("_fields", "_items", "_load", "defaults", "format", "keep_zero", "list_keys", "list_type", "map_type", "name",
+    __slots__ = ("_fields", "_items", "_load", "always", "compiled", "defaults", "format", "keep_zero", "list_keys", "list_type", "map_type", "name",
                  "patch_key", "patch_strategy", "required", "type")
 
     def __init__(self, type: str, *, name: str = "", format: str = "", required: frozenset[str] = frozenset(),
                  list_type: str = "atomic", list_keys: tuple[str, ...] = (), map_type: str = "granular",
                  patch_strategy: frozenset[str] = frozenset(), patch_key: str = "", keep_zero: bool = False,
-                 fields: dict[str, Schema] | None = None, items: Schema | None = None,
-                 load: Callable[[], tuple[dict[str, Schema], Schema | None]] | None = None,
+                 always: bool = False, fields: dict[str, Schema] | None = None, items: Schema | None = None,
+                 load: Callable[[], tuple[dict[str, Schema] | None, Schema | None]] | None = None,
                  defaults: dict[str, Any] | None = None) -> None:
         self.type = type
         self.name = name  # the definition's name, e.g. io.k8s.api.core.v1.PodSpec; "" for anonymous nodes
@@ -36,6 +36,8 @@ class Schema:
         self.patch_strategy = patch_strategy  # of merge, replace, retainKeys (strategic merge patch)
         self.patch_key = patch_key
         self.keep_zero = keep_zero  # an optional scalar whose zero value survives decoding (a pointer in the reference server)
+        self.always = always  # written even when nobody set it (a plain value that the reference server never leaves out)
+        self.compiled: Any = None  # a decoder made for this node on first use (api/decode.py)
         self.defaults = defaults or {}  # structural defaults by field, where the schema itself declares them (list-map keys)
         self._fields = fields
         self._items = items

@@ -1,0 +1,249 @@
+"""Make the API's tables: schemas by package from `kubernetes-validate` (facts only, no prose), and the table of served resources.
+
+Run by `make generate`. What the JSON schemas do not say is kept here by hand: which zero values survive a round trip through the
+reference server (its pointers), and which fields it always writes. Output: src/pilothouse/api/_generated_schemas/*.json and
+_generated_resources.json.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "src" / "pilothouse" / "api"
+VERSION = "v1.36.0-local"
+
+#: Optional numbers and booleans that are plain values in the reference server: zero is the same as absent.
+PLAIN = {
+    "active", "failed", "succeeded", "authenticated", "availableReplicas", "readyReplicas", "fullyLabeledReplicas", "unavailableReplicas",
+    "updatedReplicas", "currentReplicas", "numberAvailable", "numberUnavailable", "updatedNumberScheduled", "chapAuthDiscovery",
+    "chapAuthSession", "clusterScope", "code", "denied", "deprecated", "deprecatedCount", "exclusiveMaximum", "exclusiveMinimum",
+    "generation", "globalDefault", "handSize", "queues", "queueLengthLimit", "healthCheckNodePort", "hostIPC", "hostNetwork", "hostPID",
+    "hostPort", "initialDelaySeconds", "failureThreshold", "periodSeconds", "successThreshold", "insecureSkipTLSVerify",
+    "matchingPrecedence", "minReadySeconds", "nodePort", "nullable", "number", "paused", "preserveUnknownFields", "publishNotReadyAddresses",
+    "readOnly", "retryAfterSeconds", "signal", "sizeBytes", "sslEnabled", "stdin", "stdinOnce", "tty", "unschedulable", "uniqueItems",
+    "x-kubernetes-embedded-resource", "x-kubernetes-int-or-string", "observedGeneration", "replicas", "count", "timeoutSeconds",
+    "partition", "priority", "port",
+}  # fmt: skip
+#: Fields named in PLAIN that are pointers in these types after all.
+POINTERS = {
+    "io.k8s.api.apps.v1.RollingUpdateStatefulSetStrategy.partition", "io.k8s.api.core.v1.PodSpec.priority",
+    "io.k8s.api.discovery.v1.EndpointPort.port", "io.k8s.api.core.v1.ClientIPConfig.timeoutSeconds",
+    "io.k8s.api.admissionregistration.v1.MutatingWebhook.timeoutSeconds", "io.k8s.api.admissionregistration.v1.ValidatingWebhook.timeoutSeconds",
+    "io.k8s.api.apps.v1.DeploymentSpec.replicas", "io.k8s.api.apps.v1.ReplicaSetSpec.replicas", "io.k8s.api.apps.v1.StatefulSetSpec.replicas",
+    "io.k8s.api.core.v1.ReplicationControllerSpec.replicas", "io.k8s.api.autoscaling.v1.HorizontalPodAutoscalerStatus.observedGeneration",
+    "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerStatus.observedGeneration", "io.k8s.api.storage.v1.VolumeNodeResources.count",
+    "io.k8s.api.core.v1.AzureDiskVolumeSource.readOnly", "io.k8s.api.admissionregistration.v1.ServiceReference.port",
+    "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.ServiceReference.port",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.ServiceReference.port",
+}  # fmt: skip
+#: Optional strings whose empty value is not the same as absent.
+STRING_POINTERS = {
+    "storageClassName", "volumeAttributesClassName", "loadBalancerClass", "appProtocol", "ingressClassName", "runtimeClassName", "holderIdentity",
+    "preferredHolder", "volumeMode", "pathType", "url", "nodeName@io.k8s.api.discovery.v1.Endpoint", "hostname@io.k8s.api.discovery.v1.Endpoint",
+    "zone", "name@io.k8s.api.discovery.v1.EndpointPort", "scope", "hostnameOverride", "subPathExpr@none", "apiGroup",
+    "type@io.k8s.api.core.v1.HostPathVolumeSource", "fsType@io.k8s.api.core.v1.CSIVolumeSource", "procMount", "seLinuxChangePolicy",
+    "supplementalGroupsPolicy", "fsGroupChangePolicy", "recursiveReadOnly", "service@io.k8s.api.core.v1.GRPCAction", "timeZone",
+}  # fmt: skip
+#: Fields that the reference server writes even when nobody set them, besides all required ones.
+ALWAYS = {
+    "apps.v1.DeploymentSpec.strategy", "apps.v1.StatefulSetSpec.serviceName", "apps.v1.StatefulSetSpec.updateStrategy",
+    "apps.v1.DaemonSetSpec.updateStrategy", "apps.v1.StatefulSetStatus.availableReplicas", "authentication.v1.TokenRequestSpec.boundObjectRef",
+    "authentication.v1.TokenReviewStatus.user", "autoscaling.v2.HorizontalPodAutoscalerStatus.currentMetrics", "batch.v1.JobTemplateSpec.metadata",
+    "batch.v1.JobTemplateSpec.spec", "core.v1.Container.resources", "core.v1.EphemeralContainer.resources", "core.v1.ContainerStatus.lastState",
+    "core.v1.ContainerStatus.state", "core.v1.ContainerStateRunning.startedAt", "core.v1.ContainerStateTerminated.startedAt",
+    "core.v1.ContainerStateTerminated.finishedAt", "core.v1.Event.eventTime", "core.v1.Event.firstTimestamp", "core.v1.Event.lastTimestamp",
+    "core.v1.Event.source", "core.v1.Event.reportingComponent", "core.v1.Event.reportingInstance", "core.v1.EventSeries.lastObservedTime",
+    "core.v1.PodTemplateSpec.metadata", "core.v1.PodTemplateSpec.spec", "core.v1.PodTemplate.template", "core.v1.ServiceStatus.loadBalancer",
+    "core.v1.TypedLocalObjectReference.apiGroup", "core.v1.TypedObjectReference.apiGroup", "core.v1.NodeStatus.daemonEndpoints",
+    "core.v1.NodeStatus.nodeInfo", "core.v1.NodeDaemonEndpoints.kubeletEndpoint", "core.v1.PersistentVolumeClaimSpec.resources",
+    "core.v1.PersistentVolumeClaimTemplate.spec",
+    "discovery.v1.Endpoint.conditions", "discovery.v1.EndpointSlice.endpoints", "discovery.v1.EndpointSlice.ports",
+    "events.v1.Event.deprecatedFirstTimestamp", "events.v1.Event.deprecatedLastTimestamp", "events.v1.Event.deprecatedSource",
+    "events.v1.Event.eventTime", "networking.v1.IngressStatus.loadBalancer", "networking.v1.NetworkPolicySpec.podSelector",
+    "rbac.v1.ClusterRole.rules", "rbac.v1.Role.rules", "resource.v1.ResourceClaimTemplateSpec.metadata",
+    "storage.v1.CSINodeDriver.topologyKeys", "resource.v1.ResourceClaimSpec.devices", "resource.v1.ResourceClaimTemplateSpec.spec",
+    "apiextensions.v1.CustomResourceDefinitionStatus.conditions", "apiextensions.v1.CustomResourceDefinitionStatus.acceptedNames",
+    "apiextensions.v1.CustomResourceDefinitionStatus.storedVersions", "authorization.v1.SubjectAccessReviewStatus.allowed",
+    "certificates.v1.CertificateSigningRequestCondition.lastUpdateTime",
+}  # fmt: skip
+#: Never written although the schema calls them required.
+NOT_ALWAYS = {"apiextensions.v1.JSONSchemaProps"}
+
+GROUP_PRIORITY = [
+    ("", 18000), ("apps", 17800), ("events.k8s.io", 17750), ("authentication.k8s.io", 17700), ("authorization.k8s.io", 17600),
+    ("autoscaling", 17500), ("batch", 17400), ("certificates.k8s.io", 17300), ("networking.k8s.io", 17200), ("policy", 17100),
+    ("rbac.authorization.k8s.io", 17000), ("storage.k8s.io", 16800), ("apiextensions.k8s.io", 16700), ("admissionregistration.k8s.io", 16700),
+    ("scheduling.k8s.io", 16600), ("coordination.k8s.io", 16500), ("node.k8s.io", 16300), ("discovery.k8s.io", 16200), ("resource.k8s.io", 16200),
+    ("flowcontrol.apiserver.k8s.io", 16100), ("apiregistration.k8s.io", 18000),
+]  # fmt: skip
+PREFIXES = {("", "nodes"): "minions", ("", "replicationcontrollers"): "controllers", ("", "services"): "services/specs",
+            ("", "endpoints"): "services/endpoints", ("networking.k8s.io", "ingresses"): "ingress",
+            ("apiextensions.k8s.io", "customresourcedefinitions"): "apiextensions.k8s.io/customresourcedefinitions",
+            ("apiregistration.k8s.io", "apiservices"): "apiregistration.k8s.io/apiservices", ("events.k8s.io", "events"): "events"}  # fmt: skip
+STORED = {("admissionregistration.k8s.io", "mutatingadmissionpolicies"): ("admissionregistration.k8s.io", "v1beta1"),
+          ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"): ("admissionregistration.k8s.io", "v1beta1"),
+          ("apiextensions.k8s.io", "customresourcedefinitions"): ("apiextensions.k8s.io", "v1beta1"),
+          ("autoscaling", "horizontalpodautoscalers"): ("autoscaling", "v2"), ("events.k8s.io", "events"): ("", "v1")}  # fmt: skip
+
+
+def load_definitions() -> dict[str, Any]:
+    base = resources.files("kubernetes_validate") / "kubernetes-json-schema" / VERSION / "_definitions.json"
+    found: dict[str, Any] = json.loads(base.read_text())["$defs"]
+    return found
+
+
+def short(name: str) -> str:
+    """io.k8s.api.core.v1.Pod -> core.v1.Pod, whatever the package."""
+    return ".".join(name.split(".")[-3:])
+
+
+def reference(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    for part in schema.get("allOf", ()):
+        if "$ref" in part:
+            return str(part["$ref"]).rpartition("/")[2]
+    return ""
+
+
+SPECIAL = {
+    "io.k8s.apimachinery.pkg.api.resource.Quantity": "quantity", "io.k8s.apimachinery.pkg.util.intstr.IntOrString": "intorstring",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.Time": "time", "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime": "microtime",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.Duration": "duration", "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1": "any",
+    "io.k8s.apimachinery.pkg.runtime.RawExtension": "any",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON": "any",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool": "any",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray": "any",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray": "any",
+}  # fmt: skip
+
+
+def node(schema: dict[str, Any]) -> dict[str, Any]:
+    """One schema as the compact form that api/tables.py reads."""
+    ref = reference(schema)
+    out: dict[str, Any] = {"t": SPECIAL[ref]} if ref in SPECIAL else {"r": ref} if ref else _plain(schema)
+    for long, key in (("x-kubernetes-list-type", "lt"), ("x-kubernetes-map-type", "mt"), ("x-kubernetes-patch-merge-key", "pk")):
+        if schema.get(long):
+            out[key] = schema[long]
+    if schema.get("x-kubernetes-list-map-keys"):
+        out["lk"] = schema["x-kubernetes-list-map-keys"]
+    if schema.get("x-kubernetes-patch-strategy"):
+        out["ps"] = schema["x-kubernetes-patch-strategy"].split(",")
+    return out
+
+
+def _plain(schema: dict[str, Any]) -> dict[str, Any]:
+    types = schema.get("type", "object")
+    kind = types if isinstance(types, str) else next(t for t in types if t != "null")
+    if kind == "array":
+        return {"t": "list", "i": node(schema["items"])}
+    if kind == "object":
+        values = schema.get("additionalProperties")
+        return {"t": "map", "i": node(values)} if isinstance(values, dict) else {"t": "any"}
+    if kind == "string":
+        return {"t": {"byte": "bytes", "date-time": "time"}.get(schema.get("format", ""), "string")}
+    out = {"t": kind}
+    if schema.get("format") and kind in ("integer", "number"):
+        out["f"] = schema["format"]
+    return out
+
+
+def keeps_zero(owner: str, field: str, kind: str) -> bool:
+    if kind in ("integer", "number", "boolean"):
+        return field not in PLAIN or f"{owner}.{field}" in POINTERS
+    if kind == "string":
+        return field in STRING_POINTERS or f"{field}@{owner}" in STRING_POINTERS
+    return False
+
+
+def is_always(owner: str, field: str, schema: dict[str, Any], required: bool) -> bool:
+    name = short(owner)
+    if name in NOT_ALWAYS:
+        return False
+    if required or f"{name}.{field}" in ALWAYS:
+        return True
+    top = "x-kubernetes-group-version-kind" in schema
+    if top and field in ("spec", "status", "metadata"):
+        return True
+    return owner.endswith("Condition") and field.startswith("last") and field.endswith(("Time", "time"))
+
+
+def definition(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    required = set(schema.get("required", ()))
+    fields = {}
+    for field, sub in schema.get("properties", {}).items():
+        out = node(sub)
+        if keeps_zero(name, field, out.get("t", "")):
+            out["z"] = 1
+        if is_always(name, field, schema, field in required) and field not in ("apiVersion", "kind"):
+            out["a"] = 1
+        fields[field] = out
+    made: dict[str, Any] = {"p": fields}
+    if required:
+        made["q"] = sorted(required)
+    if schema.get("x-kubernetes-map-type"):
+        made["mt"] = schema["x-kubernetes-map-type"]
+    kinds = schema.get("x-kubernetes-group-version-kind")
+    if kinds and len(kinds) == 1:
+        made["g"] = [kinds[0]["group"], kinds[0]["version"], kinds[0]["kind"]]
+    return made
+
+
+def package(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def write_schemas(definitions: dict[str, Any]) -> dict[str, str]:
+    """One file a package; returns group/version/kind -> definition name."""
+    folder = OUT / "_generated_schemas"
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.json*"):
+        old.unlink()
+    packages: dict[str, dict[str, Any]] = {}
+    kinds: dict[str, str] = {}
+    for name, schema in sorted(definitions.items()):
+        if name in SPECIAL or re.search(r"\.v\d+(alpha|beta)\d+\.", name):
+            continue
+        for gvk in schema.get("x-kubernetes-group-version-kind", ()):
+            if len(schema["x-kubernetes-group-version-kind"]) == 1 or gvk["group"] == "":
+                kinds[f"{gvk['group']}/{gvk['version']}/{gvk['kind']}"] = name
+        packages.setdefault(package(name), {})[name.rpartition(".")[2]] = definition(name, schema)
+    for pkg, made in packages.items():
+        (folder / f"{pkg}.json").write_text(json.dumps(made, separators=(",", ":"), sort_keys=True) + "\n")
+    return kinds
+
+
+def served(level: str, group_version: str) -> bool:
+    return re.fullmatch(r"v\d+", level) is not None and group_version != ""
+
+
+def write_resources(kinds: dict[str, str]) -> None:
+    listed = json.loads((ROOT / "tools" / "resources_1.36.json").read_text())["resources"]
+    rows = []
+    for r in listed:
+        group, _, version = r["groupVersion"].rpartition("/")
+        if not served(version, r["groupVersion"]):
+            continue
+        key = (group, r["plural"])
+        rows.append({**r, "group": group, "version": version, "prefix": PREFIXES.get(key, r["plural"]),
+                     "storage": STORED.get(key, (group, version))})  # fmt: skip
+        del rows[-1]["groupVersion"]
+    made = {"resources": rows, "groups": GROUP_PRIORITY, "kinds": kinds}
+    (OUT / "_generated_resources.json").write_text(json.dumps(made, separators=(",", ":"), sort_keys=True) + "\n")
+    print(f"{len(rows)} resources, {sum(len(r['subresources']) for r in rows)} subresources, {len(kinds)} kinds")
+
+
+def main() -> int:
+    kinds = write_schemas(load_definitions())
+    write_resources(kinds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
