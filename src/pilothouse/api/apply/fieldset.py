@@ -4,7 +4,8 @@ A set is a tree of dicts. A key is a path element: `f:<name>` a field, `k:{...}`
 element of a set with that value, `i:<n>` an index. A node without members `{}` stands for the path itself; a node with members
 stands for its own path only if it has the member `.`. The root stands for no path, so `{}` as a whole set is the empty set.
 
-Sets are values: no function changes its arguments, and results share nodes with them.
+Sets are values: no function changes its arguments, and results share nodes with them. Keys are in the order in which Kubernetes
+writes them (`ordered`); results keep that order if the arguments have it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def _union(a: Fields, b: Fields) -> Fields:
     for key, below in b.items():
         mine = out.get(key)
         out[key] = below if mine is None else _union_nodes(mine, below)
-    return out
+    return out if len(out) == len(a) else {k: out[k] for k in sorted(out)}
 
 
 def _union_nodes(a: Fields, b: Fields) -> Fields:

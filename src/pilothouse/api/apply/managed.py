@@ -69,8 +69,7 @@ class Manager:
         if self.time is not None:
             out["time"] = self.time
         out["fieldsType"] = "FieldsV1"
-        same = stored is not None and stored.get("fieldsV1") is self.fields
-        out["fieldsV1"] = self.fields if same else ordered(self.fields)
+        out["fieldsV1"] = self.fields
         if self.subresource:
             out["subresource"] = self.subresource
         return out
@@ -111,7 +110,7 @@ def _decode_entry(entry: Obj) -> Manager:
         raise ValueError("neither operation nor fieldsType may be anything else")
     raw = entry.get("fieldsV1")
     name, subresource = entry.get("manager") or "", entry.get("subresource") or ""
-    fields = checked({} if raw is None else raw)
+    fields = ordered(checked({} if raw is None else raw))
     return Manager(name, entry["operation"], entry.get("apiVersion") or "", subresource, fields, entry.get("time"))
 
 
@@ -167,16 +166,15 @@ def track_update(
     if old is None:
         _track_create(meta, name, api_version, timestamp(now), created(type_of(schema), new, reset), subresource)
         return
-    given, stored = meta.pop("managedFields", None), old["metadata"].get("managedFields")
-    if given == [{}] and not subresource:
-        return
+    given, stored = meta.get("managedFields"), old["metadata"].get("managedFields")
     by_hand = bool(given) and not subresource and given is not stored and given != stored
     managers = (decode(given) if by_hand else None) or managers_of(old)
-    if not managers:
+    if not managers or (by_hand and given == [{}]):
+        meta.pop("managedFields", None)
         return
+    meta["managedFields"] = given if by_hand else stored
     found = Differences(old, new, schema, api_version, reset, versions)
     if not by_hand and found.nothing:
-        meta["managedFields"] = stored
         return
     write(new, cap(_update(managers, Manager(name, "Update", api_version, subresource, {}, timestamp(now)), found)))
 
@@ -225,7 +223,7 @@ class Differences:
 
 
 def _update(managers: list[Manager], me: Manager, found: Differences) -> list[Manager]:
-    taken = difference(found.here.set_fields, UNOWNED)
+    taken = ordered(difference(found.here.set_fields, UNOWNED))
     out = []
     mine: Manager | None = None
     for m in managers:

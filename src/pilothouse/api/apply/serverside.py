@@ -12,7 +12,17 @@ from typing import Any
 import orjson
 
 from pilothouse.api.apply.check import problems
-from pilothouse.api.apply.fieldset import Fields, difference, ensure_fields, intersection, path_text, paths, union, without
+from pilothouse.api.apply.fieldset import (
+    Fields,
+    difference,
+    ensure_fields,
+    intersection,
+    ordered,
+    path_text,
+    paths,
+    union,
+    without,
+)
 from pilothouse.api.apply.managed import (
     Differences,
     Manager,
@@ -100,7 +110,7 @@ class _Apply:
         before = next((m for m in managers if m.identity == self.me.identity), None)
         others = [m for m in managers if m is not before]
         config = leaves(self.type, self.applied)
-        wanted = difference(without(config, self.reset) if self.reset else config, UNOWNED)
+        wanted = ordered(difference(without(config, self.reset) if self.reset else config, UNOWNED))
         merged = self._prune(merge(self.type, live, self.applied), wanted, before, others)
         found = Differences(live, merged, self.schema, self.me.api_version, self.reset, self.versions)
         others = self._take(others, found, force)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from pilothouse.api.apply.fieldset import Fields, difference, from_paths, ordered, union, value_element, without
+from pilothouse.api.apply.shape import shape_of
 from pilothouse.api.apply.types import LEAF, MAP, SET, STRUCT, Type
 
 _LEAF: Fields = {}
@@ -180,8 +181,8 @@ _MAX_SHAPES = 4096
 
 def created(t: Type, obj: dict[str, Any], reset: Fields) -> Fields:
     """What a new object sets. Found once per shape (structure and list keys) and shared between all objects of that shape."""
-    key: list[Any] = [id(reset)]
-    _root_shape(t, obj, key)
+    key: list[Any] = [id(reset), shape_of(t)(obj)]
+    _empty_fixed(t, obj, key)
     shape = tuple(key)
     found = t.shapes.get(shape)
     if found is None:
@@ -191,48 +192,14 @@ def created(t: Type, obj: dict[str, Any], reset: Fields) -> Fields:
     return found
 
 
-def _root_shape(t: Type, obj: dict[str, Any], out: list[Any]) -> None:
-    """The shape of the part that exists in every object of the kind: besides names, which fixed fields have no value."""
-    out.append(tuple(obj))
+def _empty_fixed(t: Type, obj: dict[str, Any], out: list[Any]) -> None:
+    """Which of the fields that every object of the kind has are without a value: those are not new in any object."""
     for name in t.always:
         value = obj.get(name)
         if not value:
             out.append((name, value.__class__))
-        elif value.__class__ is dict and t.child(name).kind == STRUCT:
-            out.append(name)
-            _root_shape(t.child(name), value, out)
-            out.append(None)
-    for name, value in obj.items():
-        if value and value.__class__ in _CONTAINERS and (name not in t.always or value.__class__ is list):
-            child = t.child(name)
-            if child.kind != LEAF:
-                out.append(name)
-                _shape(child, value, out)
-                out.append(None)
-
-
-def _shape(t: Type, value: Any, out: list[Any]) -> None:
-    kind = t.kind
-    if kind == STRUCT:
-        if value.__class__ is not dict:
-            return
-        out.append(tuple(value))
-        for name, below in value.items():
-            if below and below.__class__ in _CONTAINERS:
-                child = t.child(name)
-                if child.kind != LEAF:
-                    out.append(name)
-                    _shape(child, below, out)
-                    out.append(None)
-    elif value.__class__ is not list:
-        return
-    elif kind == SET:
-        out.append(tuple(map(value_element, value)))
-    elif kind == MAP:
-        items = t.items
-        for item in value:
-            out.append(t.element(item))
-            _shape(items, item, out)
+        elif value.__class__ is dict and (below := t.inner.get(name)) is not None and below.always:
+            _empty_fixed(below, value, out)
 
 
 # --- merging --------------------------------------------------------------------------------------------------------------------

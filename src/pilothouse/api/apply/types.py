@@ -19,17 +19,19 @@ _ZERO = {"string": "", "integer": 0, "number": 0, "boolean": False, "bytes": "",
 class Type:
     """One node. `always` names the fields that the server writes even when they have no value, so that they are never new."""
 
-    __slots__ = ("_children", "always", "defaults", "items", "keys", "kind", "schema", "shapes")
+    __slots__ = ("_children", "_inner", "always", "defaults", "items", "keys", "kind", "schema", "shaper", "shapes")
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         self.kind = _kind(schema)
         self._children: dict[str, Type] = {}
+        self._inner: dict[str, Type] | None = None
         self.items: Type = ANY if self.kind != LEAF else self
         self.keys: tuple[str, ...] = schema.list_keys
         self.defaults: dict[str, Any] = {}
         self.always: frozenset[str] = frozenset()
-        #: Fields of a new object by its shape; see `typed.created`.
+        #: What finds a value's shape, once it is needed; and the fields of new objects by their shape. See `shape` and `typed.created`.
+        self.shaper: Any = None
         self.shapes: dict[Any, Fields] = {}
         if self.kind in (SET, MAP) or schema.type == "map":
             self.items = Type(schema.items) if schema.items is not None else ANY
@@ -46,6 +48,15 @@ class Type:
             if schema is None:
                 return self.items
             found = self._children[name] = Type(schema)
+        return found
+
+    @property
+    def inner(self) -> dict[str, Type]:
+        """The named fields that are owned part by part."""
+        found = self._inner
+        if found is None:
+            every = ((name, self.child(name)) for name in self.schema.fields)
+            found = self._inner = {name: t for name, t in every if t.kind != LEAF}
         return found
 
     def zero(self, name: str) -> Any:

@@ -1,0 +1,127 @@
+"""ObjectMeta: validation on create and on update (API reference: ObjectMeta; API conventions: metadata)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pilothouse.api import names
+from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, required, too_long
+
+NameCheck = Callable[[str, bool], list[str]]
+
+ANNOTATIONS_LIMIT = 256 * 1024
+_STANDARD_FINALIZERS = {"orphan", "foregroundDeletion", "kubernetes"}
+
+
+def validate_object_meta(meta: Obj, namespaced: bool, name_errors: NameCheck, path: str = "metadata") -> list[FieldError]:
+    """Errors of a new object's metadata."""
+    out: list[FieldError] = []
+    if meta.get("generateName"):
+        out += [invalid(f"{path}.generateName", meta["generateName"], m) for m in name_errors(meta["generateName"], True)]
+    if not meta.get("name"):
+        out.append(required(f"{path}.name", "name or generateName is required"))
+    else:
+        out += [invalid(f"{path}.name", meta["name"], m) for m in name_errors(meta["name"], False)]
+    out += _validate_namespace(meta.get("namespace") or "", namespaced, path)
+    return out + validate_common(meta, path)
+
+
+def _validate_namespace(namespace: str, namespaced: bool, path: str) -> list[FieldError]:
+    if not namespaced:
+        return [forbidden(f"{path}.namespace", "not allowed on this type")] if namespace else []
+    if not namespace:
+        return [required(f"{path}.namespace")]
+    return [invalid(f"{path}.namespace", namespace, m) for m in names.dns1123_label(namespace)]
+
+
+def validate_common(meta: Obj, path: str) -> list[FieldError]:
+    """What is checked on create and on update alike."""
+    out: list[FieldError] = []
+    if (meta.get("generation") or 0) < 0:
+        out.append(invalid(f"{path}.generation", meta["generation"], "must be greater than or equal to 0"))
+    out += validate_labels(meta.get("labels"), f"{path}.labels")
+    out += validate_annotations(meta.get("annotations"), f"{path}.annotations")
+    out += validate_owner_references(meta.get("ownerReferences"), f"{path}.ownerReferences")
+    out += validate_finalizers(meta.get("finalizers"), f"{path}.finalizers")
+    return out
+
+
+def validate_labels(labels: dict[str, str] | None, path: str) -> list[FieldError]:
+    """Keys are qualified names, values label values."""
+    out: list[FieldError] = []
+    for key, value in sorted((labels or {}).items()):
+        out += [invalid(path, key, m) for m in names.qualified_name(key)]
+        out += [invalid(path, value, m) for m in names.label_value(value)]
+    return out
+
+
+def validate_annotations(annotations: dict[str, str] | None, path: str) -> list[FieldError]:
+    """Keys are qualified names whatever their case; all together at most 256 KiB."""
+    out: list[FieldError] = []
+    total = 0
+    for key, value in sorted((annotations or {}).items()):
+        total += names.size(key) + names.size(value)
+        out += [invalid(path, key, m) for m in names.qualified_name(key.lower())]
+    if total > ANNOTATIONS_LIMIT:
+        out.append(too_long(path, ANNOTATIONS_LIMIT))
+    return out
+
+
+def validate_owner_references(references: list[Obj] | None, path: str) -> list[FieldError]:
+    """Complete references, no Event among them, at most one controller."""
+    out: list[FieldError] = []
+    controllers: list[str] = []
+    for ref in references or ():
+        version = (ref.get("apiVersion") or "").split("/")
+        if len(version) > 2 or not version[-1]:
+            out.append(invalid(f"{path}.apiVersion", ref.get("apiVersion") or "", "version must not be empty"))
+        for key in ("kind", "name", "uid"):
+            if not ref.get(key):
+                out.append(invalid(f"{path}.{key}", ref.get(key) or "", "must not be empty"))
+        if ref.get("kind") == "Event" and ref.get("apiVersion") in ("v1", "events.k8s.io/v1"):
+            group, _, bare = ref["apiVersion"].rpartition("/")
+            out.append(invalid(path, ref, f"{group}/{bare}, Kind=Event is disallowed from being an owner"))
+        if ref.get("controller"):
+            controllers.append(f"{ref.get('kind')}/{ref.get('name')}")
+    if len(controllers) > 1:
+        told = f"Only one reference can have Controller set to true. Found \"true\" in references for {controllers[0]} and {controllers[1]}"
+        out.append(invalid(path, references, told))
+    return out
+
+
+def validate_finalizers(finalizers: list[str] | None, path: str) -> list[FieldError]:
+    """Qualified names; without a prefix only the standard ones; not both of the garbage collector's."""
+    out: list[FieldError] = []
+    for n, finalizer in enumerate(finalizers or ()):
+        out += validate_finalizer(finalizer, path, n)
+    if {"orphan", "foregroundDeletion"} <= set(finalizers or ()):
+        out.append(invalid(path, finalizers, "finalizer orphan and foregroundDeletion cannot be both set"))
+    return out
+
+
+def validate_finalizer(finalizer: str, path: str, index: int) -> list[FieldError]:
+    out = [invalid(path, finalizer, m) for m in names.qualified_name(finalizer)]
+    if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+        out.append(invalid(f"{path}[{index}]", finalizer, "name is neither a standard finalizer name nor is it fully qualified"))
+    return out
+
+
+def immutable(new: Any, old: Any, path: str) -> list[FieldError]:
+    """The field may not change."""
+    return [] if (new or None) == (old or None) else [invalid(path, new, "field is immutable")]
+
+
+def validate_object_meta_update(new: Obj, old: Obj, path: str = "metadata") -> list[FieldError]:
+    """Errors of changed metadata: what never changes, and no new finalizers on an object that is being deleted."""
+    out: list[FieldError] = []
+    out += validate_common({**new, "finalizers": None}, path)
+    out += validate_finalizers(new.get("finalizers"), f"{path}.finalizers")
+    if old.get("deletionTimestamp"):
+        extra = [f for f in new.get("finalizers") or () if f not in (old.get("finalizers") or ())]
+        if extra:
+            told = f"no new finalizers can be added if the object is being deleted, found new finalizers {extra!r}".replace("'", '"')
+            out.append(forbidden(f"{path}.finalizers", told.replace('["', '[]string{"').replace('"]', '"}')))
+    for key in ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
+        out += immutable(new.get(key), old.get(key), f"{path}.{key}")
+    return out
