@@ -130,7 +130,12 @@ class VirtualClock:
 
     async def settle(self) -> None:
         """Wait (in real time) until the event loop has been idle for the grace period."""
+        ready = getattr(asyncio.get_running_loop(), "_ready", ())  # asyncio's own loop tells what waits; others only by the grace
         await asyncio.sleep(self._grace)
+        while ready:
+            await asyncio.sleep(0)
+            if not ready:
+                await asyncio.sleep(self._grace)
 
     async def advance(self, seconds: float) -> None:
         """Let `seconds` of virtual time pass, firing each timer at its own moment and letting its consequences run."""

@@ -15,7 +15,7 @@ from pilothouse.controllers.kit import Controller
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One controller: its name and former name, where its class is, the ServiceAccount that it acts as, and what it needs."""
+    """One controller: its name and former name, where its class is, the ServiceAccount that it acts as ("": the manager), needs."""
 
     name: str
     alias: str
@@ -35,7 +35,7 @@ ENTRIES: tuple[Entry, ...] = (
         "serviceaccount-token-controller",
         "serviceaccount-token",
         "token:TokenController",
-        "token-controller",
+        "",  # the manager itself: it reads and writes the secrets of all accounts
         needs=("service_account_private_key",),
     ),
     Entry("serviceaccount-controller", "serviceaccount", "serviceaccount:ServiceAccountController", "service-account-controller"),

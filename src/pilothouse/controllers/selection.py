@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pilothouse.api import selectors
 from pilothouse.controllers.objects import Obj, uid
 
 Predicate = Callable[[Mapping[str, str]], bool]
@@ -35,6 +34,8 @@ def compile_selector(selector: Obj | None) -> Predicate:
     if selector is None:
         return lambda labels: False
     if selector.get("matchExpressions"):
+        from pilothouse.api import selectors  # loaded by those who need expressions
+
         return selectors.compile_label_selector(selector)
     pairs = list((selector.get("matchLabels") or {}).items())
     if len(pairs) == 1:
