@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 
 from pilothouse.api.errors import Obj
 
-_NO_LABELS: Final[Mapping[str, str]] = {}
+_NO_LABELS: Final[dict[str, str]] = {}
 #: Hand out objects that refuse to be changed: a test mode that finds whoever does.
 FREEZE = os.environ.get("PILOTHOUSE_FREEZE", "") not in ("", "0")
 
@@ -48,7 +47,7 @@ class Entry:
         self.key = key
         self.revision = revision
         self.encoded = encoded
-        self.labels: Mapping[str, str] = _NO_LABELS
+        self.labels: dict[str, str] = _NO_LABELS
         self.fields: tuple[str, ...] = ()
         self._obj: Obj | None = None
         self._decoded = decoded

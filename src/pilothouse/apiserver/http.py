@@ -51,7 +51,7 @@ def status_line(code: int) -> bytes:
 class Request:
     """One request. Header names are lower-case; where a header is repeated, `header` gives its first value."""
 
-    __slots__ = ("body", "close", "connection", "headers", "method", "native", "target", "too_large")
+    __slots__ = ("body", "close", "connection", "headers", "method", "native", "target", "too_large", "user")
 
     def __init__(self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes = b"", connection: Connection | None = None) -> None:
         self.method = method
@@ -63,6 +63,8 @@ class Request:
         self.close = False
         #: Asked in this process: the answer keeps its objects, nothing is encoded.
         self.native = False
+        #: The identity of a caller in this process, which presents no credentials.
+        self.user: Any = None
 
     def header(self, name: bytes) -> str:
         for key, value in self.headers:
@@ -194,6 +196,15 @@ class Connection(asyncio.Protocol):
         self.idle_since = self._server.sweeps
         self._server.connections.add(self)
 
+    @property
+    def subject(self) -> tuple[str, tuple[str, ...]] | None:
+        """The verified client certificate's common name and organizations."""
+        if self.certificate is None:
+            return None
+        fields = [pair for part in self.certificate.get("subject", ()) for pair in part]
+        name = next((v for k, v in fields if k == "commonName"), "")
+        return (name, tuple(v for k, v in fields if k == "organizationName")) if name else None
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
         self._parts = None
@@ -209,6 +220,8 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             pass
+        except httptools.HttpParserInvalidMethodError:
+            self._refuse(405, b"405 Method Not Allowed")
         except httptools.HttpParserError as error:
             self._refuse(400, b"400 Bad Request")
             log.debug("bad request from %s: %s", self.peer, error)

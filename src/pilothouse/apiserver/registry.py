@@ -96,9 +96,13 @@ class Served:
         """The store's bytes for an object of the stored version."""
         return encode(stored, self.stored_kind, self.stored_api_version)
 
+    def labelled(self, obj: Obj) -> Obj:
+        """The object with this version's kind and apiVersion, first."""
+        return _labelled(obj, self.resource.kind, self.resource.api_version)
+
     def response_bytes(self, obj: Obj) -> bytes:
         """An object that is not stored (dry run, final state) as JSON in canonical order."""
-        return orjson.dumps(_labelled(obj, self.resource.kind, self.resource.api_version))
+        return orjson.dumps(self.labelled(obj))
 
     def field_index(self, field: str) -> int:
         """Where entries keep a selectable field's value. Fields are extracted as the stored version names them."""
@@ -167,6 +171,10 @@ class Registry:
         """A resource that must be there (KeyError if it is not): for the hub's own use."""
         return self.versions[(group, version)][plural] if version else self.preferred[(group, plural)]
 
+    def resources(self) -> list[Resource]:
+        """What is served, for discovery."""
+        return [s.resource for s in self.everything()]
+
     def everything(self) -> Iterable[Served]:
         for plurals in self.versions.values():
             yield from plurals.values()
@@ -176,14 +184,14 @@ class Registry:
         if cache is None:
             group, version = resource.storage if resource.storage != ("", "") else (resource.group, resource.version)
             api_version = f"{group}/{version}" if group else version
-            extract, index = self._fields_of(resource)
-            cache = ResourceCache(resource.prefix, resource.kind, api_version, resource.namespaced, self._decoded, extract, index,
-                                  INDEXED.get(resource.group_resource, "") if index is not None else "")  # fmt: skip
+            index_name = INDEXED.get(resource.group_resource, "")
+            cache = ResourceCache(
+                resource.prefix, resource.kind, api_version, resource.namespaced, self._decoded, lambda: self._fields_of(resource), index_name
+            )  # fmt: skip
             self.caches[resource.prefix] = cache
         return cache
 
     def _fields_of(self, resource: Resource) -> tuple[Extract | None, int | None]:
-        """How selectable fields are taken from an object, and which of them is indexed."""
         strategy = self._load_strategy(resource)
         names = strategy.selectable
         if not names:
@@ -193,6 +201,6 @@ class Registry:
 
         def extract(obj: Obj) -> tuple[str, ...]:
             values = strategy.fields(obj)
-            return tuple(values.get(name, "") for name in names)
+            return tuple([values.get(name, "") for name in names])
 
         return extract, index

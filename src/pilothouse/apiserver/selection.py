@@ -7,7 +7,7 @@ become look-ups.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from pilothouse.api import selectors
@@ -16,7 +16,7 @@ from pilothouse.apiserver.entries import Entry
 from pilothouse.apiserver.registry import Served
 from pilothouse.apiserver.watchcache import ResourceCache
 
-Labels = Callable[[Mapping[str, str]], bool]
+Labels = Callable[[dict[str, str]], bool]
 Fields = Callable[[Entry], bool]
 
 
@@ -69,10 +69,9 @@ def select(served: Served, namespace: str, name: str, label_text: str, field_tex
 
 def _add_labels(selection: Selection, text: str) -> None:
     try:
-        requirements = selectors.parse_label_selector(text)
+        selection._labels = selectors.text_predicate(text)
     except ValueError as error:
-        raise bad_request(str(error)) from None
-    selection._labels = selectors.compile_label_selector(requirements)
+        raise bad_request(f"unable to parse requirement: {error}") from None
     selection.selective = selection.filtering = True
     selection.key = (selection.prefix, text, "")
 
@@ -109,7 +108,7 @@ def _terms(served: Served, text: str) -> list[tuple[str, str, str]]:
         parsed = selectors.parse_field_selector(text)
     except ValueError as error:
         raise bad_request(str(error)) from None
-    return [(served.strategy.field_aliases.get(f, f), o, v) for f, o, v in parsed]
+    return [(served.strategy.field_aliases.get(r.key, r.key), r.operator, r.values[0]) for r in parsed]
 
 
 def _test(served: Served, field: str, operator: str, value: str) -> Fields:

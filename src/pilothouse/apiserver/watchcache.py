@@ -63,12 +63,14 @@ class Listener(Protocol):
 
 
 Extract = Callable[[Obj], tuple[str, ...]]
+#: How selectable fields are taken from an object, and the position of the indexed one among them.
+LoadFields = Callable[[], tuple[Extract | None, int | None]]
 
 
 class ResourceCache:
     """All objects of one store prefix. Reads are plain look-ups; only the feed writes."""
 
-    def __init__(self, prefix: str, kind: str, api_version: str, namespaced: bool, decoded: Decoded, extract: Extract | None, index: int | None, index_name: str = "") -> None:  # fmt: skip
+    def __init__(self, prefix: str, kind: str, api_version: str, namespaced: bool, decoded: Decoded, fields: LoadFields, index_name: str = "") -> None:  # fmt: skip
         self.index_name = index_name
         self.prefix = f"{REGISTRY}{prefix}/"
         self.head = head_of(kind, api_version)
@@ -79,8 +81,10 @@ class ResourceCache:
         self.bytes = 0
         self._ring_bytes = 0
         self._decoded = decoded
-        self._extract = extract
-        self._index_field = index
+        #: Selectable fields are looked up when the first object comes: until then the kind's rules need not be loaded.
+        self._load_fields: LoadFields | None = fields
+        self._extract: Extract | None = None
+        self._index_field: int | None = None
         self._index: dict[str, dict[str, Entry]] = {}
         self._subscribers: list[Callable[[str, Obj, Obj | None], None]] = []
         #: Who listens, by what they can be interested in: everything (""), a namespace's prefix, or one key.
@@ -147,6 +151,9 @@ class ResourceCache:
 
     def entry_of(self, kv: KeyValue, obj: Obj | None = None) -> Entry:
         """A stored key as an entry; `obj` is the decoded value where the caller has it already."""
+        if self._load_fields is not None:
+            load, self._load_fields = self._load_fields, None
+            self._extract, self._index_field = load()
         entry = Entry(kv.key, kv.mod_revision, splice(kv.value, self.head, kv.mod_revision), self._decoded)
         if obj is not None:
             entry.keep(obj)

@@ -352,6 +352,7 @@ class NativeWatch:
     def __init__(self, feed: Feed, served: Served, selection: Selection, start: Start, bookmarks: bool) -> None:
         self.bookmarks = bookmarks
         self.closed = False
+        self.on_close: Callable[[], None] | None = None
         self._feed = feed
         self._served = served
         self._selection = selection
@@ -416,3 +417,5 @@ class NativeWatch:
             self._listeners.remove(self)
             forget_list(self._served.cache, self._selection)
             self._ready.set()
+            if self.on_close is not None:
+                self.on_close()

@@ -1,0 +1,397 @@
+"""The endpoints of resources: from a route that was allowed to an answer.
+
+Reads that the cache can answer are plain functions and answer at once; everything that has to wait is a coroutine. Here is where
+options are parsed, bodies are decoded and answers are given their form; what a write means is in writes.py and deletion.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pilothouse.api.decode import decode
+from pilothouse.api.errors import Obj, StatusError, bad_request, not_found_error
+from pilothouse.apiserver import lists, negotiate, patching
+from pilothouse.apiserver import metadata as md
+from pilothouse.apiserver.deleteoptions import DeleteOptions, of_request
+from pilothouse.apiserver.deletion import Deleter, Deletion
+from pilothouse.apiserver.entries import Entry
+from pilothouse.apiserver.http import Answer, Request, Response, Stream
+from pilothouse.apiserver.interface import SpecialRequest, SpecialResult, User
+from pilothouse.apiserver.ownership import versions_of
+from pilothouse.apiserver.query import ListOptions, WriteParams, list_options, manager_of, too_large, write_params
+from pilothouse.apiserver.registry import Registry, Served
+from pilothouse.apiserver.render import (
+    ListMeta,
+    Wish,
+    check_include,
+    entries_response,
+    entry_response,
+    json_response,
+    native_list,
+    object_response,
+    objects_response,
+)
+from pilothouse.apiserver.routes import Route, parse_revision, single_name
+from pilothouse.apiserver.selection import Selection, select
+from pilothouse.apiserver.storage import Storage
+from pilothouse.apiserver.watches import Encoder, NativeWatch, PlainEncoder, Start, TransformEncoder, Watches, error_frame
+from pilothouse.apiserver.writes import Call, Writer, Written
+from pilothouse.clock import Clock
+
+#: Unless the client says how long it wants to watch: between these, at random, so that not all come back at once.
+WATCH_SECONDS = (1800, 3600)
+_HUMAN_AGENTS = ("curl", "Wget", "Mozilla/5.0")
+
+
+@dataclass(slots=True)
+class Ask:
+    """A request that was authenticated, authorized and routed."""
+
+    request: Request
+    route: Route
+    served: Served
+    user: User
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def namespace(self) -> str:
+        return self.route.namespace if self.served.resource.namespaced else ""
+
+
+class Handlers:
+    """One method a verb."""
+
+    def __init__(self, registry: Registry, storage: Storage, writer: Writer, deleter: Deleter, clock: Clock, shared: bool) -> None:
+        self.registry = registry
+        self.storage = storage
+        self.writer = writer
+        self.deleter = deleter
+        self.clock = clock
+        self.shared = shared
+        self.watches = Watches(storage.feed)
+        self.native_watches: set[NativeWatch] = set()
+
+    # --- what the client wants to see -------------------------------------------------------------------------------------------
+
+    def wish(self, ask: Ask, watch: bool = False) -> Wish:
+        request = ask.request
+        accept = request.header(b"accept")
+        fmt = negotiate.choose(accept, watch)
+        wish = Wish(fmt)
+        if ask.route.query or fmt is not negotiate.PLAIN or not request.native:
+            wish.pretty = wants_pretty(ask.route, request)
+        if fmt.transform:
+            wish.now = self.clock.now()
+            if fmt.transform == "Table":
+                wish.include = check_include(ask.route.first("includeObject"))
+        return wish
+
+    # --- reads --------------------------------------------------------------------------------------------------------------------
+
+    def get(self, ask: Ask) -> Answer:
+        served = ask.served
+        wish = self.wish(ask)
+        revision = 0
+        if ask.route.query:
+            text = ask.route.first("resourceVersion")
+            try:
+                revision = parse_revision(text)
+            except ValueError as error:
+                raise StatusError(500, "", str(error)) from None
+            if self.shared and not text:
+                return self._get_latest(ask, wish)
+        elif self.shared:
+            return self._get_latest(ask, wish)
+        if revision > self.storage.feed.revision:
+            return self._get_fresh(ask, wish, revision)
+        return self._get_now(ask, served, wish)
+
+    def _get_now(self, ask: Ask, served: Served, wish: Wish) -> Response:
+        entry = served.cache.get(ask.namespace, ask.route.name)
+        if entry is None:
+            raise not_found_error(served.resource.group, served.resource.plural, ask.route.name)
+        if ask.request.native:
+            return _native(200, served.obj(entry))
+        return entry_response(served, entry, wish)
+
+    async def _get_latest(self, ask: Ask, wish: Wish) -> Response:
+        """Other servers write to this store, too: what is newest only the store knows."""
+        await lists.fresh(self.storage.feed, await self.storage.store.current_revision())
+        return self._get_now(ask, ask.served, wish)
+
+    async def _get_fresh(self, ask: Ask, wish: Wish, revision: int) -> Response:
+        await lists.fresh(self.storage.feed, revision)
+        return self._get_now(ask, ask.served, wish)
+
+    def list(self, ask: Ask) -> Answer:
+        served, feed = ask.served, self.storage.feed
+        options = list_options(ask.route, watch=False)
+        wish = self.wish(ask)
+        selection = self._select(ask, options, "")
+        if lists.needs_wait(feed, options, self.shared):
+            return self._list_later(ask, options, selection, wish)
+        return self._listed(ask, lists.list_now(feed, served, selection, options), wish)
+
+    async def _list_later(self, ask: Ask, options: ListOptions, selection: Selection, wish: Wish) -> Response:
+        storage = self.storage
+        page = await lists.list_any(storage.feed, storage.store, ask.served, selection, options, self.shared)
+        return self._listed(ask, page, wish)
+
+    def _listed(self, ask: Ask, page: lists.Page, wish: Wish) -> Response:
+        if ask.request.native:
+            return native_list(ask.served, page.entries, page.meta)
+        return entries_response(ask.served, page.entries, page.meta, wish)
+
+    def _select(self, ask: Ask, options: ListOptions, name: str) -> Selection:
+        return select(ask.served, ask.namespace, name, options.label_selector, options.field_selector)
+
+    # --- watch --------------------------------------------------------------------------------------------------------------------
+
+    def watch(self, ask: Ask) -> Answer:
+        options = list_options(ask.route, watch=True)
+        wish = self.wish(ask, watch=True)
+        selection = self._select(ask, options, ask.route.name)
+        revision = options.revision
+        start = Start(
+            initial=options.send_initial is True or (options.revision_text in ("", "0") and options.send_initial is not False),
+            revision=revision if options.revision_text not in ("", "0") else self.storage.feed.revision,
+            end_mark=options.send_initial is True,
+        )
+        if start.initial and (revision > self.storage.feed.revision or self.shared):
+            return self._watch_fresh(ask, options, wish, selection, start)
+        return self._watch_now(ask, options, wish, selection, start)
+
+    async def _watch_fresh(self, ask: Ask, options: ListOptions, wish: Wish, selection: Selection, start: Start) -> Response:
+        revision = options.revision or (await self.storage.store.current_revision() if not options.revision_text else 0)
+        await lists.fresh(self.storage.feed, revision)
+        return self._watch_now(ask, options, wish, selection, start)
+
+    def _watch_now(self, ask: Ask, options: ListOptions, wish: Wish, selection: Selection, start: Start) -> Response:
+        served = ask.served
+        oldest = served.cache.oldest
+        too_old = not start.initial and start.revision < oldest
+        expired = StatusError(410, "Expired", f"too old resource version: {start.revision} ({oldest})")
+        if ask.request.native:
+            if too_old:
+                raise expired
+            return self._watch_native(served, selection, start, options)
+        encoder: Encoder = TransformEncoder(served, wish, self.clock.now) if wish.fmt.transform else PlainEncoder(served)
+        seconds = options.timeout_seconds or self.clock.random.randint(*WATCH_SECONDS)
+
+        def run(stream: Stream) -> None:
+            if too_old:
+                from pilothouse.apiserver.http import chunk_of
+
+                stream.write(chunk_of(error_frame(expired)))
+                stream.finish()
+                return
+            watcher = self.watches.open(served, selection, encoder, start, options.bookmarks, stream)
+            if not stream.closed:
+                watcher.timer = self.clock.call_later(seconds, watcher.expire)
+
+        return Response(200, content_type=wish.fmt.media, stream=run)
+
+    def _watch_native(self, served: Served, selection: Selection, start: Start, options: ListOptions) -> Response:
+        watch = NativeWatch(self.storage.feed, served, selection, start, options.bookmarks)
+        self.native_watches.add(watch)
+        watch.on_close = lambda: self.native_watches.discard(watch)
+        return _native(200, watch)
+
+    def bookmark_all(self) -> None:
+        """The periodic bookmark, to everyone who asked for bookmarks."""
+        self.watches.bookmark_all()
+        for watch in list(self.native_watches):
+            watch.bookmark()
+
+    # --- writes -------------------------------------------------------------------------------------------------------------------
+
+    async def create(self, ask: Ask) -> Response:
+        params = write_params(ask.route, "CreateOptions")
+        wish = self.wish(ask)
+        call = self.call(ask, params, "CreateOptions")
+        obj = self.body_object(ask, params)
+        written = await self.writer.create(call, obj)
+        return self._written(ask, written, wish)
+
+    async def update(self, ask: Ask) -> Response:
+        params = write_params(ask.route, "UpdateOptions")
+        wish = self.wish(ask)
+        call = self.call(ask, params, "UpdateOptions")
+        first: list[Obj] = [self.body_object(ask, params)]
+        patching.identify(call, first[0])
+        revision = first[0]["metadata"].get("resourceVersion") or ""
+
+        async def transform(entry: Entry | None) -> Obj:
+            obj = first.pop() if first else self.body_object(ask, params)
+            patching.identify(call, obj)
+            if entry is not None:
+                _same_uid(call, obj["metadata"], entry)
+            return obj
+
+        creates = ask.served.strategy.allow_create_on_update and not call.subresource
+        written = await self.writer.update(call, transform, create_missing=creates, retry=revision in ("", "0"))
+        return self._written(ask, written, wish)
+
+    async def patch(self, ask: Ask) -> Response:
+        media = ask.request.header(b"content-type").partition(";")[0].strip().lower()
+        if media not in negotiate.PATCH_TYPES:
+            raise StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
+        applying = media == patching.APPLY_PATCH
+        self._check_size(ask)
+        params = write_params(ask.route, "PatchOptions", applying)
+        wish = self.wish(ask)
+        call = self.call(ask, params, "PatchOptions")
+        if applying:
+            call.apply_manager = params.field_manager
+        transform = patching.transform_for(media, self._body(ask), call, self.clock)
+        written = await self.writer.update(call, transform, create_missing=applying and not call.subresource)
+        return self._written(ask, written, wish)
+
+    def call(self, ask: Ask, params: WriteParams, kind: str) -> Call:
+        """The write that a request asks for."""
+        return Call(
+            ask.served, ask.namespace, ask.route.name, ask.user, params, manager_of(params, ask.request.header(b"user-agent")),
+            ask.route.subresource, ask.warnings, _options_object(params, kind), versions=versions_of(self.registry, ask.served),
+        )  # fmt: skip
+
+    def _check_size(self, ask: Ask) -> None:
+        if ask.request.too_large:
+            raise too_large()
+
+    def _body(self, ask: Ask) -> bytes:
+        self._check_size(ask)
+        return ask.request.body
+
+    def body_object(self, ask: Ask, params: WriteParams) -> Obj:
+        """The request's body as an object of the endpoint's kind."""
+        media = negotiate.body_media(ask.request.header(b"content-type"))
+        served = ask.served
+        obj, warnings = decode(self._body(ask), media, served.schema, patching.gvk_of(served), params.field_validation)
+        for text in warnings:
+            if text not in ask.warnings:
+                ask.warnings.append(text)
+        return obj
+
+    def _written(self, ask: Ask, written: Written, wish: Wish) -> Response:
+        status = 201 if written.created else 200
+        served = ask.served
+        if ask.request.native:
+            return _native(status, written.view)
+        if written.entry is not None:
+            return entry_response(served, written.entry, wish, status)
+        assert written.obj is not None
+        return object_response(served, written.obj, wish, status)
+
+    # --- deletion -----------------------------------------------------------------------------------------------------------------
+
+    async def delete(self, ask: Ask) -> Response:
+        options = of_request(ask.route, self._body(ask), ask.request.header(b"content-type"))
+        wish = self.wish(ask)
+        deletion = Deletion(ask.served, ask.namespace, ask.route.name, ask.user, options, ask.warnings)
+        deleted = await self.deleter.delete(deletion)
+        is_object, body = deleted.answer()
+        status = 202 if not deleted.gone and options.orphan is False else 200
+        if ask.request.native:
+            return _native(status, body)
+        if is_object:
+            return object_response(ask.served, body, wish, status)
+        return json_response(status, body, negotiate.error_format(ask.request.header(b"accept")), wish.pretty)
+
+    async def deletecollection(self, ask: Ask) -> Response:
+        list_wanted = list_options(ask.route, watch=False)
+        options = of_request(ask.route, self._body(ask), ask.request.header(b"content-type"))
+        wish = self.wish(ask)
+        selection = self._select(ask, list_wanted, "")
+        storage = self.storage
+        page = await lists.list_any(storage.feed, storage.store, ask.served, selection, list_wanted, self.shared)
+        objects = [ask.served.obj(e) for e in page.entries]
+        for obj in objects:
+            await self._delete_one(ask, obj, options)
+        meta = ListMeta(page.meta.revision, page.meta.token, page.meta.remaining)
+        if ask.request.native:
+            return native_list(ask.served, page.entries, meta)
+        return objects_response(ask.served, objects, meta, wish)
+
+    async def _delete_one(self, ask: Ask, obj: Obj, options: DeleteOptions) -> None:
+        metadata = obj["metadata"]
+        deletion = Deletion(ask.served, metadata.get("namespace", ""), metadata["name"], ask.user, options, ask.warnings)
+        try:
+            await self.deleter.delete(deletion)
+        except StatusError as error:
+            if error.code != 404:
+                raise
+
+    # --- special endpoints ----------------------------------------------------------------------------------------------------------
+
+    async def special(self, ask: Ask, handler: Callable[[SpecialRequest], Any]) -> Response:
+        """An endpoint that is not plain storage."""
+        route = ask.route
+        wish = self.wish(ask)
+        body = self._special_body(ask)
+        query = {k: v[0] for k, v in route.query.items()}
+        dry = "All" in route.query.get("dryRun", ())
+        request = SpecialRequest(
+            ask.served.resource, route.subresource, ask.namespace, route.name, route.verb, body, ask.user, query, dry
+        )  # fmt: skip
+        result: SpecialResult = await handler(request)
+        response = json_response(result.code, result.body, wish.fmt, wish.pretty, result.headers.items())
+        return response
+
+    def _special_body(self, ask: Ask) -> Obj | None:
+        if ask.route.verb not in ("create", "update"):
+            return None
+        params = write_params(ask.route, "CreateOptions" if ask.route.verb == "create" else "UpdateOptions")
+        return self.body_object(ask, params)
+
+
+def _native(status: int, obj: Any) -> Response:
+    response = Response(status)
+    response.native = obj
+    return response
+
+
+def _options_object(params: WriteParams, kind: str) -> Obj:
+    out: Obj = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
+    if params.dry_run:
+        out["dryRun"] = ["All"]
+    if params.field_manager:
+        out["fieldManager"] = params.field_manager
+    if params.field_validation:
+        out["fieldValidation"] = params.field_validation
+    if params.force is not None:
+        out["force"] = params.force
+    return out
+
+
+def _same_uid(call: Call, metadata: Obj, entry: Entry) -> None:
+    """409 if a PUT is meant for another object of the same name."""
+    wanted, found = metadata.get("uid"), entry.obj["metadata"].get("uid", "")
+    if wanted and wanted != found:
+        raise md.wrong_uid(call.served, call.name, call.key, 0, wanted, found)
+
+
+def wants_pretty(route: Route, request: Request) -> bool:
+    """Indented JSON: asked for, or the client is one that people look at."""
+    if "pretty" in route.query:
+        return route.flag("pretty")
+    agent = request.header(b"user-agent")
+    return agent.startswith(_HUMAN_AGENTS)
+
+
+def check_path_name(route: Route) -> None:
+    """400 for names that cannot be part of a path."""
+    name = route.name
+    problem = ""
+    if name in (".", ".."):
+        problem = f"may not be '{name}'"
+    elif "/" in name:
+        problem = "may not contain '/'"
+    elif "%" in name:
+        problem = "may not contain '%'"
+    if problem:
+        raise bad_request(f'Name parameter invalid: "{name}": {problem}')
+
+
+__all__ = ["Ask", "Handlers", "check_path_name", "single_name", "wants_pretty"]

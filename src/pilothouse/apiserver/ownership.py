@@ -1,0 +1,48 @@
+"""Between the write path and `api.apply`: who owns which field, in which version's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pilothouse.api import apply as ssa
+from pilothouse.api.errors import Obj
+from pilothouse.api.schema import Schema
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.registry import Registry, Served
+    from pilothouse.apiserver.writes import Call
+
+Versions = Callable[[str], "tuple[Schema, Callable[[Obj], Obj]] | None"]
+
+
+def versions_of(registry: Registry, served: Served) -> Versions:
+    """How to see an object of `served` in another version in which somebody owns fields of it."""
+    resource = served.resource
+
+    def find(api_version: str) -> tuple[Schema, Callable[[Obj], Obj]] | None:
+        group, _, version = api_version.rpartition("/")
+        other = registry.find(group, version, resource.plural)
+        if other is None or other.cache is not served.cache:
+            return None
+        return other.schema, lambda obj: other.from_stored(served.to_stored(obj))
+
+    return find
+
+
+def track(call: Call, new: Obj, old: Obj | None, now: float) -> None:
+    """Write into `new` who owns what after this write. Server-side apply has done so already."""
+    if call.apply_manager is not None:
+        return
+    served = call.served
+    ssa.track_update(
+        new,
+        old,
+        served.schema,
+        call.manager,
+        api_version=served.resource.api_version,
+        now=now,
+        subresource=call.subresource,
+        reset_fields=served.strategy.reset_fields.get(call.subresource, ()),
+        versions=call.versions,
+    )
