@@ -52,7 +52,7 @@ STRING_POINTERS = {
 }  # fmt: skip
 #: Fields that the reference server writes even when nobody set them, besides all required ones.
 ALWAYS = {
-    "apps.v1.DeploymentSpec.strategy", "apps.v1.StatefulSetSpec.serviceName", "apps.v1.StatefulSetSpec.updateStrategy",
+    "apps.v1.DeploymentSpec.strategy", "apps.v1.ReplicaSetSpec.template", "apps.v1.StatefulSetSpec.serviceName", "apps.v1.StatefulSetSpec.updateStrategy",
     "apps.v1.DaemonSetSpec.updateStrategy", "apps.v1.StatefulSetStatus.availableReplicas", "authentication.v1.TokenRequestSpec.boundObjectRef",
     "authentication.v1.TokenReviewStatus.user", "autoscaling.v2.HorizontalPodAutoscalerStatus.currentMetrics", "batch.v1.JobTemplateSpec.metadata",
     "batch.v1.JobTemplateSpec.spec", "core.v1.Container.resources", "core.v1.EphemeralContainer.resources", "core.v1.ContainerStatus.lastState",
@@ -73,7 +73,14 @@ ALWAYS = {
     "certificates.v1.CertificateSigningRequestCondition.lastUpdateTime",
 }  # fmt: skip
 #: Never written although the schema calls them required.
-NOT_ALWAYS = {"apiextensions.v1.JSONSchemaProps"}
+NOT_ALWAYS = {
+    "apiextensions.v1.JSONSchemaProps", "networking.v1.IPAddressSpec.parentRef",
+    "admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec.validationActions",
+}  # fmt: skip
+#: Defaults of fields that tell list elements apart.
+KEY_DEFAULTS = {
+    "core.v1.ContainerPort": {"protocol": "TCP"}, "core.v1.ServicePort": {"protocol": "TCP"}, "core.v1.LocalObjectReference": {"name": ""},
+}  # fmt: skip
 
 GROUP_PRIORITY = [
     ("", 18000), ("apps", 17800), ("events.k8s.io", 17750), ("authentication.k8s.io", 17700), ("authorization.k8s.io", 17600),
@@ -128,6 +135,8 @@ def node(schema: dict[str, Any]) -> dict[str, Any]:
     """One schema as the compact form that api/tables.py reads."""
     ref = reference(schema)
     out: dict[str, Any] = {"t": SPECIAL[ref]} if ref in SPECIAL else {"r": ref} if ref else _plain(schema)
+    if out.get("t") == "any":
+        out["mt"] = "atomic"  # free-form JSON is owned as a whole
     for long, key in (("x-kubernetes-list-type", "lt"), ("x-kubernetes-map-type", "mt"), ("x-kubernetes-patch-merge-key", "pk")):
         if schema.get(long):
             out[key] = schema[long]
@@ -164,7 +173,7 @@ def keeps_zero(owner: str, field: str, kind: str) -> bool:
 
 def is_always(owner: str, field: str, schema: dict[str, Any], required: bool) -> bool:
     name = short(owner)
-    if name in NOT_ALWAYS:
+    if name in NOT_ALWAYS or f"{name}.{field}" in NOT_ALWAYS:
         return False
     if required or f"{name}.{field}" in ALWAYS:
         return True
@@ -189,6 +198,8 @@ def definition(name: str, schema: dict[str, Any]) -> dict[str, Any]:
         made["q"] = sorted(required)
     if schema.get("x-kubernetes-map-type"):
         made["mt"] = schema["x-kubernetes-map-type"]
+    if short(name) in KEY_DEFAULTS:
+        made["d"] = KEY_DEFAULTS[short(name)]
     kinds = schema.get("x-kubernetes-group-version-kind")
     if kinds and len(kinds) == 1:
         made["g"] = [kinds[0]["group"], kinds[0]["version"], kinds[0]["kind"]]

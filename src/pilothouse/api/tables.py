@@ -119,6 +119,7 @@ def _node(raw: Raw) -> Schema:
             name=reference,
             required=frozenset(definition.get("q", ())),
             map_type=raw.get("mt") or definition.get("mt", "granular"),
+            defaults=definition.get("d"),
             load=lambda: (definition_fields(reference), None),
             **flags,
         )

@@ -81,9 +81,9 @@ def _missing_key(t: Type, item: Any) -> str:
         return "" if item is not None else "associative list without keys has an element that's an explicit null"
     if not isinstance(item, dict):
         return "associative list with keys may not have non-map elements"
-    for key in t.keys:
-        if key not in item and key not in t.defaults:
-            return f'associative list with keys has an element that omits key field "{key}" (and doesn\'t have default value)'
+    if not t.key_values(item):
+        names = " ".join(f'"{key}"' for key in t.keys)
+        return f"associative list with keys has an element that omits all key fields [{names}] (and doesn't have default values for any key fields)"
     return ""
 
 

@@ -88,7 +88,7 @@ def _kind(schema: Schema) -> int:
 
 
 def _always(schema: Schema) -> frozenset[str]:
-    return frozenset(getattr(schema, "always", schema.required))
+    return frozenset(name for name, field in schema.fields.items() if field.always)
 
 
 def _key_defaults(item: Schema, keys: tuple[str, ...]) -> dict[str, Any]:
