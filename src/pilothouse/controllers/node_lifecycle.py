@@ -80,12 +80,11 @@ class NodeLifecycleController(Controller):
 
     async def round(self) -> None:
         """Judge every node, then the zones."""
-        nodes = list(self.nodes.list())
-        self._greet(nodes)
-        for error in await gather(*(self._judge(node) for node in nodes)):
+        nodes = {n["metadata"]["name"]: n for n in self.nodes.list()}
+        self._greet(nodes.values())
+        for error in await gather(*(self._judge(node, nodes) for node in list(nodes.values()))):
             log.warning("%s: %s", self.name, error)
-        fresh = [self.nodes.get("", n["metadata"]["name"]) or n for n in nodes]
-        await self._judge_zones(fresh)
+        await self._judge_zones(list(nodes.values()))
 
     def _greet(self, nodes: Iterable[Obj]) -> None:
         for node in nodes:
@@ -93,7 +92,8 @@ class NodeLifecycleController(Controller):
             if name not in self.health:
                 self._event(node, "RegisteredNode", f"Node {name} event: Registered Node {name} in Controller")
 
-    async def _judge(self, node: Obj) -> None:
+    async def _judge(self, node: Obj, judged: dict[str, Obj]) -> None:
+        """Note the node's heartbeat; if it has been silent for too long, say so and put what became of it into `judged`."""
         now, name = self.clock.now(), node["metadata"]["name"]
         lease = self.leases.get(_LEASE_NAMESPACE, name)
         health = self.health[name] = node_health.observe(node, lease, self.health.get(name), now)
@@ -104,7 +104,7 @@ class NodeLifecycleController(Controller):
             return
         before = condition(node, "Ready")
         body = {**node, "status": {**(node.get("status") or {}), "conditions": conditions}}
-        await self.api.update(NODES, body, "status")
+        judged[name] = await self.api.update(NODES, body, "status")
         if before is not None and before["status"] == "True":
             self._event(node, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
             await self._mark_pods(node)
