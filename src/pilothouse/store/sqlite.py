@@ -1,0 +1,207 @@
+"""The SQLite engine, the embedded default: one file, one writer thread, group commit.
+
+A row per change, keyed by revision. WAL with `synchronous=FULL`: a write is acknowledged only after the fsync of the transaction that
+holds it. The writer thread takes everything that is waiting in one transaction; while it works the next batch gathers. Compaction
+deletes the rows that no read can reach; SQLite uses their pages again, so the file stops growing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+from pathlib import Path
+from typing import IO
+
+from pilothouse.store.interface import Change, KeyValue, StoreError
+from pilothouse.store.mvcc import MvccStore, _Clock
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS changes (
+  revision INTEGER PRIMARY KEY, key TEXT NOT NULL, value BLOB, created INTEGER NOT NULL, version INTEGER NOT NULL, expires REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_INSERT = "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)"
+_FACT = "INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+
+_Row = tuple[int, str, bytes | None, int, int, float]
+#: What the writer is handed: rows to insert, revisions to delete, the newest revision, the oldest readable one.
+_Job = tuple[list[_Row], list[int], int, int]
+
+
+class SqliteStore(MvccStore):
+    """`folder`/pilothouse.db. The folder is made, mode 0700, and locked against other processes."""
+
+    def __init__(self, folder: str | Path, clock: _Clock) -> None:
+        super().__init__(clock)
+        self._folder = Path(folder)
+        self._path = self._folder / "pilothouse.db"
+        self._lock: IO[str] | None = None
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._rows: list[_Row] = []
+        self._gone: list[int] = []
+        self._busy = False
+        self._scheduled = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    # --- opening and closing -----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._take_lock()
+        try:
+            connection = self._open()
+        except StoreError:
+            self._release_lock()
+            raise
+        self._thread = threading.Thread(target=self._work, args=(connection,), name="pilothouse-sqlite", daemon=True)
+        self._thread.start()
+        self._arm_expiry()
+
+    async def close(self) -> None:
+        await super().close()
+        await self._idle.wait()
+        if self._thread is not None:
+            self._jobs.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+        self._release_lock()
+
+    def _take_lock(self) -> None:
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = open(self._folder / "lock", "a+")  # noqa: SIM115 - held until close
+            os.chmod(self._folder / "lock", 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._release_lock()
+            raise StoreError(f"data directory {self._folder} is in use by another process; stop it or choose another --data-dir") from None
+        except OSError as e:
+            self._release_lock()
+            raise StoreError(f"cannot use data directory {self._folder}: {e.strerror}; choose another --data-dir or mend its permissions") from None
+
+    def _release_lock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=2)
+            os.chmod(self._path, 0o600)
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA wal_autocheckpoint=2000")
+            connection.executescript(_SCHEMA)
+            self._load(connection)
+            return connection
+        except (sqlite3.Error, OSError) as e:
+            raise StoreError(explain(e, self._path)) from None
+
+    def _load(self, connection: sqlite3.Connection) -> None:
+        facts = dict(connection.execute("SELECT name, value FROM facts"))
+        for revision, key, value, created, version, expires in connection.execute("SELECT * FROM changes ORDER BY revision"):
+            kv = None if value is None else KeyValue(key, value, revision, created, version)
+            self._restore(Change(key, revision, kv, self.peek(key)))
+            if expires and kv is not None:
+                self._expiries.append((expires, key, revision))
+        self._expiries.sort()
+        self._oldest = facts.get("oldest", 1)
+        while self._history and self._history[0].revision <= self._oldest:
+            self._history.popleft()
+        self._revision = self._durable = max(self._revision, facts.get("newest", 1))
+
+    # --- writing -----------------------------------------------------------------------------------------------------------------
+
+    def _persist(self, change: Change, expires: float) -> None:
+        kv = change.kv
+        if kv is None:
+            self._rows.append((change.revision, change.key, None, 0, 0, 0.0))
+        else:
+            self._rows.append((change.revision, change.key, kv.value, kv.create_revision, kv.version, expires))
+        self._schedule()
+
+    def _forget(self, revisions: list[int]) -> None:
+        self._gone.extend(revisions)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._busy and not self._scheduled:
+            self._scheduled = True
+            self._idle.clear()
+            asyncio.get_running_loop().call_soon(self._submit)
+
+    def _submit(self) -> None:
+        self._scheduled = False
+        if not self._rows and not self._gone:
+            self._idle.set()
+            return
+        self._busy = True
+        rows, self._rows = self._rows, []
+        gone, self._gone = self._gone, []
+        self._jobs.put((rows, gone, self._revision, self._oldest))
+
+    def _finished(self, revision: int) -> None:
+        self._busy = False
+        self._committed(revision)
+        self._submit()
+
+    def _failed(self, error: StoreError) -> None:
+        self._busy = False
+        self._rows.clear()
+        self._gone.clear()
+        self._take_back(error)
+        self._idle.set()
+
+    # --- the writer thread ---------------------------------------------------------------------------------------------------------
+
+    def _work(self, connection: sqlite3.Connection) -> None:
+        loop = self._loop
+        assert loop is not None
+        while (job := self._jobs.get()) is not None:
+            try:
+                _commit(connection, job)
+            except sqlite3.Error as e:
+                loop.call_soon_threadsafe(self._failed, StoreError(explain(e, self._path)))
+            else:
+                loop.call_soon_threadsafe(self._finished, job[2])
+        connection.close()
+
+
+def _commit(connection: sqlite3.Connection, job: _Job) -> None:
+    rows, gone, newest, oldest = job
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.executemany(_INSERT, rows)
+        if gone:
+            connection.executemany("DELETE FROM changes WHERE revision = ?", [(r,) for r in gone])
+            connection.executemany(_FACT, [("oldest", oldest), ("newest", newest)])
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    if gone:
+        connection.execute("PRAGMA incremental_vacuum(2000)")
+
+
+def explain(error: Exception, path: Path) -> str:
+    """One line that says what to do."""
+    text = str(error)
+    if "full" in text or "No space" in text:
+        return f"the disk that holds {path} is full: free some space; nothing acknowledged was lost"
+    if "readonly" in text or "read-only" in text or "unable to open" in text or "Permission" in text:
+        return f"cannot write {path}: make it writable or choose another --data-dir"
+    if "locked" in text:
+        return f"{path} is locked by another program: close it and try again"
+    if "malformed" in text or "not a database" in text or "corrupt" in text:
+        return f"{path} is damaged: restore it from a backup or move it away to begin anew"
+    return f"{path}: {text}"

@@ -1,0 +1,1 @@
+"""The pytest plugin: fixtures for people who test against a cluster."""
