@@ -137,6 +137,10 @@ class Bucket:
         self._ready_at = now + 1 / self.rate
         return True
 
+    def give_back(self, now: float) -> None:
+        """What was taken was not used."""
+        self._ready_at = now
+
     def set_rate(self, rate: float, now: float) -> None:
         if rate != self.rate:
             self.rate, self._ready_at = rate, now

@@ -144,13 +144,20 @@ class NodeLifecycleController(Controller):
         for zone, members in zones.items():
             bucket = self.buckets.setdefault(zone, Bucket(self.timing.eviction_rate, now))
             bucket.set_rate(node_health.eviction_rate(states[zone], len(members), everywhere, self.timing), now)
-            work += [
-                self._taint(node, wanted)
-                for node in members
-                if (wanted := self._no_execute(node, bucket, everywhere)) is not None
-            ]
+            for node in members:
+                wanted = self._no_execute(node, bucket, everywhere)
+                if wanted is not None:
+                    work.append(self._taint_at_rate(node, wanted, bucket))
         for error in await gather(*work):
             log.info("%s: %s", self.name, error)
+
+    async def _taint_at_rate(self, node: Obj, wanted: list[Obj], bucket: Bucket) -> None:
+        """A write that failed costs the zone nothing."""
+        try:
+            await self._taint(node, wanted)
+        except BaseException:
+            bucket.give_back(self.clock.now())
+            raise
 
     def _no_execute(self, node: Obj, bucket: Bucket, everywhere: bool) -> list[Obj] | None:
         """The taints that the node should have now; None if it has them, or must wait for its zone's rate."""

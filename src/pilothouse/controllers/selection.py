@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from pilothouse.api import selectors
 from pilothouse.controllers.objects import Obj, uid
 
 Predicate = Callable[[Mapping[str, str]], bool]
@@ -34,9 +35,7 @@ def compile_selector(selector: Obj | None) -> Predicate:
     if selector is None:
         return lambda labels: False
     if selector.get("matchExpressions"):
-        from pilothouse.api import selectors  # loaded by those who need expressions
-
-        return selectors.compile_label_selector(selector)
+        return selectors.label_predicate(selector)
     pairs = list((selector.get("matchLabels") or {}).items())
     if len(pairs) == 1:
         ((name, value),) = pairs

@@ -109,10 +109,10 @@ async def test_nodes_of_a_zone_are_tainted_one_by_one():
         for i in range(6):
             await register(cluster, f"n{i}")
         alive = [f"n{i}" for i in range(2, 6)]
-        await live(cluster, 60, *alive)
+        await live(cluster, 70, *alive)
         tainted = [i for i in range(6) if keys(cluster, f"n{i}", NO_EXECUTE)]
         assert len(tainted) == 1
-        await live(cluster, 20, *alive)
+        await live(cluster, 10, *alive)
         assert [i for i in range(6) if keys(cluster, f"n{i}", NO_EXECUTE)] == [0, 1]
 
 
