@@ -6,7 +6,7 @@ changed object copy exactly the levels that they change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from pilothouse.clock import parse_rfc3339
@@ -31,11 +31,11 @@ def split_key(text: str) -> tuple[str, str]:
     return namespace, name
 
 
-def labels_of(obj: Obj) -> Mapping[str, str]:
+def labels_of(obj: Obj) -> dict[str, str]:
     return obj["metadata"].get("labels") or {}
 
 
-def annotations_of(obj: Obj) -> Mapping[str, str]:
+def annotations_of(obj: Obj) -> dict[str, str]:
     return obj["metadata"].get("annotations") or {}
 
 

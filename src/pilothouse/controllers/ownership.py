@@ -7,7 +7,7 @@ design proposal "controller-ref".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pilothouse.controllers.objects import Obj, controller_of, is_deleting, labels_of, uid
@@ -22,7 +22,7 @@ class Claim:
     release: list[Obj]
 
 
-def claim(owner: Obj, candidates: Iterable[Obj], matches: Callable[[Mapping[str, str]], bool]) -> Claim:
+def claim(owner: Obj, candidates: Iterable[Obj], matches: Callable[[dict[str, str]], bool]) -> Claim:
     """Decide about each candidate of the owner's namespace. An owner that is being deleted adopts and releases nothing."""
     out = Claim([], [], [])
     mine, leaving = uid(owner), is_deleting(owner)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pilothouse.api import selectors
 from pilothouse.controllers.objects import Obj, uid
 
-Predicate = Callable[[Mapping[str, str]], bool]
+Predicate = Callable[[dict[str, str]], bool]
 
 
 class Selectors:
