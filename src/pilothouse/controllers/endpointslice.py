@@ -19,8 +19,8 @@ from pilothouse.controllers.selection import match_pairs
 from pilothouse.controllers.service_pods import TriggerTimes
 
 #: Seconds of patience per endpoint of a Service between two computations.
-PAUSE_PER_ENDPOINT = 0.0002
-LONGEST_PAUSE = 0.5
+PAUSE_PER_ENDPOINT = 0.0005
+LONGEST_PAUSE = 1.0
 
 
 class ServicePodsController(Controller):

@@ -73,6 +73,7 @@ def _groups(
 ) -> dict[tuple[Port, ...], list[Obj]]:
     """The wanted endpoints of one family by their ports."""
     out: dict[tuple[Port, ...], list[Obj]] = {}
+    fixed = service_pods.fixed_ports(service)
     for pod in pods:
         found = service_pods.addresses_of_family(pod, family)
         if not found:
@@ -84,7 +85,8 @@ def _groups(
                 f"skipping Pod {pod['metadata']['name']} for Service {service['metadata']['name']}: Node {node_name} Not Found"
             )
             continue
-        out.setdefault(service_pods.ports(service, pod), []).append(_endpoint(service, pod, node, found))
+        ports = service_pods.ports(service, pod) if fixed is None else fixed
+        out.setdefault(ports, []).append(_endpoint(service, pod, node, found))
     return out
 
 

@@ -105,4 +105,4 @@ def without_condition(conditions: Iterable[Obj], kind: str) -> list[Obj]:
 
 def without_empty(members: Obj) -> Obj:
     """Without the members that Go's `omitempty` would leave out: what an object says is then the same as what is stored."""
-    return {k: v for k, v in members.items() if v not in (None, 0, "", [], {})}
+    return {k: v for k, v in members.items() if v}

@@ -38,8 +38,10 @@ def is_terminating(pod: Obj) -> bool:
 
 
 def is_ready(pod: Obj) -> bool:
-    ready = condition(pod, "Ready")
-    return ready is not None and ready["status"] == "True"
+    for each in (pod.get("status") or {}).get("conditions") or ():
+        if each["type"] == "Ready":
+            return each["status"] == "True"
+    return False
 
 
 def ready_since(pod: Obj) -> float:
@@ -51,14 +53,12 @@ def ready_since(pod: Obj) -> float:
     return parse_rfc3339(stamp) if stamp else 0.0
 
 
-def available_at(pod: Obj, min_ready_seconds: int) -> float | None:
-    """The moment from which the pod counts as available; 0 if at once, None while it is not ready."""
-    if not is_ready(pod):
-        return None
+def available_since(pod: Obj, min_ready_seconds: int) -> float:
+    """The moment from which a ready pod counts as available: 0 for at once, infinity where nobody knows since when it is ready."""
     if min_ready_seconds <= 0:
         return 0.0
     since = ready_since(pod)
-    return since + min_ready_seconds if since else None
+    return since + min_ready_seconds if since else math.inf
 
 
 def deletion_cost(pod: Obj) -> int:

@@ -6,7 +6,8 @@ ReplicationController follows the same rules, so it uses these functions too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pilothouse.clock import rfc3339
@@ -63,21 +64,16 @@ def count(owner: Obj, active: Iterable[Obj], terminating: int, now: float) -> Co
     upcoming: list[float] = []
     for pod in active:
         total += 1
-        labeled += has_labels(labels_of(pod), template)
-        since = pod_facts.available_at(pod, wait)
-        if since is None:
-            ready += pod_facts.is_ready(pod)
+        labeled += template.items() <= labels_of(pod).items()
+        if not pod_facts.is_ready(pod):
             continue
         ready += 1
+        since = pod_facts.available_since(pod, wait)
         if since <= now:
             available += 1
-        else:
+        elif since < math.inf:
             upcoming.append(since)
     return Counts(total, labeled, ready, available, terminating, min(upcoming, default=None))
-
-
-def has_labels(actual: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    return all(actual.get(k) == v for k, v in wanted.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,13 +36,10 @@ def compile_selector(selector: Obj | None) -> Predicate:
         return lambda labels: False
     if selector.get("matchExpressions"):
         return selectors.label_predicate(selector)
-    pairs = list((selector.get("matchLabels") or {}).items())
-    if len(pairs) == 1:
-        ((name, value),) = pairs
-        return lambda labels: labels.get(name) == value
-    return lambda labels: all(labels.get(k) == v for k, v in pairs)
+    pairs = (selector.get("matchLabels") or {}).items()
+    return lambda labels: pairs <= labels.items()
 
 
 def match_pairs(wanted: Mapping[str, str], labels: Mapping[str, str]) -> bool:
     """Whether labels have all these values: the selector of a Service."""
-    return all(labels.get(k) == v for k, v in wanted.items())
+    return wanted.items() <= labels.items()

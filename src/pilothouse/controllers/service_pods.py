@@ -6,7 +6,7 @@ References: Service (v1), EndpointSlice (discovery.k8s.io/v1), KEP-1672 (termina
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pilothouse.clock import parse_rfc3339, rfc3339
 from pilothouse.controllers.objects import Obj, condition, is_deleting, key, labels_of
@@ -16,8 +16,7 @@ HEADLESS = "service.kubernetes.io/headless"
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Port:
+class Port(NamedTuple):
     """A port as endpoints name it: the Service's name for it and the pods' number."""
 
     name: str
@@ -60,6 +59,13 @@ def addresses(pod: Obj) -> list[str]:
 
 def addresses_of_family(pod: Obj, family: str) -> list[str]:
     return [a for a in addresses(pod) if (":" in a) == (family == "IPv6")]
+
+
+def fixed_ports(service: Obj) -> tuple[Port, ...] | None:
+    """The ports that every pod of the Service has alike; None if one of them has a name that each pod may understand differently."""
+    if any(isinstance(p.get("targetPort"), str) for p in service["spec"].get("ports") or ()):
+        return None
+    return ports(service, {})
 
 
 def ports(service: Obj, pod: Obj) -> tuple[Port, ...]:

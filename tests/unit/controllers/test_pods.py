@@ -56,6 +56,6 @@ def test_victims_do_not_depend_on_the_order_of_the_pods():
 
 
 def test_a_pod_becomes_available_after_min_ready_seconds():
-    assert pods.available_at(pod("p", ready=10), 30) == NOW + 20
-    assert pods.available_at(pod("p", ready=10), 0) == 0
-    assert pods.available_at(pod("p"), 30) is None
+    assert pods.available_since(pod("p", ready=10), 30) == NOW + 20
+    assert pods.available_since(pod("p", ready=10), 0) == 0
+    assert pods.ready_since(pod("p")) == 0
