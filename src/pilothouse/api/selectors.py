@@ -92,12 +92,22 @@ def parse_label_selector(text: str) -> tuple[Requirement, ...]:
     return tuple(sorted(out, key=lambda r: r.key))
 
 
+_NO_KEYS = frozenset(("==", "!=", "=", "<", ">", "(", ")", ","))
+
+
+def _unparsed(problem: str) -> SelectorError:
+    """Something is wrong inside one requirement (and not between two)."""
+    return SelectorError(f"unable to parse requirement: {problem}")
+
+
 def _requirement(tokens: list[str], at: int) -> tuple[Requirement, int]:
+    if tokens[at] in _NO_KEYS:
+        raise SelectorError(f"found '{tokens[at]}', expected: !, identifier, or 'end of string'")
     negated = tokens[at] == "!"
     at += negated
     key = tokens[at] if at < len(tokens) else ""
-    if not key or key in ("==", "!=", "=", "<", ">", "!", "(", ")", ","):
-        raise SelectorError(f"found '{key}', expected: identifier")
+    if not key or key == "!" or key in _NO_KEYS:
+        raise _unparsed(f"found '{key}', expected: identifier")
     at += 1
     _check_key(key)
     if negated:
@@ -110,17 +120,17 @@ def _requirement(tokens: list[str], at: int) -> tuple[Requirement, int]:
         _check_values(key, values)
         return Requirement(key, operator, values), at
     if operator not in ("=", "==", "!=", "<", ">"):
-        raise SelectorError(f"found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
+        raise _unparsed(f"found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
     at += 1
     value = ""
     if at < len(tokens) and tokens[at] != ",":
         value = tokens[at]
         if value in ("==", "!=", "=", "<", ">", "!", "(", ")"):
-            raise SelectorError(f"found '{value}', expected: identifier")
+            raise _unparsed(f"found '{value}', expected: identifier")
         at += 1
     if operator in ("<", ">"):
         if not re.fullmatch(r"-?\d+", value):
-            raise SelectorError(f'for \'Gt\', \'Lt\' operators, the value must be an integer: values[0]: Invalid value: {show(value)}')
+            raise _unparsed(f"values[0]: Invalid value: {show(value)}: for 'Gt', 'Lt' operators, the value must be an integer")
         return Requirement(key, "gt" if operator == ">" else "lt", (value,)), at
     _check_values(key, (value,))
     return Requirement(key, "!=" if operator == "!=" else "=", (value,)), at
@@ -129,7 +139,7 @@ def _requirement(tokens: list[str], at: int) -> tuple[Requirement, int]:
 def _values(tokens: list[str], at: int) -> tuple[tuple[str, ...], int]:
     if at >= len(tokens) or tokens[at] != "(":
         found = tokens[at] if at < len(tokens) else ""
-        raise SelectorError(f"found '{found}' expected: '('")
+        raise _unparsed(f"found '{found}' expected: '('")
     at += 1
     out: list[str] = []
     pending = ""
@@ -143,20 +153,20 @@ def _values(tokens: list[str], at: int) -> tuple[tuple[str, ...], int]:
             pending = ""
         else:
             pending = token
-    raise SelectorError("found '', expected: ',', or ')'")
+    raise _unparsed("found '', expected: ',' or ')'")
 
 
 def _check_key(key: str) -> None:
     problems = names.qualified_name(key)
     if problems:
-        raise SelectorError(f"key: Invalid value: {show(key)}: {'; '.join(problems)}")
+        raise _unparsed(f"<nil>: Invalid value: {show(key)}: {'; '.join(problems)}")
 
 
 def _check_values(key: str, values: Iterable[str]) -> None:
     for n, value in enumerate(values):
         problems = names.label_value(value)
         if problems:
-            raise SelectorError(f"values[{n}][{key}]: Invalid value: {show(value)}: {'; '.join(problems)}")
+            raise _unparsed(f"values[{n}][{key}]: Invalid value: {show(value)}: {'; '.join(problems)}")
 
 
 def text_predicate(text: str) -> Predicate:
@@ -232,7 +242,7 @@ def parse_field_selector(text: str) -> tuple[Requirement, ...]:
             continue
         match = re.match(r"((?:[^=!\\]|\\.|!(?!=))*?)(!=|==|=)(.*)", term, re.S)
         if match is None:
-            raise SelectorError(f"invalid selector: {show(text)}; can't understand {show(term)}")
+            raise SelectorError(f"invalid selector: '{text}'; can't understand '{term}'")
         out.append(Requirement(match[1], "!=" if match[2] == "!=" else "=", (_unescape(match[3]),)))
     return tuple(out)
 
@@ -242,6 +252,9 @@ def _split_fields(text: str) -> list[str]:
 
 
 def _unescape(value: str) -> str:
+    bad = re.search(r"\\(?:[^\\,=]|$)", re.sub(r"\\[\\,=]", "", value))
+    if bad is not None:
+        raise SelectorError(f"invalid field selector: invalid escape sequence: {bad[0]}")
     return re.sub(r"\\([\\,=])", r"\1", value)
 
 

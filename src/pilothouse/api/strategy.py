@@ -60,6 +60,9 @@ class Strategy:
     garbage_collected: bool = True
     #: Deletion is a state (namespaces): the object is marked Terminating and kept while it has finalizers in metadata or spec.
     terminates: bool = False
+    #: The kind's own rules check an update's metadata once more, so that what is wrong with it is told twice: fields that never change
+    #: (`immutable`), and what is checked on create, too (`common`).
+    metadata_checked_again: frozenset[str] = frozenset(("immutable", "common"))
     #: metadata.generation is kept: 1 on create, +1 when anything outside metadata and status changes.
     has_generation: bool = False
     #: Fields besides metadata.name and metadata.namespace that field selectors accept.
