@@ -7,14 +7,14 @@ from typing import Any
 
 import orjson
 import pytest
+import recorded
+from recorded import Step
 
 from pilothouse.api.apply import apply, track_update
 from pilothouse.api.errors import StatusError
 from pilothouse.api.patch import apply_json_patch, apply_merge_patch, apply_strategic_merge, decode_json_patch
 from pilothouse.api.schema import Schema
 from pilothouse.api.tables import schema_for
-from tests.unit.api import recorded
-from tests.unit.api.recorded import Step
 
 SCRIPTS = {s["script"]: s for s in recorded.scripts()}
 RESET = {"": (("status",),), "status": (("spec",), ("metadata", "labels"), ("metadata", "annotations"))}
