@@ -40,7 +40,7 @@ generate: $(STAMP) ## Make the generated tables anew from their sources
 
 lock: $(STAMP) ## Pin the newest versions that satisfy pyproject.toml
 	$(BIN)/python -m pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --all-extras --group dev --output-file requirements.lock --no-emit-index-url --no-emit-find-links --strip-extras pyproject.toml
+	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --all-extras --output-file requirements.lock --no-emit-index-url --no-emit-find-links --strip-extras pyproject.toml requirements-dev.in
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -357,7 +357,7 @@ def parse(body: bytes, media: str, kind: str) -> tuple[Any, list[str]]:
 def _parse_yaml(body: bytes, kind: str) -> tuple[Any, list[str]]:
     import yaml
 
-    class Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
+    class Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):
         pass
 
     Loader.yaml_implicit_resolvers = {

@@ -64,13 +64,13 @@ def api_group(resources: Iterable[Resource], name: str) -> Obj | None:
     return None if not versions or not name else {"kind": "APIGroup", "apiVersion": "v1", **_group(name, versions)}
 
 
-def api_group_list(resources: Iterable[Resource]) -> Obj:
+def group_list(resources: Iterable[Resource]) -> Obj:
     """/apis"""
     groups = [_group(name, versions) for name, versions in groups_of(resources).items() if name]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
 
-def api_resource_list(resources: Iterable[Resource], group: str, version: str) -> Obj | None:
+def resource_list(resources: Iterable[Resource], group: str, version: str) -> Obj | None:
     """/api/v1 and /apis/<group>/<version>, or None."""
     own = [r for r in resources if (r.group, r.version) == (group, version)]
     if not own:
@@ -99,8 +99,17 @@ def _subresource_row(r: Resource, s: Subresource) -> Obj:
     return {**row, "kind": s.kind, "verbs": sorted(s.verbs)}
 
 
-def aggregated(resources: Iterable[Resource], core: bool) -> Obj:
-    """APIGroupDiscoveryList of /api (core) or /apis."""
+def aggregated_core(resources: Iterable[Resource]) -> Obj:
+    """APIGroupDiscoveryList of /api"""
+    return _aggregated(resources, core=True)
+
+
+def aggregated_groups(resources: Iterable[Resource]) -> Obj:
+    """APIGroupDiscoveryList of /apis"""
+    return _aggregated(resources, core=False)
+
+
+def _aggregated(resources: Iterable[Resource], core: bool) -> Obj:
     listed = list(resources)
     items = []
     for name, versions in groups_of(listed).items():

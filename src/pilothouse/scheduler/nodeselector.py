@@ -18,7 +18,8 @@ def _integer(text: str) -> int | None:
 
 def matches_expression(expression: Obj, present: bool, actual: str) -> bool:
     """One matchExpressions or matchFields entry against one value."""
-    operator, values = expression["operator"], expression.get("values") or ()
+    operator: str = expression["operator"]
+    values: list[str] = expression.get("values") or []
     if operator == "In":
         return present and actual in values
     if operator == "NotIn":

@@ -189,7 +189,7 @@ def _filter(cycle: Cycle, profile: Profile, skipped: set[str], rejections: Rejec
 
 
 def _filter_each(plugin: Plugin, cycle: Cycle) -> list[Rejected]:
-    out = []
+    out: list[Rejected] = []
     for i in np.flatnonzero(cycle.feasible):
         row = cycle.table.rows[i]
         assert row is not None

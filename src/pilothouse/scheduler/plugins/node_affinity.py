@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ class NodeAffinity(Plugin):
     name = "NodeAffinity"
     events = (ClusterEvent("Node", "Add"), ClusterEvent("Node", "UpdateLabel"))
 
-    def __init__(self, args: dict[str, object] | None = None) -> None:
+    def __init__(self, args: dict[str, Any] | None = None) -> None:
         super().__init__(args)
         #: `addedAffinity` of the configuration: a NodeAffinity that every pod of the profile must satisfy too.
         self.added = {"affinity": {"nodeAffinity": self.args["addedAffinity"]}} if self.args.get("addedAffinity") else None
@@ -52,11 +53,11 @@ class NodeAffinity(Plugin):
     def normalize(self, cycle: Cycle, scores: Ints) -> Ints:
         return default_normalize(scores)
 
-    def _added_terms(self) -> list[dict[str, object]]:
+    def _added_terms(self) -> list[dict[str, Any]]:
         return preferred_terms(self.added) if self.added else []
 
     @staticmethod
-    def _refused(cycle: Cycle, rows: Ints, spec: dict[str, object]) -> Mask:
+    def _refused(cycle: Cycle, rows: Ints, spec: dict[str, Any]) -> Mask:
         matches = required_predicate(spec)
         nodes = [cycle.table.rows[i] for i in rows]
         return np.array([matches is not None and n is not None and not matches(n.name, n.labels) for n in nodes], dtype=np.bool_)
