@@ -1,132 +1,144 @@
-"""Discovery documents, built from the list of served resources: plain (APIVersions, APIGroupList, APIResourceList) and aggregated."""
+"""Discovery documents: which groups, versions and resources there are, in the plain forms and the aggregated one.
+
+Pure functions of a list of resources, so that custom resources appear by being in the list. Orders are those of the reference server:
+groups by the priority of their APIService, versions newest and most stable first, resources by name (API reference: "API discovery").
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable
 
-from pilothouse.api import tables
 from pilothouse.api.errors import Obj
 from pilothouse.api.resource import Resource, Subresource
+from pilothouse.api.tables import GROUP_PRIORITY
 
-_VERSION_PRIORITY = {("autoscaling", "v2"): 30}
-
-
-def storage_version_hash(resource: Resource) -> str:
-    """base64 of the first 8 bytes of sha256(group/version/Kind), of the version that is stored."""
-    group, version = resource.storage
-    text = f"{group}/{version}/{resource.kind}"
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
+_PRIORITY = dict(GROUP_PRIORITY)
+#: What an APIService of a custom resource's group gets.
+_CUSTOM_PRIORITY = 1000
+_VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
 
 
-def is_stored(resource: Resource) -> bool:
-    return "get" in resource.verbs and resource.plural != "componentstatuses"
-
-
-def groups_of(resources: Iterable[Resource]) -> dict[str, list[str]]:
-    """Group to versions, in discovery order."""
-    found: dict[str, list[str]] = {}
-    for r in resources:
-        versions = found.setdefault(r.group, [])
-        if r.version not in versions:
-            versions.append(r.version)
-    order = [g for g, _ in tables.GROUP_PRIORITY if g not in ("", "apiregistration.k8s.io")]
-    rank = {g: n for n, g in enumerate(["", "apiregistration.k8s.io", *order])}
-    for versions in found.values():
-        versions.sort(key=_version_rank, reverse=True)
-    return {g: found[g] for g in sorted(found, key=lambda g: (rank.get(g, len(rank)), g))}
-
-
-def _version_rank(version: str) -> tuple[int, int, int]:
-    """GA before beta before alpha, higher numbers first."""
-    import re
-
-    match = re.fullmatch(r"v(\d+)(?:(alpha|beta)(\d+))?", version)
+def version_key(version: str) -> tuple[int, int, int, str]:
+    """Sorts versions as Kubernetes prefers them: v2, v1, v1beta2, v1beta1, v1alpha1, then anything else by name."""
+    match = _VERSION.fullmatch(version)
     if match is None:
-        return (-1, 0, 0)
-    return ({None: 2, "beta": 1, "alpha": 0}[match[2]], int(match[1]), int(match[3] or 0))
+        return (3, 0, 0, version)
+    level = {None: 0, "beta": 1, "alpha": 2}[match[2]]
+    return (level, -int(match[1]), -int(match[3] or 0), version)
+
+
+def group_names(resources: Iterable[Resource]) -> list[str]:
+    """The groups in discovery order, the core group ("") first."""
+    return sorted({r.group for r in resources}, key=lambda g: (g != "", -_PRIORITY.get(g, _CUSTOM_PRIORITY), g))
+
+
+def version_names(resources: Iterable[Resource], group: str) -> list[str]:
+    """The versions of a group, the preferred one first."""
+    return sorted({r.version for r in resources if r.group == group}, key=version_key)
+
+
+# --- plain -----------------------------------------------------------------------------------------------------------------------
 
 
 def api_versions(address: str) -> Obj:
-    """/api"""
-    return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]}
+    """GET /api: the core group's versions. `address` is host:port of this server."""
+    where = [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]
+    return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": where}
 
 
-def _group(name: str, versions: Sequence[str]) -> Obj:
-    listed = [{"groupVersion": f"{name}/{v}", "version": v} for v in versions]
-    return {"name": name, "versions": listed, "preferredVersion": listed[0]}
+def _group(resources: list[Resource], group: str) -> Obj:
+    versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in version_names(resources, group)]
+    return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
 
-def api_group(resources: Iterable[Resource], name: str) -> Obj | None:
-    """/apis/<group>, or None."""
-    versions = groups_of(resources).get(name)
-    return None if not versions or not name else {"kind": "APIGroup", "apiVersion": "v1", **_group(name, versions)}
-
-
-def group_list(resources: Iterable[Resource]) -> Obj:
-    """/apis"""
-    groups = [_group(name, versions) for name, versions in groups_of(resources).items() if name]
+def api_group_list(resources: Iterable[Resource]) -> Obj:
+    """GET /apis: an APIGroupList of all named groups."""
+    listed = list(resources)
+    groups = [_group(listed, g) for g in group_names(listed) if g]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
 
-def resource_list(resources: Iterable[Resource], group: str, version: str) -> Obj | None:
-    """/api/v1 and /apis/<group>/<version>, or None."""
-    own = [r for r in resources if (r.group, r.version) == (group, version)]
-    if not own:
-        return None
-    rows = [row for r in sorted(own, key=lambda r: r.plural) for row in _resource_rows(r)]
-    group_version = f"{group}/{version}" if group else version
-    head: Obj = {"kind": "APIResourceList"} if not group else {"kind": "APIResourceList", "apiVersion": "v1"}
-    return {**head, "groupVersion": group_version, "resources": rows}
+def api_group(resources: Iterable[Resource], group: str) -> Obj:
+    """GET /apis/<group>: one APIGroup. The group must be served."""
+    return {"kind": "APIGroup", "apiVersion": "v1", **_group(list(resources), group)}
 
 
-def _resource_rows(r: Resource) -> list[Obj]:
-    row: Obj = {"name": r.plural, "singularName": r.singular, "namespaced": r.namespaced, "kind": r.kind, "verbs": sorted(r.verbs)}
+def api_resource_list(resources: Iterable[Resource], group: str, version: str) -> Obj:
+    """GET /api/v1 or /apis/<group>/<version>: an APIResourceList, subresources after their parents."""
+    rows: list[Obj] = []
+    for resource in _of(resources, group, version):
+        rows.append(_plain(resource))
+        rows += [_plain_subresource(resource, sub) for _, sub in sorted(resource.subresources.items())]
+    head: Obj = {"kind": "APIResourceList"}
+    if group:
+        head["apiVersion"] = "v1"
+    return {**head, "groupVersion": f"{group}/{version}" if group else version, "resources": rows}
+
+
+def _of(resources: Iterable[Resource], group: str, version: str) -> list[Resource]:
+    return sorted((r for r in resources if r.group == group and r.version == version), key=lambda r: r.plural)
+
+
+def _plain(r: Resource) -> Obj:
+    out: Obj = {
+        "name": r.plural,
+        "singularName": r.singular,
+        "namespaced": r.namespaced,
+        "kind": r.kind,
+        "verbs": sorted(r.verbs),
+    }
     if r.short_names:
-        row["shortNames"] = list(r.short_names)
+        out["shortNames"] = list(r.short_names)
     if r.categories:
-        row["categories"] = list(r.categories)
+        out["categories"] = list(r.categories)
     if is_stored(r):
-        row["storageVersionHash"] = storage_version_hash(r)
-    return [row, *(_subresource_row(r, s) for _, s in sorted(r.subresources.items()))]
+        out["storageVersionHash"] = storage_version_hash(r)
+    return out
 
 
-def _subresource_row(r: Resource, s: Subresource) -> Obj:
-    row: Obj = {"name": f"{r.plural}/{s.name}", "singularName": "", "namespaced": r.namespaced}
-    if (s.group, s.version) != (r.group, r.version):
-        row |= {"group": s.group, "version": s.version} if s.group else {"version": s.version}
-    return {**row, "kind": s.kind, "verbs": sorted(s.verbs)}
+def _plain_subresource(parent: Resource, sub: Subresource) -> Obj:
+    out: Obj = {"name": f"{parent.plural}/{sub.name}", "singularName": "", "namespaced": parent.namespaced}
+    if (sub.group, sub.version) != (parent.group, parent.version):
+        out |= {"group": sub.group, "version": sub.version}
+    return out | {"kind": sub.kind, "verbs": sorted(sub.verbs)}
 
 
-def aggregated_core(resources: Iterable[Resource]) -> Obj:
-    """APIGroupDiscoveryList of /api"""
-    return _aggregated(resources, core=True)
+def is_stored(r: Resource) -> bool:
+    """Whether objects of the resource are kept (reviews, bindings and component statuses are not)."""
+    return "create" in r.verbs and "get" in r.verbs
 
 
-def aggregated_groups(resources: Iterable[Resource]) -> Obj:
-    """APIGroupDiscoveryList of /apis"""
-    return _aggregated(resources, core=False)
+def storage_version_hash(r: Resource) -> str:
+    """An opaque token that changes when a resource begins to be stored as another version."""
+    group, version = r.storage
+    return base64.b64encode(hashlib.sha256(f"{group}/{version}/{r.kind}".encode()).digest()[:8]).decode()
 
 
-def _aggregated(resources: Iterable[Resource], core: bool) -> Obj:
+# --- aggregated --------------------------------------------------------------------------------------------------------------------
+
+
+def aggregated(resources: Iterable[Resource], core: bool) -> Obj:
+    """GET /api (core) or /apis in the aggregated form: an APIGroupDiscoveryList."""
     listed = list(resources)
-    items = []
-    for name, versions in groups_of(listed).items():
-        if (name == "") is not core:
-            continue
-        items.append({"metadata": {"name": name, "creationTimestamp": None} if name else {"creationTimestamp": None},
-                      "versions": [_discovered_version(listed, name, v) for v in versions]})  # fmt: skip
+    items = [_aggregated_group(listed, g) for g in group_names(listed) if (g == "") is core]
     return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
 
 
-def _discovered_version(resources: list[Resource], group: str, version: str) -> Obj:
-    own = sorted((r for r in resources if (r.group, r.version) == (group, version)), key=lambda r: r.plural)
-    return {"version": version, "resources": [_discovered(r) for r in own], "freshness": "Current"}
+def _aggregated_group(resources: list[Resource], group: str) -> Obj:
+    versions = [_aggregated_version(resources, group, v) for v in version_names(resources, group)]
+    return {"metadata": {"name": group} if group else {}, "versions": versions}
+
+
+def _aggregated_version(resources: list[Resource], group: str, version: str) -> Obj:
+    found = [_discovered(r) for r in _of(resources, group, version)]
+    return {"version": version, "resources": found, "freshness": "Current"}
 
 
 def _discovered(r: Resource) -> Obj:
-    row: Obj = {
+    out: Obj = {
         "resource": r.plural,
         "responseKind": {"group": r.group, "version": r.version, "kind": r.kind},
         "scope": "Namespaced" if r.namespaced else "Cluster",
@@ -134,12 +146,14 @@ def _discovered(r: Resource) -> Obj:
         "verbs": sorted(r.verbs),
     }
     if r.short_names:
-        row["shortNames"] = list(r.short_names)
+        out["shortNames"] = list(r.short_names)
     if r.categories:
-        row["categories"] = list(r.categories)
+        out["categories"] = list(r.categories)
     if r.subresources:
-        row["subresources"] = [
-            {"subresource": s.name, "responseKind": {"group": s.group, "version": s.version, "kind": s.kind}, "verbs": sorted(s.verbs)}
-            for _, s in sorted(r.subresources.items())
-        ]
-    return row
+        out["subresources"] = [_discovered_subresource(sub) for _, sub in sorted(r.subresources.items())]
+    return out
+
+
+def _discovered_subresource(sub: Subresource) -> Obj:
+    kind = {"group": sub.group, "version": sub.version, "kind": sub.kind}
+    return {"subresource": sub.name, "responseKind": kind, "verbs": sorted(sub.verbs)}

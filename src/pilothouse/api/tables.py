@@ -79,6 +79,12 @@ def is_known_kind(group: str, version: str, kind: str) -> bool:
     return f"{group}/{version}/{kind}" in _TABLE["kinds"]
 
 
+def definition_name(group: str, version: str, kind: str) -> str | None:
+    """The name of a built-in kind's definition, e.g. io.k8s.api.core.v1.Pod."""
+    found: str | None = _TABLE["kinds"].get(f"{group}/{version}/{kind}")
+    return found
+
+
 # --- schemas -------------------------------------------------------------------------------------------------------------------
 
 
@@ -96,7 +102,8 @@ def definition_fields(name: str) -> dict[str, Schema]:
     return {field: _node(sub) for field, sub in raw["p"].items()}
 
 
-def _definition(name: str) -> Raw:
+def raw_definition(name: str) -> Raw:
+    """A definition in the generated form, for documents made from the tables (api/openapi_schemas.py). Not to be changed."""
     package, _, short = name.rpartition(".")
     found: Raw = _package(package)[short]
     return found
@@ -113,7 +120,7 @@ def _node(raw: Raw) -> Schema:
     }
     reference = raw.get("r")
     if reference is not None:
-        definition = _definition(reference)
+        definition = raw_definition(reference)
         return Schema(
             "object",
             name=reference,
