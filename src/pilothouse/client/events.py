@@ -1,0 +1,100 @@
+"""The event recorder: core/v1 Events about objects, counted up when they repeat, written by a worker that callers never wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from dataclasses import dataclass
+
+from pilothouse.client.interface import Obj, Transport
+from pilothouse.clock import Clock, rfc3339
+
+log = logging.getLogger("pilothouse.client")
+
+CAPACITY = 2000
+REMEMBERED = 4096
+
+
+@dataclass(slots=True)
+class _Known:
+    """An event that was written: where, and how often it has happened."""
+
+    path: str
+    count: int
+
+
+def reference(obj: Obj, api_version: str = "", kind: str = "") -> Obj:
+    """An ObjectReference."""
+    meta = obj["metadata"]
+    out = {"kind": obj.get("kind") or kind, "namespace": meta.get("namespace"), "name": meta["name"], "uid": meta.get("uid"),
+           "apiVersion": obj.get("apiVersion") or api_version, "resourceVersion": meta.get("resourceVersion")}  # fmt: skip
+    return {k: v for k, v in out.items() if v}
+
+
+class EventRecorder:
+    """Events of one component. `record` never waits: when the worker is behind by CAPACITY, the newest are dropped."""
+
+    def __init__(self, transport: Transport, clock: Clock, component: str, host: str = "") -> None:
+        self._transport = transport
+        self._clock = clock
+        self._component = component
+        self._host = host
+        self._queue: asyncio.Queue[tuple[Obj, str, str, str, str]] = asyncio.Queue(CAPACITY)
+        self._known: dict[tuple[str, ...], _Known] = {}
+        self.dropped = 0
+
+    def record(self, about: Obj, type: str, reason: str, message: str, action: str = "") -> None:
+        """`about` is an object or an ObjectReference-like dict with kind, apiVersion and metadata; `type` Normal or Warning."""
+        try:
+            self._queue.put_nowait((about if "metadata" not in about else reference(about), type, reason, message, action))
+        except asyncio.QueueFull:
+            self.dropped += 1
+
+    async def run(self) -> None:
+        """Write events until cancelled."""
+        while True:
+            ref, type, reason, message, action = await self._queue.get()
+            try:
+                await self._write(ref, type, reason, message, action)
+            except OSError as error:
+                log.info("event %s about %s lost: %s", reason, ref.get("name"), error)
+
+    async def _write(self, ref: Obj, type: str, reason: str, message: str, action: str) -> None:
+        now = rfc3339(self._clock.now())
+        key = (ref.get("kind", ""), ref.get("namespace", ""), ref["name"], ref.get("uid", ""), type, reason, message)
+        known = self._known.get(key)
+        if known is not None:
+            known.count += 1
+            patch = {"count": known.count, "lastTimestamp": now}
+            answer = await self._transport.request("PATCH", known.path, body=patch, content_type="application/strategic-merge-patch+json")
+            if answer.status == 200:
+                return
+        await self._create(key, ref, type, reason, message, action, now)
+
+    async def _create(self, key: tuple[str, ...], ref: Obj, type: str, reason: str, message: str, action: str, now: str) -> None:
+        namespace = ref.get("namespace") or "default"
+        name = f"{ref['name']}.{self._clock.random.getrandbits(60):x}"
+        event = {
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": namespace}, "involvedObject": ref, "reason": reason,
+            "message": message[:1024], "type": type, "count": 1, "firstTimestamp": now, "lastTimestamp": now,
+            "source": {"component": self._component, **({"host": self._host} if self._host else {})},
+            "reportingComponent": self._component, "reportingInstance": self._host or "",
+        }  # fmt: skip
+        if action:
+            event["action"] = action
+        path = f"/api/v1/namespaces/{namespace}/events"
+        answer = await self._transport.request("POST", path, body=event)
+        if answer.status == 201:
+            if len(self._known) >= REMEMBERED:
+                del self._known[next(iter(self._known))]
+            self._known[key] = _Known(f"{path}/{name}", 1)
+        elif answer.status not in (403, 404):
+            log.warning("event %s about %s refused with %d", reason, ref["name"], answer.status)
+
+
+def default_identity() -> str:
+    """A holder identity as Kubernetes' components make theirs: the host's name with something unique."""
+    import uuid
+
+    return f"{socket.gethostname()}_{uuid.uuid4()}"

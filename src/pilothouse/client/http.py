@@ -1,0 +1,82 @@
+"""The HTTPS transport: requests and watches over aiohttp, with one identity."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+
+from pilothouse.client.informer import error_of
+from pilothouse.client.interface import Response, WatchEvent
+from pilothouse.client.kubeconfig import Connection
+
+#: Connections to one server; watches hold theirs.
+LIMIT = 100
+REQUEST_SECONDS = 60.0
+
+
+class HttpTransport:
+    """A `Transport` to any Kubernetes API server. Failures of the connection are OSErrors."""
+
+    def __init__(self, connection: Connection, user_agent: str = "pilothouse") -> None:
+        self._connection = connection
+        self._agent = user_agent
+        self._session: aiohttp.ClientSession | None = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            connector = aiohttp.TCPConnector(ssl=self._connection.tls or False, limit=0, limit_per_host=LIMIT)
+            self._session = aiohttp.ClientSession(self._connection.server, connector=connector, json_serialize=lambda o: orjson.dumps(o).decode())
+        return self._session
+
+    def _headers(self, accept: str) -> dict[str, str]:
+        headers = {"Accept": accept, "User-Agent": self._agent}
+        token = self._connection.token
+        if self._connection.token_file:
+            token = Path(self._connection.token_file).read_text().strip()
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        return headers
+
+    async def request(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None,
+                      content_type: str = "application/json", accept: str = "application/json") -> Response:  # fmt: skip
+        """Send and wait, at most a minute."""
+        data = body if isinstance(body, bytes) or body is None else orjson.dumps(body)
+        headers = self._headers(accept)
+        if data is not None:
+            headers["Content-Type"] = content_type
+        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+        try:
+            async with self._open().request(method, path, params=query, data=data, headers=headers, timeout=timeout) as answer:
+                content = await answer.read()
+                return Response(answer.status, _decoded(content, answer.content_type), dict(answer.headers))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ConnectionError(f"{method} {path}: {error or type(error).__name__}") from error
+
+    async def watch(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[list[WatchEvent]]:
+        """Follow until the server ends it. Events that arrive together come together."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS)
+        params = {**(query or {}), "watch": "true"}
+        try:
+            async with self._open().get(path, params=params, headers=self._headers("application/json"), timeout=timeout) as answer:
+                if answer.status != 200:
+                    raise error_of(_decoded(await answer.read(), answer.content_type), answer.status)
+                rest = b""
+                async for chunk in answer.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    events = [WatchEvent(e["type"], e["object"]) for e in map(orjson.loads, filter(None, lines))]
+                    if events:
+                        yield events
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ConnectionError(f"watch {path}: {error or type(error).__name__}") from error
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+def _decoded(content: bytes, content_type: str) -> Any:
+    return orjson.loads(content) if content_type == "application/json" and content else content

@@ -1,0 +1,93 @@
+"""Kubeconfig files: which server, trusted how, as whom. Tokens, token files, client certificates, inline or by path."""
+
+from __future__ import annotations
+
+import base64
+import os
+import ssl
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Obj = dict[str, Any]
+
+
+class KubeconfigError(ValueError):
+    """The file cannot be used; the text says why in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A server with everything needed to talk to it."""
+
+    server: str
+    tls: ssl.SSLContext | None
+    token: str = ""
+    token_file: str = ""
+
+
+def load(path: str | os.PathLike[str], context: str = "") -> Connection:
+    """The connection that a kubeconfig's current (or named) context describes. KubeconfigError if it has none."""
+    try:
+        document = yaml.safe_load(Path(path).read_text())
+    except OSError as e:
+        raise KubeconfigError(f"cannot read kubeconfig {path}: {e.strerror}") from None
+    except yaml.YAMLError as e:
+        raise KubeconfigError(f"kubeconfig {path} is not YAML: {str(e).splitlines()[0]}") from None
+    if not isinstance(document, dict):
+        raise KubeconfigError(f"kubeconfig {path} is empty")
+    base = Path(path).parent
+    chosen = _named(document, "contexts", context or document.get("current-context") or "", "context")
+    cluster = _named(document, "clusters", chosen.get("cluster", ""), "cluster")
+    user = _named(document, "users", chosen.get("user", ""), "user") if chosen.get("user") else {}
+    if "exec" in user or "auth-provider" in user:
+        raise KubeconfigError(f"kubeconfig {path}: exec and auth-provider credentials are not supported")
+    server = cluster.get("server", "")
+    tls = make_tls(cluster, user, base) if server.startswith("https") else None
+    token_file = user.get("tokenFile") or ""
+    return Connection(server.rstrip("/"), tls, user.get("token") or "", str(base / token_file) if token_file else "")
+
+
+def in_cluster() -> Connection:
+    """The connection of a pod's service account."""
+    folder = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
+    if not host or not port:
+        raise KubeconfigError("not in a cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set; give --kubeconfig")
+    tls = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+    return Connection(f"https://{host}:{port}", tls, token_file=str(folder / "token"))
+
+
+def _named(document: Obj, section: str, name: str, what: str) -> Obj:
+    for entry in document.get(section) or ():
+        if entry.get("name") == name:
+            found: Obj = entry.get(what) or {}
+            return found
+    raise KubeconfigError(f"kubeconfig has no {what} {name!r}")
+
+
+def make_tls(cluster: Obj, user: Obj, base: Path) -> ssl.SSLContext:
+    """Trust and client certificate as one TLS context."""
+    tls = ssl.create_default_context()
+    if cluster.get("insecure-skip-tls-verify"):
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
+    elif cluster.get("certificate-authority-data"):
+        tls = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+    elif cluster.get("certificate-authority"):
+        tls = ssl.create_default_context(cafile=str(base / cluster["certificate-authority"]))
+    if user.get("client-certificate-data") and user.get("client-key-data"):
+        with tempfile.TemporaryDirectory() as folder:
+            files = []
+            for name in ("client-certificate-data", "client-key-data"):
+                file = Path(folder) / name
+                file.touch(mode=0o600)
+                file.write_bytes(base64.b64decode(user[name]))
+                files.append(str(file))
+            tls.load_cert_chain(*files)
+    elif user.get("client-certificate") and user.get("client-key"):
+        tls.load_cert_chain(str(base / user["client-certificate"]), str(base / user["client-key"]))
+    return tls
