@@ -165,8 +165,14 @@ class Chain:
         if not name and route.query and "fieldSelector" in route.query:
             name = single_name(route)
         return Attributes(
-            user, route.verb, route.group, route.version, route.resource, route.subresource, route.namespace, name, route.path
+            user, route.verb, route.group, route.version, route.resource, route.subresource, route.namespace, name, route.path,
+            *self._selectors(route),
         )  # fmt: skip
+
+    def _selectors(self, route: Route) -> tuple[str, str]:
+        if not route.query or route.verb not in ("list", "watch", "deletecollection"):
+            return "", ""
+        return route.first("fieldSelector"), route.first("labelSelector")
 
     def _authorize(self, user: User, route: Route) -> None:
         attributes = self.attributes(user, route)

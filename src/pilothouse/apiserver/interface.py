@@ -39,6 +39,9 @@ class Attributes:
     namespace: str = ""
     name: str = ""
     path: str = ""
+    #: The selectors of a list, watch or deletecollection, as text; for authorizers that look at them.
+    field_selector: str = ""
+    label_selector: str = ""
 
 
 class Verdict(enum.Enum):
