@@ -65,7 +65,7 @@ def too_long(limit: int) -> str:
 
 def _masked(name: str, prefix: bool) -> str:
     """A generateName ends in a dash that the random part will follow: judge it as if it did not."""
-    return name[:-1] + "a" if prefix and name.endswith("-") and len(name) > 1 else name
+    return name[:-2] + "a" if prefix and name.endswith("-") and len(name) > 1 else name
 
 
 @functools.lru_cache(maxsize=4096)

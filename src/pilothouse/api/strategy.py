@@ -58,6 +58,8 @@ class Strategy:
     default_propagation: str = "Background"
     #: The garbage collector's finalizers are used for this kind (not for events).
     garbage_collected: bool = True
+    #: A Warning for every use of a deprecated kind: `v1 Endpoints is deprecated in v1.33+; use ...`.
+    deprecated: str = ""
     #: Deletion is a state (namespaces): the object is marked Terminating and kept while it has finalizers in metadata or spec.
     terminates: bool = False
     #: The kind's own rules check an update's metadata once more, so that what is wrong with it is told twice: fields that never change

@@ -190,6 +190,8 @@ class Chain:
         if served is None:
             return self._unknown(route)
         ask = Ask(request, route, served, user)
+        if served.strategy.deprecated:
+            ask.warnings.append(served.strategy.deprecated)
         answer = self._handle(ask)
         if isinstance(answer, Response):
             return _with_warnings(answer, ask)

@@ -61,7 +61,9 @@ def _decode(body: bytes, media: str) -> Obj:
     if obj is None:
         return {}
     if not isinstance(obj, dict):
-        raise bad_request("couldn't get version/kind; json parse error: json: cannot unmarshal it into DeleteOptions, which are an object")
+        raise bad_request(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal it into DeleteOptions, which are an object"
+        )
     return obj
 
 

@@ -96,7 +96,9 @@ class Deleter:
         graceful, pending = self._grace(served, obj, options)
         if pending:
             return Deleted(served, False, obj)
-        changed = set_gc_finalizers(metadata, served.strategy.default_propagation if served.strategy.garbage_collected else "", options)
+        changed = set_gc_finalizers(
+            metadata, served.strategy.default_propagation if served.strategy.garbage_collected else "", options
+        )
         if not graceful and metadata.get("finalizers"):
             changed |= mark_as_deleting(metadata, self.clock.now())
         if graceful or changed:

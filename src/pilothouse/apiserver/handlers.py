@@ -12,6 +12,7 @@ from typing import Any
 
 from pilothouse.api.decode import decode
 from pilothouse.api.errors import Obj, StatusError, bad_request, not_found_error
+from pilothouse.api.schema import Schema
 from pilothouse.apiserver import lists, negotiate, patching
 from pilothouse.apiserver import metadata as md
 from pilothouse.apiserver.deleteoptions import DeleteOptions, of_request
@@ -63,7 +64,9 @@ class Ask:
 class Handlers:
     """One method a verb."""
 
-    def __init__(self, registry: Registry, storage: Storage, writer: Writer, deleter: Deleter, clock: Clock, shared: bool) -> None:
+    def __init__(
+        self, registry: Registry, storage: Storage, writer: Writer, deleter: Deleter, clock: Clock, shared: bool
+    ) -> None:
         self.registry = registry
         self.storage = storage
         self.writer = writer
@@ -266,9 +269,11 @@ class Handlers:
 
     def body_object(self, ask: Ask, params: WriteParams) -> Obj:
         """The request's body as an object of the endpoint's kind."""
+        return self._decoded(ask, params, ask.served.schema, patching.gvk_of(ask.served))
+
+    def _decoded(self, ask: Ask, params: WriteParams, schema: Schema, gvk: tuple[str, str, str]) -> Obj:
         media = negotiate.body_media(ask.request.header(b"content-type"))
-        served = ask.served
-        obj, warnings = decode(self._body(ask), media, served.schema, patching.gvk_of(served), params.field_validation)
+        obj, warnings = decode(self._body(ask), media, schema, gvk, params.field_validation)
         for text in warnings:
             if text not in ask.warnings:
                 ask.warnings.append(text)
@@ -343,7 +348,11 @@ class Handlers:
         if ask.route.verb not in ("create", "update"):
             return None
         params = write_params(ask.route, "CreateOptions" if ask.route.verb == "create" else "UpdateOptions")
-        return self.body_object(ask, params)
+        subresource = ask.served.resource.subresources.get(ask.route.subresource)
+        if subresource is None:
+            return self.body_object(ask, params)
+        gvk = (subresource.group, subresource.version, subresource.kind)
+        return self._decoded(ask, params, self.registry.schema(*gvk), gvk)
 
 
 def _native(status: int, obj: Any) -> Response:

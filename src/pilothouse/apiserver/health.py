@@ -46,7 +46,7 @@ class Health:
         basic: list[Check] = [("ping", lambda: ""), ("log", lambda: ""), ("etcd", state.store_problem)]
         last: list[Check] = [("autoregister-completion", lambda: "" if state.started else "missing APIService")]
         ready: list[Check] = [
-            *basic, ("etcd-readiness", state.store_problem), ("informer-sync", lambda: "" if state.started else "not synced"),
+            *basic[:2], ("etcd-readiness", state.store_problem), ("informer-sync", lambda: "" if state.started else "not synced"),
             *hooks, *last, ("shutdown", lambda: "process is shutting down" if state.stopping else ""),
         ]  # fmt: skip
         self._checks = {"healthz": [*basic, *hooks, *last], "livez": [*basic, *hooks, *last], "readyz": ready}

@@ -41,6 +41,10 @@ _REASONS = {
     415: "Unsupported Media Type", 422: "Unprocessable Entity", 429: "Too Many Requests", 431: "Request Header Fields Too Large",
     500: "Internal Server Error", 501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
 }  # fmt: skip
+_UNKNOWN_METHOD = (
+    b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"the server does not allow this method on the '
+    b'requested resource","reason":"MethodNotAllowed","details":{},"code":405}'
+)
 _STATUS_LINES = {code: f"HTTP/1.1 {code} {text}\r\n".encode() for code, text in _REASONS.items()}
 
 
@@ -53,7 +57,14 @@ class Request:
 
     __slots__ = ("body", "close", "connection", "headers", "method", "native", "target", "too_large", "user")
 
-    def __init__(self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes = b"", connection: Connection | None = None) -> None:
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes = b"",
+        connection: Connection | None = None,
+    ) -> None:
         self.method = method
         self.target = target
         self.headers = headers
@@ -221,7 +232,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserInvalidMethodError:
-            self._refuse(405, b"405 Method Not Allowed")
+            self._refuse(405, _UNKNOWN_METHOD, b"application/json")
         except httptools.HttpParserError as error:
             self._refuse(400, b"400 Bad Request")
             log.debug("bad request from %s: %s", self.peer, error)
@@ -374,10 +385,10 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
             self._start(self._waiting.popleft())
 
-    def _refuse(self, code: int, text: bytes) -> None:
+    def _refuse(self, code: int, text: bytes, media: bytes = b"text/plain; charset=utf-8") -> None:
         """Answer what cannot even be parsed, and hang up."""
         if not self.transport.is_closing():
-            head = b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+            head = b"Content-Type: %b\r\nConnection: close\r\n" % media
             self.transport.write(status_line(code) + head + b"Content-Length: %d\r\n\r\n" % len(text) + text)
             self.transport.close()
 

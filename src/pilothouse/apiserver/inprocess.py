@@ -61,7 +61,9 @@ class InProcessTransport:
     async def close(self) -> None:
         """Nothing is held open."""
 
-    async def _send(self, method: str, path: str, query: Mapping[str, str] | None, body: Any, content_type: str, accept: str) -> Response:
+    async def _send(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Any, content_type: str, accept: str
+    ) -> Response:
         target = quote(path, safe="/:%") + (f"?{urlencode(query)}" if query else "")
         data = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
         headers = [(b"user-agent", self._agent), (b"accept", accept.encode())]
@@ -86,4 +88,6 @@ def _content(response: Response) -> Any:
 def _error(status: Any) -> StatusError:
     if not isinstance(status, dict):
         return StatusError(500, "InternalError", str(status))
-    return StatusError(int(status.get("code", 500)), str(status.get("reason", "")), str(status.get("message", "")), status.get("details"))
+    return StatusError(
+        int(status.get("code", 500)), str(status.get("reason", "")), str(status.get("message", "")), status.get("details")
+    )

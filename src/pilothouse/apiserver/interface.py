@@ -100,14 +100,34 @@ class Hub(Protocol):
 
     def cache(self, group: str, plural: str) -> Cache: ...
 
-    async def create(self, group: str, plural: str, obj: Obj, *, namespace: str = "", user: User = LOOPBACK, dry_run: bool = False) -> Obj:
+    async def create(
+        self, group: str, plural: str, obj: Obj, *, namespace: str = "", user: User = LOOPBACK, dry_run: bool = False
+    ) -> Obj:
         """Create through the whole chain but authorization. StatusError as a client would get it."""
 
-    async def update(self, group: str, plural: str, obj: Obj, *, namespace: str = "", subresource: str = "", user: User = LOOPBACK,
-                     dry_run: bool = False) -> Obj: ...
+    async def update(
+        self,
+        group: str,
+        plural: str,
+        obj: Obj,
+        *,
+        namespace: str = "",
+        subresource: str = "",
+        user: User = LOOPBACK,
+        dry_run: bool = False,
+    ) -> Obj: ...
 
-    async def delete(self, group: str, plural: str, name: str, *, namespace: str = "", options: Obj | None = None,
-                     user: User = LOOPBACK, dry_run: bool = False) -> Obj: ...
+    async def delete(
+        self,
+        group: str,
+        plural: str,
+        name: str,
+        *,
+        namespace: str = "",
+        options: Obj | None = None,
+        user: User = LOOPBACK,
+        dry_run: bool = False,
+    ) -> Obj: ...
 
     def authorize(self, attributes: Attributes) -> tuple[Verdict, str]: ...
 

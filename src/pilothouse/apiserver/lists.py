@@ -116,7 +116,7 @@ def list_now(feed: Feed, served: Served, selection: Selection, options: ListOpti
 
 async def list_any(feed: Feed, store: Store, served: Served, selection: Selection, options: ListOptions, shared: bool) -> Page:
     """A list that may have to wait, or to look into the past."""
-    limit = max(0, options.limit)
+    limit = 0 if options.revision_text == "0" else max(0, options.limit)
     if options.continue_token:
         if options.revision_text not in ("", "0"):
             raise bad_request("specifying resource version is not allowed when using continue")

@@ -62,6 +62,7 @@ def generate_name(metadata: Obj, clock: Clock) -> bool:
 
 def carry_over(metadata: Obj, old: Obj) -> None:
     """What an update keeps of the old object, whatever the client sent."""
+    metadata.pop("selfLink", None)
     if not metadata.get("uid"):
         metadata["uid"] = old.get("uid", "")
     for key in ("creationTimestamp", "deletionTimestamp"):

@@ -24,18 +24,15 @@ APPLY_PATCH = "application/apply-patch+yaml"
 
 
 def transform_for(media: str, body: bytes, call: Call, clock: Clock) -> Transform:
-    """The transform of a patch; 400 at once if the body is no such patch."""
+    """The transform of a patch. The body is read when there is an object to patch: a missing object is told first."""
     if media == APPLY_PATCH:
         return _apply(body, call, clock)
     served = call.served
     if media == JSON_PATCH:
-        operations = jsonpatch.decode_json_patch(body)
-        return _patched(call, lambda doc: jsonpatch.apply_json_patch(doc, operations))
+        return _patched(call, lambda doc: jsonpatch.apply_json_patch(doc, jsonpatch.decode_json_patch(body)))
     if media == MERGE_PATCH:
-        merge_patch = merge.decode_merge_patch(body)
-        return _patched(call, lambda doc: merge.apply_merge_patch(doc, merge_patch))
-    strategic_patch = strategic.decode_strategic_merge(body)
-    return _patched(call, lambda doc: strategic.apply_strategic_merge(doc, strategic_patch, served.schema))
+        return _patched(call, lambda doc: merge.apply_merge_patch(doc, merge.decode_merge_patch(body)))
+    return _patched(call, lambda doc: strategic.apply_strategic_merge(doc, strategic.decode_strategic_merge(body), served.schema))
 
 
 def _patched(call: Call, change: Callable[[Obj], Any]) -> Transform:
@@ -75,7 +72,6 @@ def identify(call: Call, obj: Obj) -> None:
 
 
 def _apply(body: bytes, call: Call, clock: Clock) -> Transform:
-    config = decode_apply(body)
     served = call.served
     resource = served.resource
     assert call.apply_manager is not None
@@ -83,6 +79,7 @@ def _apply(body: bytes, call: Call, clock: Clock) -> Transform:
 
     async def transform(entry: Entry | None) -> Obj:
         live = served.fresh(entry) if entry is not None else None
+        config = decode_apply(body)
         out = ssa.apply(
             live, config, served.schema, manager, api_version=resource.api_version, kind=resource.kind, now=clock.now(),
             force=bool(call.params.force), subresource=call.subresource,
@@ -106,7 +103,9 @@ def decode_apply(body: bytes) -> Obj:
     if config is None:
         return {}
     if not isinstance(config, dict):
-        raise bad_request("error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal it into an object")
+        raise bad_request(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal it into an object"
+        )
     return config
 
 

@@ -83,25 +83,30 @@ class Paths:
             raise unknown_path()
         self._only_get(route)
         negotiate.check_produced(accept, negotiate.OBJECT_TYPES)
-        return self._document(request, route, discovery.resource_list(registry.resources(), group, version))
+        return self._document(request, route, discovery.api_resource_list(registry.resources(), group, version))
 
     def _root(self, request: Request, route: Route, prefix: str, accept: str) -> Response:
         if prefix == "api":
             self._only_get(route)
         if _wants_aggregated(accept):
-            make = discovery.aggregated_core if prefix == "api" else discovery.aggregated_groups
+            core = prefix == "api"
             media = f"application/json;g=apidiscovery.k8s.io;v=v2;as={_AGGREGATED}"
-            return self._cached(request, ("aggregated", prefix), lambda: orjson.dumps(make(self._server.registry.resources())), media)
+            return self._cached(
+                request,
+                ("aggregated", prefix),
+                lambda: orjson.dumps(discovery.aggregated(self._server.registry.resources(), core)),
+                media,
+            )
         if prefix == "api":
             negotiate.check_produced(accept, negotiate.OBJECT_TYPES)
             return self._document(request, route, discovery.api_versions(self._server.address))
-        return self._document(request, route, discovery.group_list(self._server.registry.resources()))
+        return self._document(request, route, discovery.api_group_list(self._server.registry.resources()))
 
     def _only_get(self, route: Route) -> None:
         if route.method not in ("GET", "HEAD"):
             raise method_not_allowed()
 
-    def _document(self, request: Request, route: Route, document: Obj) -> Response:
+    def _document(self, request: Request, route: Route, document: Obj | None) -> Response:
         fmt = negotiate.choose(request.header(b"accept"), transforms=False)
         return json_response(200, document, fmt, wants_pretty(route, request))
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pilothouse.api.errors import FieldError, StatusError, bad_request, forbidden, invalid, invalid_object, not_supported, required
+from pilothouse.api.errors import (
+    FieldError,
+    StatusError,
+    bad_request,
+    forbidden,
+    invalid,
+    invalid_object,
+    not_supported,
+    required,
+)
 from pilothouse.apiserver.routes import Route, parse_int, parse_revision
 
 MATCHES = ("Exact", "NotOlderThan", "")
@@ -62,7 +71,9 @@ def _list_errors(options: ListOptions) -> list[FieldError]:
     errors: list[FieldError] = []
     if options.match:
         if not options.revision_text:
-            errors.append(forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"))
+            errors.append(
+                forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided")
+            )
         if options.continue_token:
             errors.append(forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"))
         if options.match not in MATCHES:
@@ -77,7 +88,11 @@ def _list_errors(options: ListOptions) -> list[FieldError]:
 def _watch_errors(options: ListOptions) -> list[FieldError]:
     field = "resourceVersionMatch"
     if options.send_initial is None:
-        return [forbidden(field, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")] if options.match else []
+        return (
+            [forbidden(field, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")]
+            if options.match
+            else []
+        )
     errors: list[FieldError] = []
     if options.match != "NotOlderThan":
         errors.append(forbidden(field, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
@@ -116,7 +131,7 @@ def write_params(route: Route, kind: str, apply: bool = False) -> WriteParams:
     if manager:
         errors += manager_errors(manager)
     if validation and validation not in _VALIDATIONS:
-        errors.append(not_supported("fieldValidation", validation, _VALIDATIONS))
+        errors.append(not_supported("fieldValidation", validation, ("", *_VALIDATIONS)))
     if errors:
         raise invalid_object("meta.k8s.io", kind, "", errors)
     return WriteParams("All" in dry_run, manager, validation or "Warn", force)

@@ -17,7 +17,7 @@ from pilothouse.api.resource import Resource
 from pilothouse.api.schema import Schema
 from pilothouse.api.strategy import Strategy
 from pilothouse.apiserver.entries import Decoded, Entry, encode, head_of
-from pilothouse.apiserver.interface import SpecialRequest, SpecialResult, WriteHook
+from pilothouse.apiserver.interface import SpecialRequest, WriteHook
 from pilothouse.apiserver.watchcache import Extract, ResourceCache
 
 #: The field by which a cache is indexed, for field selectors that ask for one value of it.
@@ -135,6 +135,7 @@ class Registry:
         self._load_strategy = load_strategy
         self._load_schema = load_schema
         self._decoded = decoded
+        self._schemas: dict[tuple[str, str, str], Schema] = {}
         #: (group, version) -> plural -> Served
         self.versions: dict[tuple[str, str], dict[str, Served]] = {}
         #: (group, plural) -> Served in the preferred version
@@ -170,6 +171,14 @@ class Registry:
     def of(self, group: str, plural: str, version: str = "") -> Served:
         """A resource that must be there (KeyError if it is not): for the hub's own use."""
         return self.versions[(group, version)][plural] if version else self.preferred[(group, plural)]
+
+    def schema(self, group: str, version: str, kind: str) -> Schema:
+        """The schema of any kind, served or (options, reviews, subresources' bodies) not."""
+        key = (group, version, kind)
+        found = self._schemas.get(key)
+        if found is None:
+            found = self._schemas[key] = self._load_schema(group, version, kind)
+        return found
 
     def resources(self) -> list[Resource]:
         """What is served, for discovery."""

@@ -29,7 +29,9 @@ def encode_as(obj: Any, fmt: Format, pretty: bool = False) -> bytes:
     return orjson.dumps(obj, option=_PRETTY) if pretty or fmt.pretty else orjson.dumps(obj, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def json_response(status: int, obj: Any, fmt: Format = PLAIN, pretty: bool = False, headers: Iterable[tuple[str, str]] = ()) -> Response:
+def json_response(
+    status: int, obj: Any, fmt: Format = PLAIN, pretty: bool = False, headers: Iterable[tuple[str, str]] = ()
+) -> Response:
     """An object that exists only for this answer."""
     response = Response(status, encode_as(obj, fmt, pretty), fmt.media, headers)
     response.native = obj
@@ -199,7 +201,8 @@ def list_object(served: Served, objects: Sequence[Obj], meta: ListMeta, wish: Wi
         internal = f"*{_internal(served, 'List')}"
         raise StatusError(406, "NotAcceptable", f"you requested {kind}, but the requested object is a list ({internal})")
     if kind == "PartialObjectMetadataList":
-        return {"kind": kind, "apiVersion": api_version, "metadata": meta.as_dict(), "items": [partial(o, api_version) for o in objects]}
+        found = [partial(o, api_version) for o in objects]
+        return {"kind": kind, "apiVersion": api_version, "metadata": meta.as_dict(), "items": found or None}
     items = [{k: v for k, v in o.items() if k not in ("kind", "apiVersion")} for o in objects]
     return {"kind": served.list_kind, "apiVersion": served.resource.api_version, "metadata": meta.as_dict(), "items": items}
 

@@ -48,7 +48,7 @@ class Route:
     def flag(self, key: str) -> bool:
         """A boolean parameter as the reference server reads it: anything but false and 0 is true, absent is false."""
         values = self.query.get(key)
-        return bool(values) and values[0].lower() not in ("false", "0")
+        return values is not None and values[0].lower() not in ("false", "0")
 
 
 def parse(method: str, target: str) -> Route:

@@ -71,7 +71,7 @@ def _add_labels(selection: Selection, text: str) -> None:
     try:
         selection._labels = selectors.text_predicate(text)
     except ValueError as error:
-        raise bad_request(f"unable to parse requirement: {error}") from None
+        raise bad_request(str(error)) from None
     selection.selective = selection.filtering = True
     selection.key = (selection.prefix, text, "")
 

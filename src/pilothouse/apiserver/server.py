@@ -21,9 +21,9 @@ from pilothouse.api.kinds import strategy_for
 from pilothouse.api.resource import Resource
 from pilothouse.apiserver import admit
 from pilothouse.apiserver.chain import Chain
-from pilothouse.apiserver.deletion import Deleter, Deletion
 from pilothouse.apiserver.deleteoptions import check as check_delete_options
 from pilothouse.apiserver.deleteoptions import of_object as delete_options_of
+from pilothouse.apiserver.deletion import Deleter, Deletion
 from pilothouse.apiserver.entries import Decoded, Entry
 from pilothouse.apiserver.handlers import Handlers
 from pilothouse.apiserver.health import Health
@@ -218,7 +218,11 @@ class ApiServer:
         return f"{self.options.advertise_address or self.options.bind_address}:{self.port}"
 
     def _gauges(self) -> Iterable[Any]:
-        objects = [({"resource": _qualified(s.resource)}, len(s.cache)) for s in self.registry.everything() if s.stored and s.same_version]
+        objects = [
+            ({"resource": _qualified(s.resource)}, len(s.cache))
+            for s in self.registry.everything()
+            if s.stored and s.same_version
+        ]
         yield "apiserver_storage_objects", "Number of stored objects at the time of last check split by kind.", "gauge", objects
         inflight = [({"request_kind": "mutating"}, self.chain.mutating), ({"request_kind": "readOnly"}, self.chain.reading)]
         yield "apiserver_current_inflight_requests", "Number of requests that are being answered, by kind.", "gauge", inflight
@@ -262,7 +266,9 @@ class ApiServer:
     def cache(self, group: str, plural: str) -> ResourceCache:
         return self.registry.of(group, plural).cache
 
-    async def create(self, group: str, plural: str, obj: Obj, *, namespace: str = "", user: User = LOOPBACK, dry_run: bool = False) -> Obj:
+    async def create(
+        self, group: str, plural: str, obj: Obj, *, namespace: str = "", user: User = LOOPBACK, dry_run: bool = False
+    ) -> Obj:
         namespace = namespace or obj.get("metadata", {}).get("namespace", "")
         call = self._call(group, plural, namespace, "", user, dry_run)
         return (await self.writer.create(call, call.served.labelled(obj))).view

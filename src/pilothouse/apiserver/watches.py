@@ -97,7 +97,9 @@ class TransformEncoder:
         obj = _bookmark_object("PartialObjectMetadata", fmt.api_version, revision, annotations)
         if fmt.transform == "Table":
             cells = ["" for _ in column_definitions(self._served)]
-            obj = table(self._served, {"resourceVersion": str(revision)}, [{"cells": cells, "object": obj}], self._wish, not self._named)
+            obj = table(
+                self._served, {"resourceVersion": str(revision)}, [{"cells": cells, "object": obj}], self._wish, not self._named
+            )
             self._named = True
         return _frame("BOOKMARK", obj)
 
@@ -270,7 +272,9 @@ class Watches:
         self._feed = feed
         self._channels: dict[Any, Channel] = {}
 
-    def open(self, served: Served, selection: Selection, encoder: Encoder, start: Start, bookmarks: bool, stream: Stream) -> Watcher:
+    def open(
+        self, served: Served, selection: Selection, encoder: Encoder, start: Start, bookmarks: bool, stream: Stream
+    ) -> Watcher:
         """Begin a watch on a stream: its past first, then what happens."""
         channel = self._channel(served, selection, encoder, start)
         channel.flush()

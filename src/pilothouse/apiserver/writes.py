@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pilothouse.api import meta
 from pilothouse.api.apply import keep_times_if_unchanged
 from pilothouse.api.errors import FieldError, Obj, StatusError, already_exists, conflict, invalid, invalid_object, not_found_error
-from pilothouse.api.strategy import Context
+from pilothouse.api.strategy import Context, Strategy
 from pilothouse.apiserver import metadata as md
 from pilothouse.apiserver import ownership
 from pilothouse.apiserver.admit import Chain
@@ -257,9 +257,10 @@ class Writer:
     def _validate_update(self, call: Call, obj: Obj, old: Obj) -> None:
         served = call.served
         strategy = served.strategy
-        errors: list[FieldError] = meta.validate_object_meta_update(obj["metadata"], old["metadata"], "metadata")
-        errors += errors  # the reference reports these twice: once for all kinds, once in each kind's own rules
-        errors += strategy.validate_subresource(call.subresource, obj, old) if call.subresource else strategy.validate_update(obj, old)
+        errors = _metadata_errors(strategy, obj["metadata"], old["metadata"], bool(call.subresource))
+        errors += (
+            strategy.validate_subresource(call.subresource, obj, old) if call.subresource else strategy.validate_update(obj, old)
+        )
         if errors:
             raise invalid_object(served.resource.group, served.resource.kind, call.name, errors)
 
@@ -291,6 +292,20 @@ class Writer:
             operation, call.served.resource, call.subresource, call.namespace, call.name or (obj or {}).get("metadata", {}).get("name", ""),
             obj, old, call.user, call.options, call.params.dry_run, call.warnings,
         )  # fmt: skip
+
+
+def _metadata_errors(strategy: Strategy, new: Obj, old: Obj, subresource: bool) -> list[FieldError]:
+    """What is wrong with changed metadata: told by the rules for all kinds, and again by most kinds' own."""
+    changed = meta.validate_object_meta_update(new, old, "metadata")
+    if not changed:
+        return changed
+    common = meta.validate_common(new, "metadata")
+    errors = common + changed
+    if "immutable" in strategy.metadata_checked_again:
+        errors += changed
+    if "common" in strategy.metadata_checked_again and not subresource:
+        errors += common
+    return errors
 
 
 def _finished(metadata: Obj, old: Obj) -> bool:
