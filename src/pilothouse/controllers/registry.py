@@ -22,6 +22,8 @@ class Entry:
     place: str
     account: str
     default: bool = True
+    #: The name that its Events bear, where it is not its own.
+    component: str = ""
     #: Options without which it has nothing to do.
     needs: tuple[str, ...] = ()
 
@@ -50,10 +52,28 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("garbage-collector-controller", "garbagecollector", "garbage_collector:GarbageCollector", "generic-garbage-collector"),
     Entry("replicaset-controller", "replicaset", "replicaset:ReplicaSetController", "replicaset-controller"),
     Entry("deployment-controller", "deployment", "deployment:DeploymentController", "deployment-controller"),
-    Entry("endpoints-controller", "endpoint", "endpoints:EndpointsController", "endpoint-controller"),
-    Entry("endpointslice-controller", "endpointslice", "endpointslice:EndpointSliceController", "endpointslice-controller"),
+    Entry(
+        "endpoints-controller",
+        "endpoint",
+        "endpoints:EndpointsController",
+        "endpoint-controller",
+        component="endpoint-controller",
+    ),
+    Entry(
+        "endpointslice-controller",
+        "endpointslice",
+        "endpointslice:EndpointSliceController",
+        "endpointslice-controller",
+        component="endpoint-slice-controller",
+    ),
     Entry("pod-garbage-collector-controller", "podgc", "pod_gc:PodGarbageCollector", "pod-garbage-collector"),
-    Entry("node-lifecycle-controller", "nodelifecycle", "node_lifecycle:NodeLifecycleController", "node-controller"),
+    Entry(
+        "node-lifecycle-controller",
+        "nodelifecycle",
+        "node_lifecycle:NodeLifecycleController",
+        "node-controller",
+        component="node-controller",
+    ),
     Entry("taint-eviction-controller", "", "taint_eviction:TaintEvictionController", "node-controller"),
     Entry("ttl-controller", "ttl", "ttl:TTLController", "ttl-controller"),
     Entry(

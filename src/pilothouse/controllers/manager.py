@@ -1,0 +1,124 @@
+"""kube-controller-manager: runs the selected controllers, one instance of the manager at a time.
+
+Each controller runs on its own: one that fails is started again after a pause, and no other notices. Caches are shared; identities
+are not, where `use_service_account_credentials` is set. With leader election the controllers run only while the Lease
+`kube-system/kube-controller-manager` is held, and everything is given up when it is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pilothouse.client.events import default_identity
+from pilothouse.client.interface import Transport
+from pilothouse.clock import Clock
+from pilothouse.controllers import registry
+from pilothouse.controllers.context import ControllerContext, Shared
+from pilothouse.controllers.credentials import AccountTransport, TransportFactory
+from pilothouse.controllers.registry import Entry
+from pilothouse.controllers.requests import Requests
+
+log = logging.getLogger(__name__)
+
+COMPONENT = "kube-controller-manager"
+#: Seconds before a controller that failed is started again: the first time, and at most.
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The manager's flags. `settings` are what single controllers ask for, such as `root_ca` (PEM text)."""
+
+    controllers: tuple[str, ...] = ("*",)
+    #: Workers by controller name, where they are not its own default.
+    concurrency: Mapping[str, int] = field(default_factory=dict)
+    leader_elect: bool = True
+    identity: str = ""
+    use_service_account_credentials: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ControllerManager:
+    """`make(token)` gives a transport with a bearer token, `make(None)` one with the manager's own identity.
+
+    `account_transport(name)`, if given, is another way to act as a ServiceAccount of kube-system than by its tokens: in one process
+    with the hub identities need no proof.
+    """
+
+    def __init__(
+        self,
+        make: TransportFactory,
+        clock: Clock,
+        options: Options | None = None,
+        account_transport: Callable[[str], Transport] | None = None,
+    ) -> None:
+        self._make = make
+        self._clock = clock
+        self._options = options or Options()
+        self._account_transport = account_transport
+        self._selected = registry.select(self._options.controllers)
+        #: By controller name: what is wrong with it, "" if nothing is.
+        self.health: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Work until cancelled (or until leadership is lost)."""
+        transport = self._make(None)
+        try:
+            shared = Shared(transport, self._clock)
+            if self._options.leader_elect:
+                await shared.lead(
+                    "kube-system", COMPONENT, self._options.identity or default_identity(), lambda: self._run_all(shared)
+                )
+            else:
+                await self._run_all(shared)
+        finally:
+            await transport.close()
+
+    async def _run_all(self, shared: Shared) -> None:
+        chosen = [e for e in self._selected if registry.can_run(e, self._options.settings)]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(shared.run())
+            for entry in chosen:
+                tasks.create_task(self._supervise(entry, shared))
+
+    async def _supervise(self, entry: Entry, shared: Shared) -> None:
+        """Run one controller, and again whenever it fails."""
+        transport = self._transport_of(entry, shared)
+        pause = FIRST_PAUSE
+        try:
+            while True:
+                context = ControllerContext(entry.component or entry.name, shared, transport, self._options.settings)
+                started = self._clock.monotonic()
+                try:
+                    await self._run_one(entry, context)
+                except Exception as error:
+                    log.exception("%s failed; it will be started again", entry.name)
+                    self.health[entry.name] = f"{type(error).__name__}: {error}"
+                finally:
+                    context.close()
+                if self._clock.monotonic() - started > LONGEST_PAUSE:
+                    pause = FIRST_PAUSE
+                await self._clock.sleep(pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
+        finally:
+            if transport is not shared.transport:
+                await transport.close()
+
+    async def _run_one(self, entry: Entry, context: ControllerContext) -> None:
+        controller = entry.load()(context)
+        controller.workers = self._options.concurrency.get(entry.name, controller.workers)
+        self.health[entry.name] = ""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(context.recorder.run())
+            tasks.create_task(controller.run())
+
+    def _transport_of(self, entry: Entry, shared: Shared) -> Transport:
+        if not entry.account or not self._options.use_service_account_credentials:
+            return shared.transport
+        if self._account_transport is not None:
+            return self._account_transport(entry.account)
+        return AccountTransport(entry.account, Requests(shared.transport, COMPONENT), self._make, self._clock)
