@@ -101,9 +101,30 @@ class Hub(Protocol):
     def cache(self, group: str, plural: str) -> Cache: ...
 
     async def create(
-        self, group: str, plural: str, obj: Obj, *, namespace: str = "", user: User = LOOPBACK, dry_run: bool = False
+        self,
+        group: str,
+        plural: str,
+        obj: Obj,
+        *,
+        namespace: str = "",
+        user: User = LOOPBACK,
+        dry_run: bool = False,
+        manager: str = "kube-apiserver",
     ) -> Obj:
-        """Create through the whole chain but authorization. StatusError as a client would get it."""
+        """Create through the whole chain but authorization. StatusError as a client would get it. `manager` owns the fields."""
+
+    async def apply(
+        self,
+        group: str,
+        plural: str,
+        obj: Obj,
+        *,
+        manager: str,
+        namespace: str = "",
+        subresource: str = "",
+        user: User = LOOPBACK,
+    ) -> Obj:
+        """Server-side apply, forced."""
 
     async def update(
         self,
@@ -115,6 +136,7 @@ class Hub(Protocol):
         subresource: str = "",
         user: User = LOOPBACK,
         dry_run: bool = False,
+        manager: str = "kube-apiserver",
     ) -> Obj: ...
 
     async def delete(

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from pilothouse import __version__
 from pilothouse.api import tables
 from pilothouse.api.errors import Obj
@@ -42,6 +44,7 @@ from pilothouse.apiserver.interface import (
 )
 from pilothouse.apiserver.metrics import Metrics
 from pilothouse.apiserver.ownership import versions_of
+from pilothouse.apiserver.patching import APPLY_PATCH, transform_for
 from pilothouse.apiserver.paths import Paths
 from pilothouse.apiserver.query import WriteParams
 from pilothouse.apiserver.registry import Registry, Served, Special
@@ -267,22 +270,34 @@ class ApiServer:
         return self.registry.of(group, plural).cache
 
     async def create(
-        self, group: str, plural: str, obj: Obj, *, namespace: str = "", user: User = LOOPBACK, dry_run: bool = False
-    ) -> Obj:
+        self, group: str, plural: str, obj: Obj, *, namespace: str = "", user: User = LOOPBACK, dry_run: bool = False,
+        manager: str = "kube-apiserver",
+    ) -> Obj:  # fmt: skip
         namespace = namespace or obj.get("metadata", {}).get("namespace", "")
-        call = self._call(group, plural, namespace, "", user, dry_run)
+        call = self._call(group, plural, namespace, "", user, dry_run, manager=manager)
         return (await self.writer.create(call, call.served.labelled(obj))).view
 
     async def update(self, group: str, plural: str, obj: Obj, *, namespace: str = "", subresource: str = "", user: User = LOOPBACK,
-                     dry_run: bool = False) -> Obj:  # fmt: skip
+                     dry_run: bool = False, manager: str = "kube-apiserver") -> Obj:  # fmt: skip
         metadata = obj["metadata"]
         namespace = namespace or metadata.get("namespace", "")
-        call = self._call(group, plural, namespace, metadata["name"], user, dry_run, subresource)
+        call = self._call(group, plural, namespace, metadata["name"], user, dry_run, subresource, manager)
 
         async def transform(entry: Entry | None) -> Obj:
             return call.served.labelled(obj)
 
         written: Written = await self.writer.update(call, transform, retry=False)
+        return written.view
+
+    async def apply(self, group: str, plural: str, obj: Obj, *, manager: str, namespace: str = "", subresource: str = "",
+                    user: User = LOOPBACK) -> Obj:  # fmt: skip
+        metadata = obj["metadata"]
+        namespace = namespace or metadata.get("namespace", "")
+        call = self._call(group, plural, namespace, metadata["name"], user, False, subresource, manager)
+        call.apply_manager = manager
+        call.params = WriteParams(field_manager=manager, force=True)
+        body = orjson.dumps(call.served.labelled(obj))
+        written = await self.writer.update(call, transform_for(APPLY_PATCH, body, call, self.clock), create_missing=not subresource)
         return written.view
 
     async def delete(self, group: str, plural: str, name: str, *, namespace: str = "", options: Obj | None = None,
@@ -294,9 +309,10 @@ class ApiServer:
         deletion = Deletion(self.registry.of(group, plural), namespace, name, user, parsed, [])
         return (await self.deleter.delete(deletion)).answer()[1]
 
-    def _call(self, group: str, plural: str, namespace: str, name: str, user: User, dry_run: bool, subresource: str = "") -> Call:
+    def _call(self, group: str, plural: str, namespace: str, name: str, user: User, dry_run: bool, subresource: str = "",
+              manager: str = "kube-apiserver") -> Call:  # fmt: skip
         served = self.registry.of(group, plural)
-        return Call(served, namespace, name, user, WriteParams(dry_run), "kube-apiserver", subresource,
+        return Call(served, namespace, name, user, WriteParams(dry_run), manager, subresource,
                     versions=versions_of(self.registry, served))  # fmt: skip
 
 
