@@ -1,0 +1,64 @@
+"""ValidatingAdmissionPolicy, MutatingAdmissionPolicy and their bindings: admission decided by CEL expressions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pilothouse.api import table
+from pilothouse.api.errors import Obj
+from pilothouse.api.kinds.statusonly import StatusOnly
+from pilothouse.api.selectors import selector_text
+from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
+
+
+def param_kind(obj: Obj) -> str:
+    """The kind of a policy's parameters."""
+    kind = (obj.get("spec") or {}).get("paramKind")
+    return f"{kind.get('apiVersion', '')}/{kind.get('kind', '')}" if kind else table.UNSET
+
+
+def param_ref(obj: Obj) -> str:
+    """Where a binding's parameters are: a name, or a selector."""
+    ref = (obj.get("spec") or {}).get("paramRef")
+    if not ref:
+        return table.UNSET
+    if ref.get("name"):
+        return f"{ref['namespace']}/{ref['name']}" if ref.get("namespace") else str(ref["name"])
+    return selector_text(ref.get("selector"))
+
+
+class ValidatingAdmissionPolicyStrategy(StatusOnly):
+    allow_unconditional_update = False
+    has_generation = True
+    columns = (NAME_COLUMN, Column("Validations", "integer"), Column("ParamKind"), AGE_COLUMN)
+
+    def cells(self, obj: Obj, now: float) -> list[Any]:
+        validations = (obj.get("spec") or {}).get("validations")
+        return [table.name_of(obj), table.count(validations), param_kind(obj), table.age(obj, now)]
+
+
+class MutatingAdmissionPolicyStrategy(Strategy):
+    allow_unconditional_update = False
+    has_generation = True
+    columns = (NAME_COLUMN, Column("Mutations", "integer"), Column("ParamKind"), AGE_COLUMN)
+
+    def cells(self, obj: Obj, now: float) -> list[Any]:
+        mutations = (obj.get("spec") or {}).get("mutations")
+        return [table.name_of(obj), table.count(mutations), param_kind(obj), table.age(obj, now)]
+
+
+class _BindingStrategy(Strategy):
+    allow_unconditional_update = False
+    has_generation = True
+    columns = (NAME_COLUMN, Column("PolicyName"), Column("ParamRef"), AGE_COLUMN)
+
+    def cells(self, obj: Obj, now: float) -> list[Any]:
+        return [table.name_of(obj), (obj.get("spec") or {}).get("policyName", ""), param_ref(obj), table.age(obj, now)]
+
+
+class ValidatingAdmissionPolicyBindingStrategy(_BindingStrategy):
+    pass
+
+
+class MutatingAdmissionPolicyBindingStrategy(_BindingStrategy):
+    pass

@@ -1,0 +1,64 @@
+"""HorizontalPodAutoscaler: how many pods, by how busy they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pilothouse.api import table
+from pilothouse.api.errors import Obj
+from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
+
+_SHOWN = 2
+
+
+class HorizontalPodAutoscalerStrategy(Strategy):
+    reset_fields = {"": (("status",),), "status": (("spec",),)}  # noqa: RUF012
+    columns = (
+        NAME_COLUMN, Column("Reference"), Column("Targets"), Column("MinPods"), Column("MaxPods"), Column("Replicas"), AGE_COLUMN,
+    )  # fmt: skip
+
+    def cells(self, obj: Obj, now: float) -> list[Any]:
+        """Of the v2 form; the hub converts what is shown in v1."""
+        spec, status = obj.get("spec") or {}, obj.get("status") or {}
+        ref, least = spec.get("scaleTargetRef") or {}, spec.get("minReplicas")
+        return [
+            table.name_of(obj),
+            f"{ref.get('kind', '')}/{ref.get('name', '')}",
+            targets(spec.get("metrics") or [], status.get("currentMetrics") or []),
+            table.UNSET if least is None else str(least),
+            spec.get("maxReplicas", 0),
+            status.get("currentReplicas", 0),
+            table.age(obj, now),
+        ]
+
+
+def targets(metrics: list[Obj], current: list[Obj]) -> str:
+    """What is measured against what is wanted, for the first two metrics."""
+    if not metrics:
+        return table.NONE
+    shown = [_target(m, current[i] if i < len(current) else {}) for i, m in enumerate(metrics[:_SHOWN])]
+    return table.more(shown, len(metrics), ", ")
+
+
+def _target(metric: Obj, current: Obj) -> str:
+    kind = metric.get("type", "")
+    field = kind[:1].lower() + kind[1:]
+    source = metric.get(field)
+    if source is None:
+        return "<unknown type>"
+    target, now = source.get("target") or {}, (current.get(field) or {}).get("current") or {}
+    if kind in ("Resource", "ContainerResource"):
+        return f"{source.get('name', '')}: {_usage(target, now)}"
+    if kind == "Pods":
+        return f"{now.get('averageValue', table.UNKNOWN)}/{target.get('averageValue', '0')}"
+    if target.get("averageValue") is not None:
+        return f"{now.get('averageValue', table.UNKNOWN)}/{target['averageValue']} (avg)"
+    return f"{now.get('value', table.UNKNOWN)}/{target.get('value', '0')}"
+
+
+def _usage(target: Obj, now: Obj) -> str:
+    if target.get("averageValue") is not None:
+        return f"{now.get('averageValue', table.UNKNOWN)}/{target['averageValue']}"
+    used, wanted = now.get("averageUtilization"), target.get("averageUtilization")
+    percent = table.UNKNOWN if used is None else f"{used}%"
+    return f"{percent}/{'<auto>' if wanted is None else f'{wanted}%'}"
