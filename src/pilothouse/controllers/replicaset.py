@@ -53,7 +53,10 @@ class ReplicaSetController(Controller):
         if new is None and old is not None:
             self.expectations.forget(uid(old))
             self.selectors.forget(old)
-        self.enqueue(new or old or {})
+        if old is not None and new is not None and old["spec"] == new["spec"] and is_deleting(old) == is_deleting(new):
+            self._enqueue_soon(new)  # most likely the echo of a status of ours
+        else:
+            self.enqueue(new or old or {})
 
     def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
         if old is not None and new is not None and old["metadata"]["resourceVersion"] == new["metadata"]["resourceVersion"]:
@@ -83,7 +86,7 @@ class ReplicaSetController(Controller):
     def _enqueue_soon(self, owner: Obj | None) -> None:
         if owner is None:
             return
-        size = (owner.get("status") or {}).get("replicas") or 0
+        size = max(plans.wanted_replicas(owner), (owner.get("status") or {}).get("replicas") or 0)
         self.enqueue(owner, min(LONGEST_PAUSE, size * PAUSE_PER_POD))
 
     def _orphan_appeared(self, old: Obj | None, pod: Obj) -> None:
