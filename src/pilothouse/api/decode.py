@@ -2,7 +2,7 @@
 would write them back (canonical quantities and times, no nulls, no zero values that it leaves out).
 
 The fast path knows no paths: only when something is unknown or wrong does a second, slower walk say where. Duplicate keys are looked for
-only when the text is longer than its content, which compact JSON without duplicates never is.
+only when the text has more quotation marks than its content.
 """
 
 from __future__ import annotations
@@ -305,13 +305,17 @@ def unknown_fields(value: Any, schema: Schema, path: str = "") -> list[str]:
 # --- duplicates ------------------------------------------------------------------------------------------------------------------
 
 
-class _Pairs(list):  # type: ignore[type-arg]
+class _Pairs(list):
     """An object's members as read, duplicates included."""
 
 
 def duplicate_fields(body: bytes, parsed: Any) -> list[str]:
-    """Paths of keys that a JSON text gives twice. Compact text without duplicates is recognised by its length."""
-    if len(body) <= len(orjson.dumps(parsed)) + 2:
+    """Paths of keys that a JSON text gives twice.
+
+    A text without duplicates has as many quotation marks as its content written anew (white space has none); only a text with more, or
+    with escapes that could hide some, is read a second time.
+    """
+    if b"\\u" not in body and body.count(b'"') <= orjson.dumps(parsed).count(b'"'):
         return []
     try:
         read = json.loads(body, object_pairs_hook=_Pairs)
@@ -357,7 +361,7 @@ def parse(body: bytes, media: str, kind: str) -> tuple[Any, list[str]]:
 def _parse_yaml(body: bytes, kind: str) -> tuple[Any, list[str]]:
     import yaml
 
-    class Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         pass
 
     Loader.yaml_implicit_resolvers = {
