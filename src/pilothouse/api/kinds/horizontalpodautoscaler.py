@@ -6,6 +6,7 @@ from typing import Any
 
 from pilothouse.api import table
 from pilothouse.api.errors import Obj
+from pilothouse.api.kinds import hpa_conversion
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
 
 _SHOWN = 2
@@ -17,8 +18,14 @@ class HorizontalPodAutoscalerStrategy(Strategy):
         NAME_COLUMN, Column("Reference"), Column("Targets"), Column("MinPods"), Column("MaxPods"), Column("Replicas"), AGE_COLUMN,
     )  # fmt: skip
 
+    def convert(self, obj: Obj, version: str) -> Obj:
+        if obj.get("apiVersion") == version:
+            return obj
+        return hpa_conversion.to_v1(obj) if version == "autoscaling/v1" else hpa_conversion.to_v2(obj)
+
     def cells(self, obj: Obj, now: float) -> list[Any]:
-        """Of the v2 form; the hub converts what is shown in v1."""
+        """The same in both versions: what v2 says."""
+        obj = self.convert(obj, "autoscaling/v2")
         spec, status = obj.get("spec") or {}, obj.get("status") or {}
         ref, least = spec.get("scaleTargetRef") or {}, spec.get("minReplicas")
         return [
