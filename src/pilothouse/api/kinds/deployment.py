@@ -41,7 +41,7 @@ class DeploymentStrategy(WorkloadStrategy):
     def cells(self, obj: Obj, now: float) -> list[Any]:
         spec, status = obj["spec"], obj.get("status") or {}
         names, images = containers(spec["template"]["spec"])
-        return [obj["metadata"]["name"], f"{count(status.get('readyReplicas'))}/{count(spec.get('replicas'))}", int(status.get("updatedReplicas") or 0),
+        return [obj["metadata"]["name"], f"{status.get('readyReplicas') or 0}/{spec.get('replicas') or 0}", int(status.get("updatedReplicas") or 0),
                 int(status.get("availableReplicas") or 0), age(obj, now), names, images, selector_text(spec.get("selector"))]  # fmt: skip
 
 

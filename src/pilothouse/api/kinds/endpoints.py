@@ -29,7 +29,7 @@ class EndpointsStrategy(Strategy):
         return out
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
-        found = []
+        found: list[str] = []
         for subset in obj.get("subsets") or ():
             addresses = [a["ip"] for a in subset.get("addresses") or ()]
             ports = subset.get("ports") or ()

@@ -43,7 +43,7 @@ class PodStrategy(Strategy):
     has_generation = True
     selectable = ("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork", "status.phase",
                   "status.podIP", "status.podIPs", "status.nominatedNodeName")  # fmt: skip
-    reset_fields: dict[str, tuple[Path, ...]] = {
+    reset_fields: dict[str, tuple[Path, ...]] = {  # noqa: RUF012
         "": (("status",),),
         "status": (("spec",), ("metadata", "deletionTimestamp"), ("metadata", "ownerReferences")),
     }

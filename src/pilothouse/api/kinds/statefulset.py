@@ -45,8 +45,7 @@ class StatefulSetStrategy(WorkloadStrategy):
 
     def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
         out = self.validate(obj)
-        fixed = lambda spec: {k: v for k, v in spec.items() if k not in _MUTABLE}  # noqa: E731
-        if fixed(obj["spec"]) != fixed(old["spec"]):
+        if _fixed(obj["spec"]) != _fixed(old["spec"]):
             listed = ", ".join(f"'{k}'" for k in _MUTABLE[:-1])
             out.append(
                 forbidden(
@@ -65,3 +64,7 @@ class StatefulSetStrategy(WorkloadStrategy):
             names,
             images,
         ]
+
+
+def _fixed(spec: Obj) -> Obj:
+    return {k: v for k, v in spec.items() if k not in _MUTABLE}

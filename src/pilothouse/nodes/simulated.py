@@ -1,0 +1,213 @@
+"""Simulated nodes, honest about it: they register as `...+pilothouse.sim`, renew their Leases, and walk pods through their phases.
+
+One manager plays any number of nodes with one informer on pods and one timer wheel, so that a thousand nodes at rest cost a Lease
+renewal each ten seconds and nothing else. What happens to a pod is decided by `lifecycle.advance`, a pure function.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pilothouse import KUBERNETES_VERSION
+from pilothouse.client.informer import InformerFactory
+from pilothouse.client.interface import Transport
+from pilothouse.clock import Clock, rfc3339, rfc3339_micro
+from pilothouse.nodes.lifecycle import PodRun, advance
+
+log = logging.getLogger("pilothouse.nodes")
+
+Obj = dict[str, Any]
+
+VERSION = f"{KUBERNETES_VERSION}+pilothouse.sim"
+LEASE_SECONDS, RENEW_SECONDS, STATUS_SECONDS = 40, 10.0, 300.0
+WORKERS = 16
+_SMP = "application/strategic-merge-patch+json"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """What the simulated nodes are like. `startup_delay` in seconds is what starting a container takes."""
+
+    count: int = 1
+    prefix: str = "node-"
+    capacity: Mapping[str, str] = field(default_factory=lambda: {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "100Gi", "pods": "110"})
+    labels: Mapping[str, str] = field(default_factory=dict)
+    zones: int = 3
+    startup_delay: float = 0.0
+
+
+class SimulatedNodes:
+    """Plays `options.count` nodes. `run` works until cancelled."""
+
+    def __init__(self, transport: Transport, clock: Clock, options: NodeOptions | None = None) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._options = options or NodeOptions()
+        width = max(1, len(str(self._options.count)))
+        self.names = [f"{self._options.prefix}{n:0{width}d}" for n in range(1, self._options.count + 1)]
+        self._index = {name: n for n, name in enumerate(self.names)}
+        self._runs: dict[str, PodRun] = {}  # pod uid
+        self._pods: dict[str, Obj] = {}
+        self._due: list[tuple[float, int, str]] = []
+        self._order = itertools.count()
+        self._ips = itertools.count(2)
+        self._work: asyncio.Queue[str] = asyncio.Queue()
+        self._queued: set[str] = set()
+        self._timer: Any = None
+
+    async def run(self) -> None:
+        informers = InformerFactory(self._transport, self._clock)
+        pods = informers.informer("/api/v1/pods")
+        await self._each(self._register)
+        pods.add_handler(self._on_pod)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(informers.run())
+            group.create_task(self._renew_forever())
+            for _ in range(WORKERS):
+                group.create_task(self._work_forever())
+
+    async def _each(self, action: Any) -> None:
+        """Do something for all nodes, a few at a time."""
+        todo = iter(self.names)
+
+        async def worker() -> None:
+            for name in todo:
+                await action(name)
+
+        await asyncio.gather(*(worker() for _ in range(WORKERS)))
+
+    # --- the node --------------------------------------------------------------------------------------------------------------------
+
+    def _host_ip(self, name: str) -> str:
+        n = self._index[name]
+        return f"10.{192 + n // 65536}.{n // 256 % 256}.{n % 256}"
+
+    async def _register(self, name: str) -> None:
+        labels = {
+            "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "pilothouse.dev/simulated": "true",
+            "topology.kubernetes.io/zone": f"zone-{'abcdefghijklmnopqrstuvwxyz'[self._index[name] % max(1, self._options.zones) % 26]}",
+            **self._options.labels,
+        }  # fmt: skip
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "spec": {}}
+        answer = await self._transport.request("POST", "/api/v1/nodes", body=node)
+        if answer.status not in (201, 409):
+            raise RuntimeError(f"cannot register node {name}: {answer.body}")
+        await self._report(name)
+        await self._renew(name)
+
+    async def _report(self, name: str) -> None:
+        now = rfc3339(self._clock.now())
+        told = {"MemoryPressure": "KubeletHasSufficientMemory", "DiskPressure": "KubeletHasNoDiskPressure", "PIDPressure": "KubeletHasSufficientPID"}
+        conditions = [{"type": t, "status": "False", "reason": r, "message": "simulated", "lastHeartbeatTime": now} for t, r in told.items()]
+        conditions.append({"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "simulated node is ready", "lastHeartbeatTime": now})
+        known = await self._transport.request("GET", f"/api/v1/nodes/{name}")
+        before = {c["type"]: c for c in (known.body.get("status") or {}).get("conditions") or ()} if known.status == 200 else {}
+        for c in conditions:
+            old = before.get(c["type"]) or {}
+            c["lastTransitionTime"] = old.get("lastTransitionTime") if old.get("status") == c["status"] else now
+        status = {
+            "capacity": dict(self._options.capacity), "allocatable": dict(self._options.capacity), "conditions": conditions,
+            "addresses": [{"type": "InternalIP", "address": self._host_ip(name)}, {"type": "Hostname", "address": name}],
+            "nodeInfo": {"kubeletVersion": VERSION, "osImage": "simulated", "kernelVersion": "simulated", "operatingSystem": "linux",
+                         "architecture": "amd64", "containerRuntimeVersion": "simulated://1.0", "machineID": name, "systemUUID": name,
+                         "bootID": name, "kubeProxyVersion": ""},
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+        }  # fmt: skip
+        await self._transport.request("PATCH", f"/api/v1/nodes/{name}/status", body={"status": status}, content_type=_SMP)
+
+    async def _renew_forever(self) -> None:
+        last_report = self._clock.monotonic()
+        while True:
+            await self._clock.sleep(RENEW_SECONDS)
+            try:
+                await self._each(self._renew)
+                if self._clock.monotonic() - last_report >= STATUS_SECONDS:
+                    last_report = self._clock.monotonic()
+                    await self._each(self._report)
+            except OSError as error:
+                log.warning("nodes could not report: %s", error)
+
+    async def _renew(self, name: str) -> None:
+        path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+        spec = {"holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": rfc3339_micro(self._clock.now())}
+        merge = "application/merge-patch+json"
+        answer = await self._transport.request("PATCH", f"{path}/{name}", body={"spec": spec}, content_type=merge)
+        if answer.status == 404:
+            await self._transport.request("POST", path, body={"metadata": {"name": name}, "spec": spec})
+
+    # --- the pods --------------------------------------------------------------------------------------------------------------------
+
+    def _on_pod(self, old: Obj | None, new: Obj | None) -> None:
+        if new is None:
+            assert old is not None
+            uid = old["metadata"]["uid"]
+            self._runs.pop(uid, None)
+            self._pods.pop(uid, None)
+        elif new["spec"].get("nodeName") in self._index:
+            uid = new["metadata"]["uid"]
+            known = self._pods.get(uid)
+            self._pods[uid] = new
+            if known is None or known["metadata"] != new["metadata"]:
+                self._touch(uid)
+
+    def _touch(self, uid: str) -> None:
+        if uid not in self._queued:
+            self._queued.add(uid)
+            self._work.put_nowait(uid)
+
+    def _later(self, uid: str, when: float) -> None:
+        heapq.heappush(self._due, (when, next(self._order), uid))
+        if self._due[0][2] == uid:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._clock.call_later(self._due[0][0] - self._clock.now(), self._fire) if self._due else None
+
+    def _fire(self) -> None:
+        now = self._clock.now()
+        while self._due and self._due[0][0] <= now:
+            self._touch(heapq.heappop(self._due)[2])
+        self._arm()
+
+    async def _work_forever(self) -> None:
+        while True:
+            uid = await self._work.get()
+            self._queued.discard(uid)
+            pod = self._pods.get(uid)
+            if pod is None:
+                continue
+            try:
+                await self._sync(uid, pod)
+            except OSError as error:
+                log.warning("pod %s: %s", pod["metadata"]["name"], error)
+                self._later(uid, self._clock.now() + 1)
+
+    async def _sync(self, uid: str, pod: Obj) -> None:
+        status = pod.get("status") or {}
+        if status.get("phase") in ("Succeeded", "Failed") and "deletionTimestamp" not in pod["metadata"]:
+            return
+        now = self._clock.now()
+        run = self._runs.get(uid)
+        if run is None:
+            run = self._runs[uid] = PodRun(accepted=now, ip=self._next_ip())
+        step = advance(pod, run, now, self._options.startup_delay, self._host_ip(pod["spec"]["nodeName"]))
+        meta = pod["metadata"]
+        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
+        if step.gone:
+            await self._transport.request("DELETE", path, body={"gracePeriodSeconds": 0, "preconditions": {"uid": uid}})
+            return
+        if step.next_at != float("inf"):
+            self._later(uid, step.next_at)
+        await self._transport.request("PATCH", f"{path}/status", body={"metadata": {"uid": uid}, "status": step.status}, content_type=_SMP)
+
+    def _next_ip(self) -> str:
+        n = next(self._ips)
+        return f"10.{64 + n // 65536 % 64}.{n // 256 % 256}.{n % 256}"

@@ -1,0 +1,278 @@
+"""The scheduler at work: informers feed the node table and the queue; each pod is decided, assumed on its node, and bound.
+
+Deciding is synchronous and one pod at a time; binding happens meanwhile, many at once. A pod counts on its node from the moment of the
+decision (assumed), so that the next decision sees it; if the binding fails it is taken back and tried again after its back-off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import Any
+
+from pilothouse.api.selectors import label_predicate
+from pilothouse.client.events import EventRecorder
+from pilothouse.client.informer import InformerFactory
+from pilothouse.client.interface import Transport
+from pilothouse.clock import Clock, rfc3339
+from pilothouse.scheduler.config import SchedulerConfig, default_config
+from pilothouse.scheduler.decision import Decision
+from pilothouse.scheduler.framework import ClusterEvent, ClusterView, Code, Plugin, Status
+from pilothouse.scheduler.podinfo import PodInfo, pod_info
+from pilothouse.scheduler.queue import SchedulingQueue
+from pilothouse.scheduler.schedule import (
+    Outcome,
+    Profile,
+    Snapshot,
+    condition_reason,
+    decide,
+    refusing_plugins,
+    status_message,
+    to_decision,
+)
+from pilothouse.scheduler.table import NodeTable
+
+log = logging.getLogger("pilothouse.scheduler")
+
+Obj = dict[str, Any]
+
+BINDERS = 32
+#: Pods decided before other work on the event loop gets a turn.
+TURN = 8
+REMEMBERED = 256
+_OWNERS = {"ReplicaSet": "/apis/apps/v1/replicasets", "StatefulSet": "/apis/apps/v1/statefulsets", "ReplicationController": "/api/v1/replicationcontrollers"}
+
+
+class Scheduler:
+    """One scheduler process. `run` works until cancelled."""
+
+    def __init__(self, transport: Transport, clock: Clock, config: SchedulerConfig | None = None) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._config = config or default_config()
+        self._informers = InformerFactory(transport, clock)
+        self._events = EventRecorder(transport, clock, "default-scheduler")
+        self._table = NodeTable()
+        self._snapshot = Snapshot(self._table, ClusterView(owner_selectors=self._owner_selectors))
+        first = next(iter(self._config.profiles.values()))
+        self._queue = SchedulingQueue(clock, first.sorter.sort_key, self._plugins_of, self._config.initial_backoff, self._config.max_backoff)
+        self._assumed: dict[str, str] = {}
+        self._waiting_conditions: dict[str, str] = {}
+        self._to_bind: asyncio.Queue[Outcome] = asyncio.Queue()
+        #: The last decisions, newest last.
+        self.decisions: deque[Decision] = deque(maxlen=REMEMBERED)
+        self.bound = 0
+
+    async def run(self) -> None:
+        pods, nodes = self._informers.informer("/api/v1/pods"), self._informers.informer("/api/v1/nodes")
+        self._services = self._informers.informer("/api/v1/services")
+        self._services.add_index("namespace", lambda o: [o["metadata"].get("namespace", "")])
+        self._owners = {kind: self._informers.informer(path) for kind, path in _OWNERS.items()}
+        nodes.add_handler(self._on_node)
+        pods.add_handler(self._on_pod)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._informers.run())
+            group.create_task(self._events.run())
+            group.create_task(self._queue.run())
+            for informer in (nodes, pods, self._services, *self._owners.values()):
+                await informer.wait_synced()
+            for _ in range(BINDERS):
+                group.create_task(self._bind_forever())
+            await self._decide_forever()
+
+    def _plugins_of(self, pod: PodInfo) -> list[Plugin]:
+        profile = self._config.profiles.get(pod.spec.get("schedulerName", ""))
+        return list(profile.plugins) if profile is not None else []
+
+    def _profile(self, pod: PodInfo) -> Profile:
+        return self._config.profiles[pod.spec["schedulerName"]]
+
+    # --- what happens in the cluster -------------------------------------------------------------------------------------------------
+
+    def _on_node(self, old: Obj | None, new: Obj | None) -> None:
+        if new is None:
+            assert old is not None
+            self._table.remove_node(old["metadata"]["name"])
+            self._queue.happened(ClusterEvent("Node", "Delete"), old, None)
+            return
+        self._table.set_node(new)
+        for action in node_changes(old, new):
+            self._queue.happened(ClusterEvent("Node", action), old, new)
+
+    def _on_pod(self, old: Obj | None, new: Obj | None) -> None:
+        obj = new or old
+        assert obj is not None
+        key = f"{obj['metadata'].get('namespace', '')}/{obj['metadata']['name']}"
+        if new is None or (new.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            self._forget(key, old)
+        elif new["spec"].get("nodeName"):
+            self._assigned(key, old, new)
+        elif new["spec"].get("schedulerName") in self._config.profiles and "deletionTimestamp" not in new["metadata"]:
+            if key not in self._assumed and not _only_status_changed(old, new):
+                self._queue.add(pod_info(new))
+        else:
+            self._queue.remove(key)
+
+    def _forget(self, key: str, old: Obj | None) -> None:
+        self._assumed.pop(key, None)
+        self._waiting_conditions.pop(key, None)
+        self._queue.remove(key)
+        if self._table.remove_pod(key) is not None:
+            self._queue.happened(ClusterEvent("AssignedPod", "Delete"), old, None)
+
+    def _assigned(self, key: str, old: Obj | None, new: Obj) -> None:
+        self._waiting_conditions.pop(key, None)
+        if self._assumed.pop(key, None) == new["spec"]["nodeName"] and "deletionTimestamp" not in new["metadata"]:
+            self._queue.happened(ClusterEvent("AssignedPod", "Add"), old, new)
+            return
+        row = self._table.pod_rows.get(key)
+        if row is not None and old is not None and _only_status_changed(old, new):
+            return
+        self._queue.remove(key)
+        self._table.add_pod(pod_info(new), new["spec"]["nodeName"])
+        if row is None:
+            self._queue.happened(ClusterEvent("AssignedPod", "Add"), old, new)
+        elif old is not None and old["metadata"].get("labels") != new["metadata"].get("labels"):
+            self._queue.happened(ClusterEvent("AssignedPod", "UpdateLabel"), old, new)
+
+    def _owner_selectors(self, pod: PodInfo) -> list[Obj]:
+        """Selectors of the services and the controller that a pod belongs to (for default spreading)."""
+        out = []
+        for service in self._services.indexed("namespace", pod.namespace):
+            selector = service["spec"].get("selector")
+            if selector and label_predicate({"matchLabels": selector})(pod.labels):
+                out.append({"matchLabels": selector})
+        for ref in pod.obj["metadata"].get("ownerReferences") or ():
+            informer = self._owners.get(ref["kind"]) if ref.get("controller") else None
+            owner = informer.get(pod.namespace, ref["name"]) if informer is not None else None
+            if owner is not None:
+                selector = owner["spec"].get("selector") or {}
+                out.append({"matchLabels": selector} if ref["kind"] == "ReplicationController" else selector)
+        return out
+
+    # --- deciding ----------------------------------------------------------------------------------------------------------------------
+
+    async def _decide_forever(self) -> None:
+        turn = 0
+        while True:
+            pod = await self._queue.pop()
+            await self._decide(pod)
+            turn += 1
+            if turn % TURN == 0:
+                await asyncio.sleep(0)
+
+    async def _decide(self, pod: PodInfo) -> None:
+        profile = self._profile(pod)
+        outcome = decide(self._snapshot, pod, profile, self._clock.random)
+        node = outcome.node
+        if node is None:
+            self.decisions.append(to_decision(outcome))
+            await self._refuse(outcome)
+            return
+        self._assumed[pod.key] = node
+        self._table.add_pod(pod, node)
+        for plugin in profile.reserves:
+            status = plugin.reserve(outcome.cycle, node)
+            if status is not None and status.code is not Code.SUCCESS:
+                await self._undo(outcome, Status(status.code, status.reasons, plugin.name))
+                return
+        self._to_bind.put_nowait(outcome)
+
+    async def _undo(self, outcome: Outcome, status: Status) -> None:
+        pod = outcome.cycle.pod
+        for plugin in reversed(self._profile(pod).reserves):
+            plugin.unreserve(outcome.cycle, outcome.node or "")
+        if self._assumed.pop(pod.key, None) is not None:
+            self._table.remove_pod(pod.key)
+        outcome.status = status
+        outcome.row = -1
+        await self._refuse(outcome)
+
+    async def _refuse(self, outcome: Outcome) -> None:
+        pod, status = outcome.cycle.pod, outcome.status
+        assert status is not None
+        error = status.code is Code.ERROR
+        message = status_message(status, self._table.node_count())
+        self._queue.refused(pod, refusing_plugins(outcome), error)
+        if self._waiting_conditions.get(pod.key) == message:
+            return
+        self._waiting_conditions[pod.key] = message
+        self._events.record(pod.obj, "Warning", "FailedScheduling", message, "Scheduling")
+        await self._write_condition(pod, condition_reason(status), message)
+
+    async def _write_condition(self, pod: PodInfo, reason: str, message: str) -> None:
+        condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message, "lastProbeTime": None,
+                     "lastTransitionTime": rfc3339(self._clock.now())}  # fmt: skip
+        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status"
+        patch = {"status": {"conditions": [condition]}}
+        try:
+            answer = await self._transport.request("PATCH", path, body=patch, content_type="application/strategic-merge-patch+json")
+            if answer.status not in (200, 404):
+                log.warning("status of %s not written: %s", pod.key, answer.body)
+        except OSError as error:
+            log.warning("status of %s not written: %s", pod.key, error)
+
+    # --- binding -----------------------------------------------------------------------------------------------------------------------
+
+    async def _bind_forever(self) -> None:
+        while True:
+            outcome = await self._to_bind.get()
+            try:
+                status = await self._bind(outcome)
+            except OSError as error:
+                status = Status(Code.ERROR, (str(error),))
+            if status is None:
+                self._bound(outcome)
+            else:
+                await self._undo(outcome, status)
+
+    async def _bind(self, outcome: Outcome) -> Status | None:
+        cycle, node, profile = outcome.cycle, outcome.node, self._profile(outcome.cycle.pod)
+        assert node is not None
+        for plugin in profile.permits:
+            status = await plugin.permit(cycle, node)
+            if status is not None and status.code is not Code.SUCCESS:
+                return Status(status.code, status.reasons, plugin.name)
+        for plugin in profile.pre_binds:
+            status = await plugin.pre_bind(self._transport, cycle, node)
+            if status is not None and status.code is not Code.SUCCESS:
+                return Status(status.code, status.reasons, plugin.name)
+        for plugin in profile.binds:
+            status = await plugin.bind(self._transport, cycle, node)
+            if status is None or status.code is Code.SUCCESS:
+                for after in profile.post_binds:
+                    await after.post_bind(cycle, node)
+                return None
+            if status.code is not Code.SKIP:
+                return status
+        return Status(Code.ERROR, ("no bind plugin took the pod",))
+
+    def _bound(self, outcome: Outcome) -> None:
+        pod = outcome.cycle.pod
+        self.bound += 1
+        self._queue.done(pod)
+        self._events.record(pod.obj, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {outcome.node}", "Binding")
+
+
+def node_changes(old: Obj | None, new: Obj) -> list[str]:
+    """What happened to a node, as actions of a ClusterEvent; a heartbeat is nothing."""
+    if old is None:
+        return ["Add"]
+    out = []
+    if old["metadata"].get("labels") != new["metadata"].get("labels"):
+        out.append("UpdateLabel")
+    was, now = old.get("spec") or {}, new.get("spec") or {}
+    if was.get("taints") != now.get("taints") or was.get("unschedulable") != now.get("unschedulable"):
+        out.append("UpdateTaint")
+    if (old.get("status") or {}).get("allocatable") != (new.get("status") or {}).get("allocatable"):
+        out.append("UpdateAllocatable")
+    return out
+
+
+def _only_status_changed(old: Obj | None, new: Obj) -> bool:
+    if old is None:
+        return False
+    meta, was = new["metadata"], old["metadata"]
+    same = all(meta.get(k) == was.get(k) for k in ("uid", "labels", "deletionTimestamp", "ownerReferences", "annotations"))
+    return same and old["spec"] == new["spec"]
