@@ -11,8 +11,11 @@ which never may be.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from pilothouse.api.errors import FieldError, Obj
 
@@ -95,9 +98,12 @@ class Strategy:
     # --- main endpoint ----------------------------------------------------------------------------------------------------
 
     def prepare_create(self, obj: Obj, ctx: Context) -> None:
-        """Drop what clients may not set on create. The base drops `status` where a status subresource exists, and sets generation."""
+        """Drop what clients may not set on create. The base empties `status` where a status subresource exists, and sets generation."""
         if "status" in self.resource.subresources:
             obj.pop("status", None)
+            empty = _empty_status(self.resource.group, self.resource.version, self.resource.kind)
+            if empty is not None:
+                obj["status"] = orjson.loads(empty)
         if self.has_generation:
             obj["metadata"]["generation"] = 1
 
@@ -174,6 +180,17 @@ class Strategy:
         `version` is the wanted apiVersion; the object's own apiVersion says what it is. The hub sets kind and apiVersion.
         """
         return obj
+
+
+@functools.cache
+def _empty_status(group: str, version: str, kind: str) -> bytes | None:
+    """The status of an object that has none yet: what a built-in kind writes all the same."""
+    from pilothouse.api import decode, tables
+
+    if not tables.is_known_kind(group, version, kind):
+        return None
+    schema = tables.schema_for(group, version, kind).fields.get("status")
+    return orjson.dumps(decode.zero_of(schema)) if schema is not None and schema.always else None
 
 
 def _restore(obj: Obj, old: Obj, key: str) -> None:
