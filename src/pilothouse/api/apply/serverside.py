@@ -109,9 +109,9 @@ class _Apply:
         managers = self._managers()
         before = next((m for m in managers if m.identity == self.me.identity), None)
         others = [m for m in managers if m is not before]
-        config = leaves(self.type, self.applied)
-        wanted = ordered(difference(without(config, self.reset) if self.reset else config, UNOWNED))
-        merged = self._prune(merge(self.type, live, self.applied), wanted, before, others)
+        config = without(leaves(self.type, self.applied), self.reset)
+        wanted = ordered(difference(config, UNOWNED))
+        merged = self._prune(merge(self.type, live, self.applied), config, before, others)
         found = Differences(live, merged, self.schema, self.me.api_version, self.reset, self.versions)
         others = self._take(others, found, force)
         changed = merged != live
@@ -132,11 +132,11 @@ class _Apply:
         fields = created(self.type, _without_managed(self.live), self.reset)
         return [Manager("before-first-apply", "Update", self.me.api_version, "", fields, self.now)] if fields else []
 
-    def _prune(self, merged: Obj, wanted: Fields, before: Manager | None, others: list[Manager]) -> Obj:
+    def _prune(self, merged: Obj, config: Fields, before: Manager | None, others: list[Manager]) -> Obj:
         """The merged object less what this manager set the last time, and now neither it nor anybody else sets."""
         if before is None or not before.fields:
             return merged
-        kept = ensure_fields(wanted)
+        kept = ensure_fields(config)
         for m in others:
             kept = union(kept, ensure_fields(m.fields))
         gone = difference(ensure_fields(before.fields), kept)
