@@ -1,7 +1,8 @@
 """The chain that every request passes: who is it, as whom, how many at once, may it, and where does it go.
 
 One place turns errors into answers and puts the headers on that every answer carries. What needs no waiting runs as a plain function
-from the first byte to the last; the chain adds no task and no await to a read.
+from the first byte to the last; the chain adds no task and no await to a read. What a request line means (its `Plan`) is worked
+out once and remembered, because the same few are asked again and again.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import logging
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.api.errors import Obj, StatusError, forbidden_error
-from pilothouse.apiserver import impersonation, negotiate, routes
-from pilothouse.apiserver.handlers import Ask, Handlers, check_path_name, single_name, wants_pretty
-from pilothouse.apiserver.http import Answer, Request, Response
+from pilothouse.api.errors import StatusError, forbidden_error
+from pilothouse.apiserver import impersonation, negotiate
+from pilothouse.apiserver.handlers import Ask, Handlers, wants_pretty
 from pilothouse.apiserver.interface import Attributes, Credentials, User, Verdict
-from pilothouse.apiserver.registry import Registry, Served
+from pilothouse.apiserver.messages import Answer, Request, Response
+from pilothouse.apiserver.plans import Plan, Planner
+from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.render import status_response
 from pilothouse.apiserver.routes import Route
+from pilothouse.clock import new_uid
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
@@ -26,12 +29,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
-_MUTATING = frozenset(("create", "update", "patch", "delete", "deletecollection"))
-_ITEM_METHODS = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-_COLLECTION_METHODS = {"POST": "create", "GET": "list", "HEAD": "list", "DELETE": "deletecollection"}
-_SUBRESOURCE_METHODS = {**_ITEM_METHODS, "POST": "create"}
+_SUPERUSERS = "system:masters"
 _BEARER = "bearer "
 REQUEST_SECONDS = 60.0
+#: How long an Authorization header that was good counts as good.
+TOKEN_SECONDS = 10.0
+_TOKENS = 4096
 
 
 class Chain:
@@ -39,56 +42,50 @@ class Chain:
 
     def __init__(self, server: ApiServer, registry: Registry, handlers: Handlers) -> None:
         self.server = server
-        self.registry = registry
         self.handlers = handlers
-        self.metrics = server.metrics
+        self.planner = Planner(registry, server.metrics)
         self.mutating = 0
         self.reading = 0
-        self._audit_base = ""
+        self._audit_base = new_uid(server.clock)[:24].encode()
         self._audit_count = 0
+        self._tokens: dict[bytes, tuple[User, float]] = {}
 
     # --- in and out -----------------------------------------------------------------------------------------------------------------
 
     def __call__(self, request: Request) -> Answer:
         """Answer, or begin to."""
         started = self.server.monotonic()
-        route: Route | None = None
-        user: User | None = None
+        plan = self.planner.plan(request.method, request.target)
+        if plan is None:
+            return Response(400, b"400 Bad Request", "text/plain; charset=utf-8")
         try:
-            try:
-                route = routes.parse(request.method, request.target)
-            except ValueError:
-                return Response(400, b"400 Bad Request", "text/plain; charset=utf-8")
-            timeout = routes.timeout_of(route) if route.query else None
-            user = self._identify(request, route)
-            answer = self._dispatch(request, route, user)
+            if plan.early is not None:
+                raise plan.early
+            user = self._identify(request, plan, started)
+            answer = self._dispatch(request, plan, user)
         except Exception as error:
-            return self._finish(request, route, self._failed(request, route, error), started)
+            return self._finish(request, plan, self._failed(request, plan.route, error), started)
         if isinstance(answer, Response):
-            return self._finish(request, route, answer, started)
-        return self._run(request, route, answer, started, timeout)
+            return self._finish(request, plan, answer, started)
+        return self._run(request, plan, answer, started)
 
-    async def _run(self, request: Request, route: Route, work: Coroutine[Any, Any, Response], started: float, timeout: float | None) -> Response:  # fmt: skip
+    async def _run(self, request: Request, plan: Plan, work: Coroutine[Any, Any, Response], started: float) -> Response:
         """The waiting kind of request: bounded in number and in time."""
-        mutating = route.verb in _MUTATING
+        if self._too_many(plan.mutating, request):
+            work.close()
+            return self._finish(request, plan, _too_many_requests(), started)
+        self._count(plan.mutating, 1)
         try:
-            if self._too_many(mutating, request):
-                work.close()
-                return self._finish(request, route, _too_many_requests(), started)
-            self._count(mutating, 1)
-            try:
-                async with asyncio.timeout(min(timeout, REQUEST_SECONDS) if timeout else REQUEST_SECONDS):
-                    response = await work
-            finally:
-                self._count(mutating, -1)
+            async with asyncio.timeout(min(plan.timeout or REQUEST_SECONDS, REQUEST_SECONDS)):
+                response = await work
         except TimeoutError:
             error = StatusError(504, "Timeout", "Timeout: request did not complete within the allotted timeout", {})
-            response = self._failed(request, route, error)
-        except asyncio.CancelledError:
-            raise
+            response = self._failed(request, plan.route, error)
         except Exception as error:
-            response = self._failed(request, route, error)
-        return self._finish(request, route, response, started)
+            response = self._failed(request, plan.route, error)
+        finally:
+            self._count(plan.mutating, -1)
+        return self._finish(request, plan, response, started)
 
     def _too_many(self, mutating: bool, request: Request) -> bool:
         options = self.server.options
@@ -102,52 +99,57 @@ class Chain:
         else:
             self.reading += change
 
-    def _failed(self, request: Request, route: Route | None, error: Exception) -> Response:
+    def _failed(self, request: Request, route: Route, error: Exception) -> Response:
         if not isinstance(error, StatusError):
             log.error("%s %s failed", request.method, request.target, exc_info=error)
             error = StatusError(500, "InternalError", f"Internal error occurred: {error}", {"causes": [{"message": str(error)}]})
-        response = status_response(error, request.header(b"accept"), route is not None and wants_pretty(route, request))
+        response = status_response(error, request.header(b"accept"), wants_pretty(route, request))
         if error.code == 401:
-            response.headers.append(("Www-Authenticate", 'Bearer realm="kubernetes-master"'))
+            response.add("Www-Authenticate", 'Bearer realm="kubernetes-master"')
         return response
 
-    def _finish(self, request: Request, route: Route | None, response: Response, started: float) -> Response:
+    def _finish(self, request: Request, plan: Plan, response: Response, started: float) -> Response:
         if not request.native:
-            headers = response.headers
-            headers.append(("Audit-Id", request.header(b"audit-id") or self._audit_id()))
-            if not any(name == "Cache-Control" for name, _ in headers):
-                headers.append(("Cache-Control", "no-cache, private"))
-            headers.extend(self.server.flow_headers)
-        if route is not None:
-            self.metrics.observe(route, response.status, self.server.monotonic() - started)
+            given = request.headers.get(b"audit-id")
+            if given is None:
+                self._audit_count += 1
+                response.audit = b"%b%012x" % (self._audit_base, self._audit_count)
+            else:
+                response.audit = given
+        plan.cell.observe(response.status, self.server.monotonic() - started)
         return response
-
-    def _audit_id(self) -> str:
-        """A unique id, made of one random part and a counter."""
-        if not self._audit_base:
-            from pilothouse.clock import new_uid
-
-            self._audit_base = new_uid(self.server.clock)[:24]
-        self._audit_count += 1
-        return f"{self._audit_base}{self._audit_count & 0xFFFFFFFFFFFF:012x}"
 
     # --- who --------------------------------------------------------------------------------------------------------------------------
 
-    def _identify(self, request: Request, route: Route) -> User:
+    def _identify(self, request: Request, plan: Plan, now: float) -> User:
+        user = request.user
+        if user is None:
+            user = self._known(request, now)
+        for name in request.headers:
+            if name.startswith(b"impersonate-"):
+                wanted = self.attributes(user, plan)
+                return impersonation.impersonate(self.server.authorize, user, request, wanted)
+        found: User = user
+        return found
+
+    def _known(self, request: Request, now: float) -> User:
+        """Authenticate, or remember: a token that was good a moment ago is not verified again."""
+        header = request.headers.get(b"authorization")
+        if header is None or (request.connection is not None and request.connection.subject is not None):
+            return self.authenticate(request)
+        found = self._tokens.get(header)
+        if found is not None and found[1] > now:
+            return found[0]
         user = self.authenticate(request)
-        if any(name.startswith(b"impersonate-") for name, _ in request.headers):
-            return impersonation.impersonate(self.server.authorize, user, request, self.attributes(user, route))
+        if len(self._tokens) >= _TOKENS:
+            self._tokens.clear()
+        self._tokens[header] = (user, now + TOKEN_SECONDS)
         return user
 
     def authenticate(self, request: Request) -> User:
         """The identity behind a request; 401 for wrong credentials."""
-        if request.user is not None:
-            return request.user
         header = request.header(b"authorization")
-        bearer: str | None = None
-        if header[:7].lower() == _BEARER:
-            parts = header.split(" ")
-            bearer = parts[1] or None
+        bearer = header.split(" ")[1] or None if header[:7].lower() == _BEARER else None
         certificate = request.connection.subject if request.connection is not None else None
         found = self.server.authenticate(Credentials(bearer, certificate))
         if found is not None:
@@ -158,129 +160,62 @@ class Chain:
 
     # --- may it -------------------------------------------------------------------------------------------------------------------------
 
-    def attributes(self, user: User, route: Route) -> Attributes:
+    def attributes(self, user: User, plan: Plan) -> Attributes:
+        route = plan.route
         if not route.resource:
             return Attributes(user, route.method.lower(), path=route.path)
-        name = route.name
-        if not name and route.query and "fieldSelector" in route.query:
-            name = single_name(route)
         return Attributes(
-            user, route.verb, route.group, route.version, route.resource, route.subresource, route.namespace, name, route.path,
-            *self._selectors(route),
+            user, route.verb, route.group, route.version, route.resource, route.subresource, route.namespace, plan.name, route.path
         )  # fmt: skip
-
-    def _selectors(self, route: Route) -> tuple[str, str]:
-        if not route.query or route.verb not in ("list", "watch", "deletecollection"):
-            return "", ""
-        return route.first("fieldSelector"), route.first("labelSelector")
-
-    def _authorize(self, user: User, route: Route) -> None:
-        attributes = self.attributes(user, route)
-        verdict, reason = self.server.authorize(attributes)
-        if verdict is not Verdict.ALLOW:
-            raise forbidden_request(attributes, reason)
 
     # --- where to -----------------------------------------------------------------------------------------------------------------------
 
-    def _dispatch(self, request: Request, route: Route, user: User) -> Answer:
-        self._authorize(user, route)
-        if not route.resource:
-            return self.server.paths.answer(request, route, user)
-        served = self._find(route)
-        if served is None:
-            return self._unknown(route)
-        ask = Ask(request, route, served, user)
-        if served.strategy.deprecated:
-            ask.warnings.append(served.strategy.deprecated)
-        answer = self._handle(ask)
+    def _dispatch(self, request: Request, plan: Plan, user: User) -> Answer:
+        if _SUPERUSERS not in user.groups:
+            attributes = self.attributes(user, plan)
+            verdict, reason = self.server.authorize(attributes)
+            if verdict is not Verdict.ALLOW:
+                raise forbidden_request(attributes, reason)
+        if plan.served is None:
+            return self._elsewhere(request, plan, user)
+        if plan.fail is not None:
+            raise plan.fail
+        if not request.native:
+            negotiate.check_produced(request.header(b"accept"), plan.produced)
+        if plan.late is not None:
+            raise plan.late
+        ask = Ask(request, plan.route, plan.served, user)
+        if plan.served.strategy.deprecated:
+            ask.warnings.append(plan.served.strategy.deprecated)
+        answer = self._call(plan, ask)
         if isinstance(answer, Response):
-            return _with_warnings(answer, ask)
+            return _with_warnings(answer, ask) if ask.warnings else answer
         return self._with_warnings_later(answer, ask)
+
+    def _call(self, plan: Plan, ask: Ask) -> Answer:
+        if plan.special is not None:
+            return self.handlers.special(ask, plan.special, plan.verb)
+        answer: Answer = getattr(self.handlers, plan.verb)(ask)
+        return answer
+
+    def _elsewhere(self, request: Request, plan: Plan, user: User) -> Answer:
+        if plan.fail is not None:
+            raise plan.fail
+        return not_found_page() if plan.route.resource else self.server.paths.answer(request, plan.route, user)
 
     async def _with_warnings_later(self, work: Coroutine[Any, Any, Response], ask: Ask) -> Response:
         try:
-            return _with_warnings(await work, ask)
+            response = await work
         except StatusError as error:
-            return _with_warnings(self._failed(ask.request, ask.route, error), ask)
-
-    def _find(self, route: Route) -> Served | None:
-        if route.malformed:
-            return None
-        return self.registry.find(route.group, route.version, route.resource)
-
-    def _unknown(self, route: Route) -> Answer:
-        if route.prefix == "api" or route.group in self.registry.groups:
-            raise routes.unknown_path()
-        return not_found_page()
-
-    def _handle(self, ask: Ask) -> Answer:
-        route, resource = ask.route, ask.served.resource
-        verb = self._verb(route, ask.served)
-        if not ask.request.native:
-            produced = negotiate.OBJECT_TYPES + negotiate.WATCH_TYPES if verb in ("list", "watch") else negotiate.OBJECT_TYPES
-            negotiate.check_produced(ask.request.header(b"accept"), produced)
-        if route.name:
-            check_path_name(route)
-        special = ask.served.special(route.subresource)
-        if special is not None:
-            route.verb = verb
-            return self.handlers.special(ask, special)
-        if route.subresource and not ask.served.stored:
-            raise routes.unknown_path()
-        if verb == "get":
-            return self.handlers.get(ask)
-        if verb == "list":
-            return self.handlers.list(ask)
-        if verb == "watch":
-            return self.handlers.watch(ask)
-        if verb == "create" and resource.namespaced and not ask.route.namespace:
-            raise routes.method_not_allowed()
-        handler = getattr(self.handlers, verb)
-        answer: Answer = handler(ask)
-        return answer
-
-    def _verb(self, route: Route, served: Served) -> str:
-        """What the method means here; 404 and 405 as the reference's router has them."""
-        resource = served.resource
-        if route.subresource:
-            return self._subresource_verb(route, served)
-        if not resource.namespaced and route.namespace and route.resource != "namespaces":
-            raise routes.unknown_path()
-        if route.name:
-            if resource.namespaced and not route.namespace:
-                raise routes.unknown_path()
-            methods = _ITEM_METHODS
-            if not any(v in resource.verbs for v in methods.values()):
-                raise routes.unknown_path()
-        else:
-            methods = _COLLECTION_METHODS
-            if resource.namespaced and not route.namespace:
-                if "list" not in resource.verbs:
-                    raise routes.unknown_path()
-                methods = {"GET": "list", "HEAD": "list"}
-        verb = methods.get(route.method, "")
-        if verb not in resource.verbs:
-            raise routes.method_not_allowed()
-        if route.verb == "watch" and verb in ("get", "list"):
-            return "watch"
-        return verb
-
-    def _subresource_verb(self, route: Route, served: Served) -> str:
-        subresource = served.resource.subresources.get(route.subresource)
-        wrong_scope = served.resource.namespaced != bool(route.namespace) and route.resource != "namespaces"
-        if subresource is None or wrong_scope:
-            raise routes.unknown_path()
-        verb = _SUBRESOURCE_METHODS.get(route.method, "")
-        if verb not in subresource.verbs:
-            raise routes.method_not_allowed()
-        return verb
+            response = self._failed(ask.request, ask.route, error)
+        return _with_warnings(response, ask) if ask.warnings else response
 
 
 def _with_warnings(response: Response, ask: Ask) -> Response:
     """Warning headers, one for each text."""
     for text in ask.warnings:
         quoted = text.replace("\\", "\\\\").replace('"', '\\"')
-        response.headers.append(("Warning", f'299 - "{quoted}"'))
+        response.add("Warning", f'299 - "{quoted}"')
     return response
 
 
@@ -302,9 +237,7 @@ def forbidden_request(attributes: Attributes, reason: str) -> StatusError:
     resource = attributes.resource + (f"/{attributes.subresource}" if attributes.subresource else "")
     where = f'in the namespace "{attributes.namespace}"' if attributes.namespace else "at the cluster scope"
     why = f'User "{user}" cannot {attributes.verb} resource "{resource}" in API group "{attributes.group}" {where}'
-    details: Obj = {}
-    error = forbidden_error(attributes.group, attributes.resource, attributes.name, _because(why, reason))
-    return StatusError(error.code, error.reason, error.message, error.details or details)
+    return forbidden_error(attributes.group, attributes.resource, attributes.name, _because(why, reason))
 
 
 def _because(message: str, reason: str) -> str:

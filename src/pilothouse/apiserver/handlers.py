@@ -11,19 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pilothouse.api.decode import decode
-from pilothouse.api.errors import Obj, StatusError, bad_request, not_found_error
+from pilothouse.api.errors import Obj, StatusError, not_found_error
 from pilothouse.api.schema import Schema
 from pilothouse.apiserver import lists, negotiate, patching
 from pilothouse.apiserver import metadata as md
 from pilothouse.apiserver.deleteoptions import DeleteOptions, of_request
 from pilothouse.apiserver.deletion import Deleter, Deletion
 from pilothouse.apiserver.entries import Entry
-from pilothouse.apiserver.http import Answer, Request, Response, Stream
 from pilothouse.apiserver.interface import SpecialRequest, SpecialResult, User
+from pilothouse.apiserver.messages import Answer, Request, Response, Stream
 from pilothouse.apiserver.ownership import versions_of
 from pilothouse.apiserver.query import ListOptions, WriteParams, list_options, manager_of, too_large, write_params
 from pilothouse.apiserver.registry import Registry, Served
 from pilothouse.apiserver.render import (
+    PLAIN_WISH,
     ListMeta,
     Wish,
     check_include,
@@ -34,7 +35,7 @@ from pilothouse.apiserver.render import (
     object_response,
     objects_response,
 )
-from pilothouse.apiserver.routes import Route, parse_revision, single_name
+from pilothouse.apiserver.routes import Route, parse_revision
 from pilothouse.apiserver.selection import Selection, select
 from pilothouse.apiserver.storage import Storage
 from pilothouse.apiserver.watches import Encoder, NativeWatch, PlainEncoder, Start, TransformEncoder, Watches, error_frame
@@ -43,7 +44,8 @@ from pilothouse.clock import Clock
 
 #: Unless the client says how long it wants to watch: between these, at random, so that not all come back at once.
 WATCH_SECONDS = (1800, 3600)
-_HUMAN_AGENTS = ("curl", "Wget", "Mozilla/5.0")
+_HUMAN_AGENTS = (b"curl", b"Wget", b"Mozilla/5.0")
+_PLAIN_ACCEPTS = frozenset((b"application/json", b"*/*", b"", None))
 
 
 @dataclass(slots=True)
@@ -79,16 +81,17 @@ class Handlers:
     # --- what the client wants to see -------------------------------------------------------------------------------------------
 
     def wish(self, ask: Ask, watch: bool = False) -> Wish:
-        request = ask.request
-        accept = request.header(b"accept")
-        fmt = negotiate.choose(accept, watch)
-        wish = Wish(fmt)
-        if ask.route.query or fmt is not negotiate.PLAIN or not request.native:
-            wish.pretty = wants_pretty(ask.route, request)
+        headers, route = ask.request.headers, ask.route
+        if not route.query and not watch:
+            agent = headers.get(b"user-agent")
+            if headers.get(b"accept") in _PLAIN_ACCEPTS and (agent is None or not agent.startswith(_HUMAN_AGENTS)):
+                return PLAIN_WISH
+        fmt = negotiate.choose(ask.request.header(b"accept"), watch)
+        wish = Wish(fmt, pretty=wants_pretty(route, ask.request))
         if fmt.transform:
             wish.now = self.clock.now()
             if fmt.transform == "Table":
-                wish.include = check_include(ask.route.first("includeObject"))
+                wish.include = check_include(route.first("includeObject"))
         return wish
 
     # --- reads --------------------------------------------------------------------------------------------------------------------
@@ -185,7 +188,7 @@ class Handlers:
 
         def run(stream: Stream) -> None:
             if too_old:
-                from pilothouse.apiserver.http import chunk_of
+                from pilothouse.apiserver.messages import chunk_of
 
                 stream.write(chunk_of(error_frame(expired)))
                 stream.finish()
@@ -330,24 +333,24 @@ class Handlers:
 
     # --- special endpoints ----------------------------------------------------------------------------------------------------------
 
-    async def special(self, ask: Ask, handler: Callable[[SpecialRequest], Any]) -> Response:
+    async def special(self, ask: Ask, handler: Callable[[SpecialRequest], Any], verb: str) -> Response:
         """An endpoint that is not plain storage."""
         route = ask.route
         wish = self.wish(ask)
-        body = self._special_body(ask)
+        body = self._special_body(ask, verb)
         query = {k: v[0] for k, v in route.query.items()}
         dry = "All" in route.query.get("dryRun", ())
         request = SpecialRequest(
-            ask.served.resource, route.subresource, ask.namespace, route.name, route.verb, body, ask.user, query, dry
+            ask.served.resource, route.subresource, ask.namespace, route.name, verb, body, ask.user, query, dry
         )  # fmt: skip
         result: SpecialResult = await handler(request)
-        response = json_response(result.code, result.body, wish.fmt, wish.pretty, result.headers.items())
+        response = json_response(result.code, result.body, wish.fmt, wish.pretty, result.headers.items() or None)
         return response
 
-    def _special_body(self, ask: Ask) -> Obj | None:
-        if ask.route.verb not in ("create", "update"):
+    def _special_body(self, ask: Ask, verb: str) -> Obj | None:
+        if verb not in ("create", "update"):
             return None
-        params = write_params(ask.route, "CreateOptions" if ask.route.verb == "create" else "UpdateOptions")
+        params = write_params(ask.route, "CreateOptions" if verb == "create" else "UpdateOptions")
         subresource = ask.served.resource.subresources.get(ask.route.subresource)
         if subresource is None:
             return self.body_object(ask, params)
@@ -385,22 +388,4 @@ def wants_pretty(route: Route, request: Request) -> bool:
     """Indented JSON: asked for, or the client is one that people look at."""
     if "pretty" in route.query:
         return route.flag("pretty")
-    agent = request.header(b"user-agent")
-    return agent.startswith(_HUMAN_AGENTS)
-
-
-def check_path_name(route: Route) -> None:
-    """400 for names that cannot be part of a path."""
-    name = route.name
-    problem = ""
-    if name in (".", ".."):
-        problem = f"may not be '{name}'"
-    elif "/" in name:
-        problem = "may not contain '/'"
-    elif "%" in name:
-        problem = "may not contain '%'"
-    if problem:
-        raise bad_request(f'Name parameter invalid: "{name}": {problem}')
-
-
-__all__ = ["Ask", "Handlers", "check_path_name", "single_name", "wants_pretty"]
+    return request.headers.get(b"user-agent", b"").startswith(_HUMAN_AGENTS)

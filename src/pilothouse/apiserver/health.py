@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from pilothouse.apiserver.http import Response
+from pilothouse.apiserver.messages import Response
 from pilothouse.apiserver.routes import Route
 
 POST_START_HOOKS = (

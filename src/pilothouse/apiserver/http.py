@@ -18,6 +18,8 @@ from typing import Any, cast
 
 import httptools
 
+from pilothouse.apiserver.messages import Application, Request, Response, Stream
+
 log = logging.getLogger(__name__)
 
 #: Larger bodies are answered with 413 (kube-apiserver's limit).
@@ -52,123 +54,11 @@ def status_line(code: int) -> bytes:
     return _STATUS_LINES.get(code) or f"HTTP/1.1 {code} Status\r\n".encode()
 
 
-class Request:
-    """One request. Header names are lower-case; where a header is repeated, `header` gives its first value."""
-
-    __slots__ = ("body", "close", "connection", "headers", "method", "native", "target", "too_large", "user")
-
-    def __init__(
-        self,
-        method: str,
-        target: str,
-        headers: list[tuple[bytes, bytes]],
-        body: bytes = b"",
-        connection: Connection | None = None,
-    ) -> None:
-        self.method = method
-        self.target = target
-        self.headers = headers
-        self.body = body
-        self.connection = connection
-        self.too_large = False
-        self.close = False
-        #: Asked in this process: the answer keeps its objects, nothing is encoded.
-        self.native = False
-        #: The identity of a caller in this process, which presents no credentials.
-        self.user: Any = None
-
-    def header(self, name: bytes) -> str:
-        for key, value in self.headers:
-            if key == name:
-                return value.decode("latin-1")
-        return ""
-
-    def header_values(self, name: bytes) -> list[str]:
-        return [value.decode("latin-1") for key, value in self.headers if key == name]
-
-
-def chunk_of(data: bytes) -> bytes:
-    """Data framed as one chunk of a body: made once, written to many."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-class Stream:
-    """The body of a response that goes on: chunks are written until either side ends it."""
-
-    __slots__ = ("_connection", "closed", "on_close", "on_drain")
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.closed = False
-        self.on_close: Callable[[], None] | None = None
-        #: Called when the peer has caught up after `full` was true.
-        self.on_drain: Callable[[], None] | None = None
-
-    def write(self, chunk: bytes) -> None:
-        """Send what `chunk_of` made. Nothing happens once the peer has gone."""
-        if not self.closed:
-            self._connection.transport.write(chunk)
-
-    @property
-    def full(self) -> bool:
-        """The peer is slower than we are: whoever writes on only fills our memory."""
-        return self._connection.paused
-
-    def finish(self) -> None:
-        """End the body; the connection can be used again."""
-        if not self.closed:
-            self._end()
-            self._connection.end_stream()
-
-    def abort(self) -> None:
-        """Hang up without an end: how a slow watcher is dropped."""
-        if not self.closed:
-            self._end()
-            self._connection.abort()
-
-    def _end(self) -> None:
-        self.closed = True
-        callback, self.on_close = self.on_close, None
-        if callback is not None:
-            callback()
-
-    def peer_gone(self) -> None:
-        if not self.closed:
-            self._end()
-
-
-class Response:
-    """An answer: `body` as bytes, or as `parts` of `length` bytes together that are made as the peer takes them, or `stream`,
-    called once the head is out."""
-
-    __slots__ = ("body", "close", "content_type", "headers", "length", "native", "parts", "status", "stream", "upgrade")
-
-    def __init__(self, status: int, body: bytes = b"", content_type: str = "application/json", headers: Iterable[tuple[str, str]] = (),
-                 parts: Iterator[bytes] | None = None, length: int = 0, stream: Callable[[Stream], None] | None = None) -> None:  # fmt: skip
-        self.status = status
-        self.body = body
-        self.content_type = content_type
-        self.headers = list(headers)
-        self.parts = parts
-        self.length = length
-        self.stream = stream
-        self.close = False
-        #: The answer as objects, for callers in this process.
-        self.native: Any = None
-        #: Takes over the connection's transport after a 101.
-        self.upgrade: Callable[[asyncio.Transport], None] | None = None
-
-
-Answer = Response | Coroutine[Any, Any, Response]
-Application = Callable[[Request], Answer]
-
-
 class Connection(asyncio.Protocol):
     """One client connection. Invariant: at most one request is being answered (`_busy`); later ones wait in `_waiting`."""
 
     __slots__ = (
-        "_body", "_body_size", "_busy", "_header_size", "_headers", "_parser", "_parts", "_reading", "_server", "_stream", "_task",
-        "_url", "_waiting", "certificate", "idle_since", "paused", "peer", "remote", "transport",
+        "_body", "_body_size", "_busy", "_header_size", "_headers", "_more", "_parser", "_parts", "_reading", "_server", "_stream", "_task", "_url", "_waiting", "certificate", "idle_since", "paused", "peer", "remote", "transport",
     )  # fmt: skip
 
     def __init__(self, server: HttpServer) -> None:
@@ -190,7 +80,8 @@ class Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers: dict[bytes, bytes] = {}
+        self._more: list[tuple[bytes, bytes]] = []
         self._header_size = 0
         self._body: list[bytes] = []
         self._body_size = 0
@@ -260,15 +151,18 @@ class Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+        name = name.lower()
+        if name in self._headers:
+            self._more.append((name, value))
+        else:
+            self._headers[name] = value
         self._header_size += len(name) + len(value)
         if self._header_size > HEADER_LIMIT:
             self._refuse(431, b"431 Request Header Fields Too Large")
 
     def on_headers_complete(self) -> None:
-        for name, value in self._headers:
-            if name == b"expect" and value.lower() == b"100-continue":
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if b"expect" in self._headers and self._headers[b"expect"].lower() == b"100-continue":
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, data: bytes) -> None:
         self._body_size += len(data)
@@ -279,7 +173,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        request = Request(self._parser.get_method().decode("latin-1"), self._url.decode("latin-1"), self._headers, body, self)
+        method, target = self._parser.get_method().decode("latin-1"), self._url.decode("latin-1")
+        request = Request(method, target, self._headers, body, self, self._more)
         request.too_large = self._body_size > BODY_LIMIT
         request.close = not self._parser.should_keep_alive()
         self._reading = False
@@ -314,13 +209,13 @@ class Connection(asyncio.Protocol):
             self.transport.write(self._head(response, None))
             response.upgrade(self.transport)
             return
-        if self.remote and _size(response) > GZIP_THRESHOLD and "gzip" in request.header(b"accept-encoding"):
+        if self.remote and response.size > GZIP_THRESHOLD and "gzip" in request.header(b"accept-encoding"):
             self._task = asyncio.ensure_future(self._compress(request, response))
             return
         self._write(request, response)
 
     def _write(self, request: Request, response: Response) -> None:
-        size = _size(response)
+        size = response.size
         head = self._head(response, size)
         if request.method == "HEAD" or response.status == 304:
             self.transport.write(head)
@@ -350,8 +245,8 @@ class Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         packed = await loop.run_in_executor(None, lambda: gzip.compress(body, 4, mtime=0))
         response.body, response.parts = packed, None
-        response.headers.append(("Content-Encoding", "gzip"))
-        response.headers.append(("Vary", "Accept-Encoding"))
+        response.add("Content-Encoding", "gzip")
+        response.add("Vary", "Accept-Encoding")
         self._write(request, response)
 
     def _start_stream(self, request: Request, response: Response) -> None:
@@ -364,17 +259,15 @@ class Connection(asyncio.Protocol):
         response.stream(stream)
 
     def _head(self, response: Response, size: int | None) -> bytes:
-        lines = [f"{k}: {v}\r\n" for k, v in response.headers]
-        if response.content_type:
-            lines.append(f"Content-Type: {response.content_type}\r\n")
-        lines.append(self._server.date_line)
-        if size is not None and response.status != 304:
-            lines.append(f"Content-Length: {size}\r\n\r\n")
-        elif size is None and response.upgrade is None:
-            lines.append("Transfer-Encoding: chunked\r\n\r\n")
+        if size is None:
+            framing = b"" if response.upgrade is not None else b"Transfer-Encoding: chunked\r\n"
         else:
-            lines.append("\r\n")
-        return status_line(response.status) + "".join(lines).encode("latin-1", "replace")
+            framing = b"" if response.status == 304 else b"Content-Length: %d\r\n" % size
+        head = self._server.head(response.status, response.content_type, response.cache)
+        if response.headers is None:
+            return b"%b%b\r\n%b\r\n" % (head, response.audit, framing)
+        more = "".join([f"{k}: {v}\r\n" for k, v in response.headers]).encode("latin-1", "replace")
+        return b"%b%b\r\n%b%b\r\n" % (head, response.audit, more, framing)
 
     def _done(self) -> None:
         request, self._busy, self._task = self._busy, None, None
@@ -418,10 +311,6 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
 
-def _size(response: Response) -> int:
-    return len(response.body) if response.parts is None else response.length
-
-
 def _pieces(parts: Iterable[Any]) -> Iterator[bytes]:
     """Small parts joined and large ones cut, so that each piece is about PIECE long."""
     batch: list[Any] = []
@@ -452,7 +341,8 @@ class HttpServer:
         self.connections: set[Connection] = set()
         self.sweeps = 0
         self.closing = False
-        self.date_line = ""
+        self._date = ""
+        self._heads: dict[tuple[int, str, str], bytes] = {}
         self._now = now
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -466,11 +356,21 @@ class HttpServer:
         self._tick()
         return int(self._server.sockets[0].getsockname()[1])
 
+    def head(self, status: int, content_type: str, cache: str) -> bytes:
+        """The lines that all answers of a second have in common, up to the audit id's value."""
+        found = self._heads.get((status, content_type, cache))
+        if found is None:
+            kind = f"Content-Type: {content_type}\r\n" if content_type else ""
+            lines = f"Cache-Control: {cache}\r\n{kind}Date: {self._date}\r\nAudit-Id: "
+            found = self._heads[(status, content_type, cache)] = status_line(status) + lines.encode("latin-1")
+        return found
+
     def _tick(self) -> None:
         """Once a second: the Date header; every ten seconds: idle connections. Real time on purpose: peers live in it."""
         import email.utils
 
-        self.date_line = f"Date: {email.utils.formatdate(self._now(), usegmt=True)}\r\n"
+        self._date = email.utils.formatdate(self._now(), usegmt=True)
+        self._heads.clear()
         self._ticks += 1
         if self._ticks % int(SWEEP_SECONDS) == 0:
             self.sweeps += 1

@@ -11,8 +11,8 @@ from dataclasses import replace
 from urllib.parse import unquote
 
 from pilothouse.api.errors import StatusError, bad_request, forbidden_error
-from pilothouse.apiserver.http import Request
 from pilothouse.apiserver.interface import Attributes, User, Verdict
+from pilothouse.apiserver.messages import Request
 
 Authorize = Callable[[Attributes], tuple[Verdict, str]]
 _SERVICE_ACCOUNT = "system:serviceaccount:"
@@ -72,7 +72,7 @@ def _why(check: Attributes, reason: str) -> str:
 
 def _extra(request: Request) -> dict[str, tuple[str, ...]]:
     out: dict[str, tuple[str, ...]] = {}
-    for key, value in request.headers:
+    for key, value in (*request.headers.items(), *request.more):
         if key.startswith(_EXTRA):
             name = unquote(key[len(_EXTRA) :].decode("latin-1")).lower()
             out[name] = (*out.get(name, ()), value.decode("latin-1"))

@@ -15,8 +15,8 @@ import orjson
 
 from pilothouse.api.errors import Obj, StatusError
 from pilothouse.apiserver.chain import Chain
-from pilothouse.apiserver.http import Request, Response
 from pilothouse.apiserver.interface import User
+from pilothouse.apiserver.messages import Request, Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class InProcessTransport:
                       content_type: str = "application/json", accept: str = "application/json") -> InProcessResponse:  # fmt: skip
         """As over HTTPS. A Table or another transformed answer comes as decoded JSON, too."""
         response = await self._send(method, path, query, body, content_type, accept)
-        return InProcessResponse(response.status, _content(response), dict(response.headers))
+        return InProcessResponse(response.status, _content(response), dict(response.headers or ()))
 
     async def watch(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[list[InProcessEvent]]:
         """Batches of events until the hub ends the watch."""
@@ -66,9 +66,9 @@ class InProcessTransport:
     ) -> Response:
         target = quote(path, safe="/:%") + (f"?{urlencode(query)}" if query else "")
         data = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
-        headers = [(b"user-agent", self._agent), (b"accept", accept.encode())]
+        headers = {b"user-agent": self._agent, b"accept": accept.encode()}
         if data:
-            headers.append((b"content-type", content_type.encode()))
+            headers[b"content-type"] = content_type.encode()
         request = Request(method, target, headers, data)
         request.user = self._user
         request.native = ";as=" not in accept

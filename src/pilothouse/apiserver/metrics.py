@@ -11,12 +11,24 @@ _BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4
 _VERBS = {"deletecollection": "DELETECOLLECTION"}
 
 
-class _Histogram:
-    __slots__ = ("counts", "total")
+class Cell:
+    """What is counted of one kind of request: answers by code, and how long they took."""
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(_BUCKETS) + 1)
+    __slots__ = ("buckets", "codes", "labels", "timed", "total")
+
+    def __init__(self, labels: tuple[str, ...], timed: bool) -> None:
+        self.labels = labels
+        self.timed = timed
+        self.codes: dict[int, int] = {}
+        self.buckets = [0] * (len(_BUCKETS) + 1)
         self.total = 0.0
+
+    def observe(self, code: int, seconds: float) -> None:
+        codes = self.codes
+        codes[code] = codes.get(code, 0) + 1
+        if self.timed:
+            self.buckets[bisect_left(_BUCKETS, seconds)] += 1
+            self.total += seconds
 
 
 Sample = tuple[str, str, str, Iterable[tuple[dict[str, str], float]]]
@@ -26,32 +38,28 @@ class Metrics:
     """What the server counts; gauges are asked for when somebody scrapes."""
 
     def __init__(self) -> None:
-        self._requests: dict[tuple[str, ...], int] = {}
-        self._durations: dict[tuple[str, ...], _Histogram] = {}
+        self._cells: dict[tuple[str, ...], Cell] = {}
         self._gauges: list[Callable[[], Iterable[Sample]]] = []
+
+    def cell(self, route: Route) -> Cell:
+        """Where requests like this one are counted."""
+        scope = "resource" if route.name else "namespace" if route.namespace else "cluster" if route.resource else ""
+        labels = (route.verb, route.group, route.version, route.resource, route.subresource, scope)
+        found = self._cells.get(labels)
+        if found is None:
+            found = self._cells[labels] = Cell(labels, route.verb != "watch")
+        return found
 
     def add_gauges(self, source: Callable[[], Iterable[Sample]]) -> None:
         """Samples (name, help, type, [(labels, value)]) that are computed when asked for."""
         self._gauges.append(source)
 
-    def observe(self, route: Route, code: int, seconds: float) -> None:
-        scope = "resource" if route.name else "namespace" if route.namespace else "cluster" if route.resource else ""
-        where = (route.verb, route.group, route.version, route.resource, route.subresource, scope)
-        key = (*where, str(code))
-        self._requests[key] = self._requests.get(key, 0) + 1
-        if route.verb == "watch":
-            return
-        histogram = self._durations.get(where)
-        if histogram is None:
-            histogram = self._durations[where] = _Histogram()
-        histogram.counts[bisect_left(_BUCKETS, seconds)] += 1
-        histogram.total += seconds
-
     def text(self) -> bytes:
         """Everything, in the text format."""
         lines = _header("apiserver_request_total", "Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.", "counter")  # fmt: skip
-        for key, count in self._requests.items():
-            lines.append(_line("apiserver_request_total", {**_labels(key), "code": key[-1], "dry_run": ""}, count))
+        for cell in self._cells.values():
+            labels = {**_labels(cell.labels), "dry_run": ""}
+            lines += [_line("apiserver_request_total", {**labels, "code": str(c)}, n) for c, n in cell.codes.items()]
         lines += self._duration_lines()
         for source in self._gauges:
             for name, text, type, samples in source():
@@ -62,13 +70,15 @@ class Metrics:
     def _duration_lines(self) -> list[str]:
         name = "apiserver_request_duration_seconds"
         lines = _header(name, "Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.", "histogram")  # fmt: skip
-        for key, histogram in self._durations.items():
-            labels = {**_labels(key), "dry_run": ""}
+        for cell in self._cells.values():
+            if not cell.timed:
+                continue
+            labels = {**_labels(cell.labels), "dry_run": ""}
             running = 0
-            for bound, count in zip((*map(str, _BUCKETS), "+Inf"), histogram.counts, strict=True):
+            for bound, count in zip((*map(str, _BUCKETS), "+Inf"), cell.buckets, strict=True):
                 running += count
                 lines.append(_line(f"{name}_bucket", {**labels, "le": bound}, running))
-            lines.append(_line(f"{name}_sum", labels, histogram.total))
+            lines.append(_line(f"{name}_sum", labels, cell.total))
             lines.append(_line(f"{name}_count", labels, running))
         return lines
 

@@ -13,8 +13,8 @@ from pilothouse.api.errors import Obj
 from pilothouse.apiserver import negotiate
 from pilothouse.apiserver.chain import not_found_page
 from pilothouse.apiserver.handlers import wants_pretty
-from pilothouse.apiserver.http import Answer, Request, Response
 from pilothouse.apiserver.interface import User
+from pilothouse.apiserver.messages import Answer, Request, Response
 from pilothouse.apiserver.render import json_response
 from pilothouse.apiserver.routes import Route, method_not_allowed, unknown_path
 
@@ -129,8 +129,8 @@ class Paths:
             return Response(404, content_type="")
         response = self._cached(request, group_version, lambda: self._v3(group_version), negotiate.JSON)
         if route.first("hash"):
-            response.headers.append(("Cache-Control", "public, immutable"))
-            response.headers.append(("Expires", "Tue, 19 Jan 2038 03:14:07 GMT"))
+            response.cache = "public, immutable"
+            response.add("Expires", "Tue, 19 Jan 2038 03:14:07 GMT")
         return response
 
     def _v3_paths(self) -> list[str]:

@@ -10,7 +10,7 @@ import orjson
 
 from pilothouse.api.errors import Obj, StatusError, bad_request
 from pilothouse.apiserver.entries import Entry
-from pilothouse.apiserver.http import Response
+from pilothouse.apiserver.messages import Response
 from pilothouse.apiserver.negotiate import JSON, PLAIN, Format, error_format
 from pilothouse.apiserver.registry import Served
 
@@ -30,7 +30,7 @@ def encode_as(obj: Any, fmt: Format, pretty: bool = False) -> bytes:
 
 
 def json_response(
-    status: int, obj: Any, fmt: Format = PLAIN, pretty: bool = False, headers: Iterable[tuple[str, str]] = ()
+    status: int, obj: Any, fmt: Format = PLAIN, pretty: bool = False, headers: Iterable[tuple[str, str]] | None = None
 ) -> Response:
     """An object that exists only for this answer."""
     response = Response(status, encode_as(obj, fmt, pretty), fmt.media, headers)
@@ -44,7 +44,7 @@ def status_response(error: StatusError, accept: str = "", pretty: bool = False) 
     response = json_response(error.code, status, error_format(accept), pretty)
     seconds = (error.details or {}).get("retryAfterSeconds")
     if seconds and error.code in (429, 503, 504, 500):
-        response.headers.append(("Retry-After", str(seconds)))
+        response.add("Retry-After", str(seconds))
     return response
 
 
@@ -77,6 +77,10 @@ class Wish:
     @property
     def plain(self) -> bool:
         return self.fmt is PLAIN and not self.pretty
+
+
+#: What most clients want: the object as it is stored.
+PLAIN_WISH = Wish()
 
 
 def check_include(text: str) -> str:

@@ -102,7 +102,6 @@ class ApiServer:
         self.monotonic = options.clock.monotonic
         self.started = self.stopping = self.bootstrapped = False
         self.port = 0
-        self.flow_headers: list[tuple[str, str]] = []
         self.decoded = Decoded()
         self.registry = Registry(options.resources, strategy_for, tables.schema_for, self.decoded)
         self.feed = Feed(options.store)
@@ -297,7 +296,9 @@ class ApiServer:
         call.apply_manager = manager
         call.params = WriteParams(field_manager=manager, force=True)
         body = orjson.dumps(call.served.labelled(obj))
-        written = await self.writer.update(call, transform_for(APPLY_PATCH, body, call, self.clock), create_missing=not subresource)
+        written = await self.writer.update(
+            call, transform_for(APPLY_PATCH, body, call, self.clock), create_missing=not subresource
+        )
         return written.view
 
     async def delete(self, group: str, plural: str, name: str, *, namespace: str = "", options: Obj | None = None,

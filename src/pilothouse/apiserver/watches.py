@@ -17,7 +17,7 @@ import orjson
 
 from pilothouse.api.errors import Obj, StatusError
 from pilothouse.apiserver.entries import Entry
-from pilothouse.apiserver.http import Stream, chunk_of
+from pilothouse.apiserver.messages import Stream, chunk_of
 from pilothouse.apiserver.registry import Served
 from pilothouse.apiserver.render import Wish, column_definitions, partial, row, table
 from pilothouse.apiserver.selection import Selection
