@@ -71,7 +71,8 @@ def size(replica_set: Obj) -> int:
 
 
 def available(replica_set: Obj) -> int:
-    return (replica_set.get("status") or {}).get("availableReplicas") or 0
+    """How many pods can be counted on: those that its status calls available, but no more than are going to stay."""
+    return min((replica_set.get("status") or {}).get("availableReplicas") or 0, size(replica_set))
 
 
 def is_rolling(deployment: Obj) -> bool:

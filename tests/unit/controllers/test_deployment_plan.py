@@ -177,3 +177,11 @@ def test_the_hash_is_stable_and_depends_on_collisions():
     template = deployment(1)["spec"]["template"]
     assert revisions.template_hash(template, 0) == revisions.template_hash(dict(reversed(template.items())), 0)
     assert revisions.template_hash(template, 0) != revisions.template_hash(template, 1)
+
+
+def test_pods_that_are_about_to_go_are_not_counted_on():
+    """After a set was made smaller its status still tells of more pods for a while."""
+    strategy = rolling(3, 2)
+    old = replica_set("d-1", 6, available=8, annotations=marks(6, 9, 1), age=50)
+    new = replica_set("d-2", 3, image="v2", available=0, annotations=marks(6, 9, 2))
+    assert sizes(plan(State(deployment(6, image="v2", strategy=strategy), [old, new]))) == {"d-1": 4}

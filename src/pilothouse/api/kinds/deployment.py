@@ -38,6 +38,11 @@ class DeploymentStrategy(WorkloadStrategy):
             out.append(invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"))
         return out
 
+    def spec_changed(self, obj: Obj, old: Obj) -> bool:
+        """A Deployment's annotations go to its sets, so a change of them starts a new generation, too."""
+        notes, before = (o["metadata"].get("annotations") or {} for o in (obj, old))
+        return notes != before or super().spec_changed(obj, old)
+
     def cells(self, obj: Obj, now: float) -> list[Any]:
         spec, status = obj["spec"], obj.get("status") or {}
         names, images = containers(spec["template"]["spec"])

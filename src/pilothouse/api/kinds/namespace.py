@@ -13,6 +13,7 @@ NAME_LABEL = "kubernetes.io/metadata.name"
 
 
 class NamespaceStrategy(Strategy):
+    terminates = True
     delete_returns_object = True
     selectable = ("status.phase",)
     columns = (NAME_COLUMN, Column("Status"), AGE_COLUMN)
