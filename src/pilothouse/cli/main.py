@@ -1,0 +1,266 @@
+"""The `pilothouse` command: `up` for a whole cluster, or one component at a time with Kubernetes' own flags."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.assembly import Settings
+
+STARTED = time.perf_counter()
+
+app = typer.Typer(help="A Kubernetes control plane in Python.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def fail(message: str) -> None:
+    """One line, exit code 2."""
+    typer.echo(f"pilothouse: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def _top(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+    if version:
+        from pilothouse import GIT_VERSION
+
+        typer.echo(GIT_VERSION)
+        raise typer.Exit
+
+
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where the database, keys and certificates are kept.")]
+TokenFileOption = Annotated[Path | None, typer.Option("--token-auth-file", help="CSV of static tokens: token,user,uid,groups.")]
+
+
+@app.command()
+def up(
+    data_dir: DataDir = None,
+    port: Annotated[int, typer.Option("--port", help="Port of the API server.")] = 6443,
+    nodes: Annotated[int, typer.Option("--nodes", min=0, help="How many simulated nodes.")] = 1,
+    kubeconfig: Annotated[Path | None, typer.Option("--kubeconfig", help="Where to write the kubeconfig.")] = None,
+    token_auth_file: TokenFileOption = None,
+    memory: Annotated[bool, typer.Option("--memory", help="Keep nothing after the end.")] = False,
+    startup_delay: Annotated[float, typer.Option("--startup-delay", help="Seconds that starting a simulated container takes.")] = 0.0,
+) -> None:
+    """Run a whole cluster on this machine until Ctrl-C. The nodes are simulated."""
+    if memory and data_dir:
+        fail("--memory and --data-dir exclude each other")
+    folder = None if memory else data_dir or Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "pilothouse"
+    target = kubeconfig or (folder or Path.cwd()) / "kubeconfig"
+    raise typer.Exit(_run(lambda: _up(folder, port, nodes, target, token_auth_file, startup_delay)))
+
+
+async def _up(folder: Path | None, port: int, nodes: int, kubeconfig: Path, tokens: Path | None, startup_delay: float) -> int:
+    from pilothouse.apiserver.assembly import Settings
+    from pilothouse.cluster import ApiHub, Cluster, Spokes
+
+    hub = ApiHub(Settings(Path(), port=port, token_auth_file=tokens), folder)
+    cluster = Cluster(hub, Spokes(nodes=nodes, startup_delay=startup_delay))
+    await cluster.start()
+    cluster.hub.write_kubeconfig(kubeconfig)
+    seconds = time.perf_counter() - STARTED
+    told = "1 simulated node" if nodes == 1 else f"{nodes} simulated nodes"
+    typer.echo(f"Pilothouse is ready after {seconds:.2f} s with {told}: export KUBECONFIG={kubeconfig.resolve()}; kubectl get nodes   (Ctrl-C stops)")
+    await _until_signal()
+    await cluster.stop()
+    return 0
+
+
+async def _until_signal() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for s in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(s, stop.set)
+    await stop.wait()
+
+
+def _run(main: object) -> int:
+    """Run an async main; what a user can mend becomes one line and exit code 2."""
+    from pilothouse.client.kubeconfig import KubeconfigError
+    from pilothouse.cluster import run
+    from pilothouse.store.interface import StoreError
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return run(main)  # type: ignore[arg-type]
+    except (StoreError, KubeconfigError, ValueError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error.strerror or error}" + (": choose another --port" if error.errno == 98 else ""))
+    return 2
+
+
+@app.command()
+def apiserver(
+    data_dir: DataDir = None,
+    secure_port: Annotated[int, typer.Option("--secure-port")] = 6443,
+    bind_address: Annotated[str, typer.Option("--bind-address")] = "127.0.0.1",
+    cert_dir: Annotated[Path | None, typer.Option("--cert-dir")] = None,
+    tls_cert_file: Annotated[Path | None, typer.Option("--tls-cert-file")] = None,
+    tls_private_key_file: Annotated[Path | None, typer.Option("--tls-private-key-file")] = None,
+    client_ca_file: Annotated[Path | None, typer.Option("--client-ca-file")] = None,
+    token_auth_file: TokenFileOption = None,
+    authorization_mode: Annotated[str, typer.Option("--authorization-mode")] = "Node,RBAC",
+    enable_admission_plugins: Annotated[str, typer.Option("--enable-admission-plugins")] = "",
+    disable_admission_plugins: Annotated[str, typer.Option("--disable-admission-plugins")] = "",
+    service_cluster_ip_range: Annotated[str, typer.Option("--service-cluster-ip-range")] = "10.96.0.0/16",
+    service_node_port_range: Annotated[str, typer.Option("--service-node-port-range")] = "30000-32767",
+    service_account_issuer: Annotated[str, typer.Option("--service-account-issuer")] = "https://kubernetes.default.svc.cluster.local",
+    service_account_key_file: Annotated[list[Path] | None, typer.Option("--service-account-key-file")] = None,
+    service_account_signing_key_file: Annotated[Path | None, typer.Option("--service-account-signing-key-file")] = None,
+    kubeconfig: Annotated[Path | None, typer.Option("--kubeconfig-out", help="Write the administrator's kubeconfig here.")] = None,
+) -> None:
+    """Run the API server alone, on the embedded store."""
+    from pilothouse.apiserver.allocators import NodePortRange
+    from pilothouse.apiserver.assembly import Settings
+    from pilothouse.apiserver.authz.modes import parse_modes
+
+    try:
+        low, _, high = service_node_port_range.partition("-")
+        settings = Settings(
+            cert_dir or Path(), port=secure_port, bind_address=bind_address, tls_cert_file=tls_cert_file,
+            tls_private_key_file=tls_private_key_file, client_ca_file=client_ca_file, token_auth_file=token_auth_file,
+            authorization_modes=parse_modes(authorization_mode), enable_admission_plugins=_split(enable_admission_plugins),
+            disable_admission_plugins=_split(disable_admission_plugins), service_ranges=_split(service_cluster_ip_range),
+            node_ports=NodePortRange(int(low), int(high)), service_account_issuers=(service_account_issuer,),
+            service_account_key_files=tuple(service_account_key_file or ()), service_account_signing_key_file=service_account_signing_key_file,
+        )  # fmt: skip
+    except ValueError as error:
+        fail(str(error))
+    raise typer.Exit(_run(lambda: _apiserver(settings, data_dir, kubeconfig)))
+
+
+async def _apiserver(settings: Settings, data_dir: Path | None, kubeconfig: Path | None) -> int:
+    from pilothouse.cluster import ApiHub
+
+    hub = ApiHub(settings, data_dir)
+    await hub.server.start()
+    if kubeconfig is not None:
+        hub.write_kubeconfig(kubeconfig)
+    typer.echo(f"The API server is ready after {time.perf_counter() - STARTED:.2f} s at {hub.url}")
+    await _until_signal()
+    await hub.server.stop()
+    return 0
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+Kubeconfig = Annotated[Path, typer.Option("--kubeconfig", help="Which cluster, and as whom.")]
+LeaderElect = Annotated[bool, typer.Option("--leader-elect/--no-leader-elect", help="Work only while holding the Lease.")]
+
+
+@app.command("controller-manager")
+def controller_manager(
+    kubeconfig: Kubeconfig,
+    leader_elect: LeaderElect = True,
+    use_service_account_credentials: Annotated[bool, typer.Option("--use-service-account-credentials")] = False,
+    root_ca_file: Annotated[Path | None, typer.Option("--root-ca-file")] = None,
+    controllers: Annotated[str, typer.Option("--controllers", help="`*`, names, or -names.")] = "*",
+) -> None:
+    """Run the controllers alone, against any Kubernetes API server."""
+    raise typer.Exit(_run(lambda: _controllers(kubeconfig, leader_elect, use_service_account_credentials, root_ca_file, _split(controllers))))
+
+
+async def _controllers(kubeconfig: Path, elect: bool, accounts: bool, root_ca: Path | None, names: tuple[str, ...]) -> int:
+    from dataclasses import replace
+
+    from pilothouse.client.events import default_identity
+    from pilothouse.client.http import HttpTransport
+    from pilothouse.client.kubeconfig import load
+    from pilothouse.clock import SystemClock
+    from pilothouse.controllers.manager import ControllerManager, Options
+
+    connection = load(kubeconfig)
+    settings = {"root_ca": root_ca.read_text()} if root_ca else {}
+    options = Options(names, leader_elect=elect, identity=default_identity(), use_service_account_credentials=accounts, settings=settings)
+
+    def make(token: str | None) -> HttpTransport:
+        own = connection if token is None else replace(connection, token=token)
+        return HttpTransport(own, "kube-controller-manager")
+
+    return await _work(ControllerManager(make, SystemClock(), options).run())
+
+
+@app.command()
+def scheduler(
+    kubeconfig: Kubeconfig,
+    leader_elect: LeaderElect = True,
+    config: Annotated[Path | None, typer.Option("--config", help="A KubeSchedulerConfiguration file.")] = None,
+) -> None:
+    """Run the scheduler alone, against any Kubernetes API server."""
+    raise typer.Exit(_run(lambda: _scheduler(kubeconfig, leader_elect, config)))
+
+
+async def _scheduler(kubeconfig: Path, elect: bool, config: Path | None) -> int:
+    import yaml
+
+    from pilothouse.client.events import default_identity
+    from pilothouse.client.http import HttpTransport
+    from pilothouse.client.kubeconfig import load
+    from pilothouse.client.leaderelection import LeaderElector
+    from pilothouse.clock import SystemClock
+    from pilothouse.scheduler.config import parse_config
+    from pilothouse.scheduler.scheduler import Scheduler
+
+    transport = HttpTransport(load(kubeconfig), "kube-scheduler")
+    clock = SystemClock()
+    parsed = parse_config(yaml.safe_load(config.read_text())) if config else None
+    work = Scheduler(transport, clock, parsed).run
+    if elect:
+        elector = LeaderElector(transport, clock, "kube-system", "kube-scheduler", default_identity())
+        return await _work(elector.run(work))
+    return await _work(work())
+
+
+@app.command()
+def nodes(
+    kubeconfig: Kubeconfig,
+    count: Annotated[int, typer.Option("--count", min=1)] = 1,
+    prefix: Annotated[str, typer.Option("--prefix")] = "node-",
+    startup_delay: Annotated[float, typer.Option("--startup-delay")] = 0.0,
+) -> None:
+    """Run simulated nodes alone, against any Kubernetes API server."""
+    raise typer.Exit(_run(lambda: _nodes(kubeconfig, count, prefix, startup_delay)))
+
+
+async def _nodes(kubeconfig: Path, count: int, prefix: str, startup_delay: float) -> int:
+    from pilothouse.client.http import HttpTransport
+    from pilothouse.client.kubeconfig import load
+    from pilothouse.clock import SystemClock
+    from pilothouse.nodes.simulated import NodeOptions, SimulatedNodes
+
+    transport = HttpTransport(load(kubeconfig), "pilothouse-nodes")
+    return await _work(SimulatedNodes(transport, SystemClock(), NodeOptions(count, prefix, startup_delay=startup_delay)).run())
+
+
+async def _work(work: object) -> int:
+    """Run until a signal, or until the work ends by itself."""
+    task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    stop = asyncio.ensure_future(_until_signal())
+    await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+    for t in (task, stop):
+        t.cancel()
+    results = await asyncio.gather(task, stop, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""The composition root: builds any set of components into one process, started and stopped in order.
+
+Nothing else knows all components. `build_api_server` makes the hub from flags; `Cluster` adds the spokes around it: controllers, scheduler
+and simulated nodes, in the same process through the in-process transport, each with its own identity.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pilothouse.apiserver import pki
+from pilothouse.apiserver.assembly import Settings, make_pki, server_options
+from pilothouse.apiserver.inprocess import InProcessTransport
+from pilothouse.apiserver.interface import User
+from pilothouse.apiserver.server import ApiServer
+from pilothouse.client.interface import Transport
+from pilothouse.clock import Clock, SystemClock
+from pilothouse.store.interface import Store
+from pilothouse.store.memory import MemoryStore
+from pilothouse.store.sqlite import SqliteStore
+
+log = logging.getLogger(__name__)
+
+AUTHENTICATED = "system:authenticated"
+
+
+class ApiHub:
+    """An API server with the files that belong to it.
+
+    `data_dir` None keeps everything in memory (keys and certificates in a temporary directory). ValueError, in one line, for settings
+    that cannot be; OSError for files that cannot be read.
+    """
+
+    def __init__(self, settings: Settings | None = None, data_dir: Path | None = None, clock: Clock | None = None, store: Store | None = None) -> None:
+        self.clock = clock or SystemClock()
+        folder = data_dir or Path(tempfile.mkdtemp(prefix="pilothouse-"))
+        self.settings = settings or Settings(folder / "pki")
+        if self.settings.cert_dir == Path():
+            self.settings = replace(self.settings, cert_dir=folder / "pki")
+        if store is None:
+            store = SqliteStore(data_dir, self.clock) if data_dir else MemoryStore(self.clock)
+        self.pki = make_pki(self.settings, self.clock.now())
+        self.server = ApiServer(server_options(store, self.settings, self.clock))
+
+    def transport(self, user: str, *groups: str, agent: str = "pilothouse") -> Transport:
+        """A way in for a component of this process, as this user."""
+        return InProcessTransport(self.server.chain, User(user, (*groups, AUTHENTICATED)), agent)  # type: ignore[return-value]
+
+    def account_transport(self, name: str) -> Transport:
+        """A way in as a service account of kube-system."""
+        groups = ("system:serviceaccounts", "system:serviceaccounts:kube-system")
+        return self.transport(f"system:serviceaccount:kube-system:{name}", *groups, agent="kube-controller-manager")
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.settings.bind_address}:{self.server.port}"
+
+    def write_kubeconfig(self, path: Path) -> None:
+        """The administrator's kubeconfig, mode 0600."""
+        certificate, key = self.pki.certificate("admin").read_bytes(), self.pki.key("admin").read_bytes()
+        pki.write_kubeconfig(path, self.url, self.pki.ca.read_bytes(), certificate=certificate, key=key)
+
+
+@dataclass(slots=True)
+class Spokes:
+    """Which components run beside the hub. `nodes` is how many simulated ones."""
+
+    controllers: bool = True
+    scheduler: bool = True
+    nodes: int = 1
+    startup_delay: float = 0.0
+
+
+class Cluster:
+    """A hub with its spokes in one process and one event loop."""
+
+    def __init__(self, hub: ApiHub, spokes: Spokes | None = None) -> None:
+        self.hub = hub
+        self._spokes = spokes or Spokes()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def url(self) -> str:
+        return self.hub.url
+
+    async def start(self) -> None:
+        """Start the hub, then the spokes. Returns when the API serves and the default namespace can take pods."""
+        await self.hub.server.start()
+        for name, work in self._work():
+            self._tasks.append(asyncio.create_task(work, name=name))
+            self._tasks[-1].add_done_callback(_report)
+        if self._spokes.controllers:
+            await self._wait_for_account()
+
+    def _work(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        hub, clock = self.hub, self.hub.clock
+        out: list[tuple[str, Coroutine[Any, Any, None]]] = []
+        if self._spokes.controllers:
+            from pilothouse.controllers.manager import ControllerManager
+            from pilothouse.controllers.manager import Options as ManagerOptions
+
+            manager = ControllerManager(
+                lambda token: hub.transport("system:kube-controller-manager", agent="kube-controller-manager"), clock,
+                ManagerOptions(leader_elect=False, use_service_account_credentials=True, settings={"root_ca": hub.pki.ca.read_text()}),
+                hub.account_transport,
+            )  # fmt: skip
+            out.append(("controllers", manager.run()))
+        if self._spokes.scheduler:
+            from pilothouse.scheduler.scheduler import Scheduler
+
+            out.append(("scheduler", Scheduler(hub.transport("system:kube-scheduler", agent="kube-scheduler"), clock).run()))
+        if self._spokes.nodes:
+            from pilothouse.nodes.simulated import NodeOptions, SimulatedNodes
+
+            options = NodeOptions(count=self._spokes.nodes, startup_delay=self._spokes.startup_delay)
+            out.append(("nodes", SimulatedNodes(hub.transport("pilothouse:nodes", "system:masters", agent="pilothouse-nodes"), clock, options).run()))
+        return out
+
+    async def _wait_for_account(self) -> None:
+        cache = self.hub.server.cache("", "serviceaccounts")
+        there = asyncio.Event()
+        cache.subscribe(lambda type, obj, previous: there.set() if obj["metadata"]["name"] == "default" else None)
+        while cache.get("default", "default") is None:
+            there.clear()
+            await there.wait()
+
+    async def stop(self) -> None:
+        """Stop the spokes, then the hub."""
+        for task in reversed(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.hub.server.stop()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Cluster]:
+        await self.start()
+        try:
+            yield self
+        finally:
+            await self.stop()
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("%s stopped", task.get_name(), exc_info=task.exception())
+
+
+def run(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run an async main on uvloop."""
+    import uvloop
+
+    return uvloop.run(main())

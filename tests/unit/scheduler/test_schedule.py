@@ -1,0 +1,106 @@
+"""Decisions of the pure heart, through its public door."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pilothouse.scheduler.config import ConfigError, default_config, parse_config
+from pilothouse.scheduler.decision import Decision
+from pilothouse.scheduler.podinfo import pod_info
+from pilothouse.scheduler.schedule import Snapshot, schedule
+from pilothouse.scheduler.table import NodeTable
+
+Obj = dict[str, Any]
+PROFILE = default_config().profiles["default-scheduler"]
+
+
+def node(name: str, cpu: str = "4", memory: str = "8Gi", pods: str = "10", labels: Obj | None = None, **spec: Any) -> Obj:
+    return {"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **(labels or {})}}, "spec": spec,
+            "status": {"allocatable": {"cpu": cpu, "memory": memory, "pods": pods}}}  # fmt: skip
+
+
+def pod(name: str, cpu: str = "", labels: Obj | None = None, **spec: Any) -> Obj:
+    requests = {"requests": {"cpu": cpu}} if cpu else {}
+    containers = [{"name": "c", "image": "i", "resources": requests}]
+    return {"metadata": {"name": name, "namespace": "default", "uid": name, "labels": labels or {}},
+            "spec": {"containers": containers, "schedulerName": "default-scheduler", **spec}}  # fmt: skip
+
+
+def table_of(*nodes: Obj) -> NodeTable:
+    table = NodeTable(capacity=2)
+    for n in nodes:
+        table.set_node(n)
+    return table
+
+
+def decide(table: NodeTable, obj: Obj) -> Decision:
+    return schedule(Snapshot(table), pod_info(obj), PROFILE)
+
+
+def test_the_emptier_node_wins() -> None:
+    table = table_of(node("a"), node("b"))
+    table.add_pod(pod_info(pod("x", cpu="3")), "a")
+    assert decide(table, pod("p", cpu="500m")).node == "b"
+
+
+def test_a_full_cluster_is_told_by_reason() -> None:
+    table = table_of(node("a", cpu="1"), node("b", pods="0"), node("c", unschedulable=True))
+    decision = decide(table, pod("p", cpu="2"))
+    assert decision.node is None and decision.reason == "Unschedulable"
+    assert decision.message == "0/3 nodes are available: 1 Insufficient cpu, 1 Too many pods, 1 node(s) were unschedulable."
+
+
+def test_taints_keep_out_all_but_those_who_tolerate_them() -> None:
+    table = table_of(node("a", taints=[{"key": "k", "value": "v", "effect": "NoSchedule"}]))
+    assert decide(table, pod("p")).message == "0/1 nodes are available: 1 node(s) had untolerated taint(s)."
+    assert decide(table, pod("q", tolerations=[{"key": "k", "operator": "Exists"}])).node == "a"
+
+
+def test_a_node_selector_is_followed_and_follows_label_changes() -> None:
+    table = table_of(node("a"), node("b", labels={"disk": "ssd"}))
+    assert decide(table, pod("p", nodeSelector={"disk": "ssd"})).node == "b"
+    table.set_node(node("b"))
+    assert "node affinity/selector" in decide(table, pod("p", nodeSelector={"disk": "ssd"})).message
+
+
+def test_gated_pods_are_not_looked_at() -> None:
+    decision = decide(table_of(node("a")), pod("p", schedulingGates=[{"name": "g"}]))
+    assert (decision.reason, decision.message) == ("SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates")
+
+
+def test_required_spread_keeps_the_skew() -> None:
+    table = table_of(node("a", labels={"zone": "1"}), node("b", labels={"zone": "2"}))
+    spread = [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "x"}}}]
+    table.add_pod(pod_info(pod("one", labels={"app": "x"})), "a")
+    assert decide(table, pod("two", labels={"app": "x"}, topologySpreadConstraints=spread)).node == "b"
+
+
+def test_host_ports_clash_only_on_one_node() -> None:
+    table = table_of(node("a"), node("b"))
+    ports = pod("p")
+    ports["spec"]["containers"][0]["ports"] = [{"containerPort": 80, "hostPort": 80, "protocol": "TCP"}]
+    first = decide(table, ports).node
+    assert first is not None
+    table.add_pod(pod_info(ports), first)
+    other = {**ports, "metadata": {**ports["metadata"], "name": "q", "uid": "q"}}
+    assert decide(table, other).node not in (None, first)
+
+
+def test_removing_a_pod_gives_its_room_back() -> None:
+    table = table_of(node("a", cpu="1"))
+    table.add_pod(pod_info(pod("x", cpu="1")), "a")
+    assert decide(table, pod("p", cpu="1")).node is None
+    table.remove_pod("default/x")
+    assert decide(table, pod("p", cpu="1")).node == "a"
+
+
+def test_configuration_files_are_read() -> None:
+    document = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration", "profiles": [
+        {"schedulerName": "mine", "plugins": {"score": {"disabled": [{"name": "ImageLocality"}]}, "multiPoint": {"enabled": [
+            {"name": "NodeAffinity", "weight": 7}]}}}]}  # fmt: skip
+    profile = parse_config(document).profiles["mine"]
+    assert profile.weights["NodeAffinity"] == 7 and "ImageLocality" not in [p.name for p in profile.scores]
+    with pytest.raises(ConfigError, match="unknown plugin"):
+        parse_config({**document, "profiles": [{"plugins": {"filter": {"enabled": [{"name": "Nope"}]}}}]})
