@@ -104,7 +104,8 @@ class NodeTable:
         self._taint_ids: dict[tuple[tuple[str, str, str], ...], int] = {(): 0}
         self._label_columns: dict[str, Column] = {}
         self._label_values: dict[str, dict[str, int]] = {}
-        self.image_nodes: dict[str, dict[int, int]] = {}  # image name -> row -> size in bytes
+        self.image_nodes: dict[str, set[int]] = {}  # image name -> rows that hold it
+        self.image_sizes: dict[str, int] = {}  # in bytes, as the first node told it
         self.images_stamp = 0
         self.counters: dict[Hashable, PodCounter] = {}
         self.pod_rows: dict[str, Row] = {}  # pod key -> row
@@ -210,11 +211,12 @@ class NodeTable:
         if images == row.images:
             return
         for name in row.images:
-            del self.image_nodes[name][row.index]
+            self.image_nodes[name].discard(row.index)
             if not self.image_nodes[name]:
-                del self.image_nodes[name]
+                del self.image_nodes[name], self.image_sizes[name]
         for name, size in images.items():
-            self.image_nodes.setdefault(name, {})[row.index] = size
+            self.image_nodes.setdefault(name, set()).add(row.index)
+            self.image_sizes.setdefault(name, size)
         row.images = images
         self.images_stamp += 1
 

@@ -31,8 +31,10 @@ class ImageLocality(Plugin):
         total = np.zeros(table.capacity, dtype=np.int64)
         nodes = table.node_count()
         for c in containers:
-            for row, size in table.image_nodes.get(normalized_name(c.get("image") or ""), {}).items():
-                total[row] += int(size * (len(table.image_nodes[normalized_name(c["image"])]) / nodes))
+            name = normalized_name(c.get("image") or "")
+            rows = table.image_nodes.get(name)
+            if rows:
+                total[list(rows)] += int(table.image_sizes[name] * (len(rows) / nodes))
         highest = HIGHEST_PER_CONTAINER * max(1, len(containers))
         return MAX_NODE_SCORE * (np.clip(total, LOWEST, highest) - LOWEST) // (highest - LOWEST)
 
