@@ -1,0 +1,87 @@
+"""Which admission plugins run, and in which order: --enable-admission-plugins and --disable-admission-plugins.
+
+The order is Kubernetes' own, whatever the order on the command line. All names that Kubernetes 1.36 knows are known here;
+those that this server cannot run yet are left out of the defaults, and asking for them is an error that says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection, Sequence
+
+from pilothouse.apiserver.interface import AdmissionPlugin, Hub
+
+#: Every plugin in the order of execution: name, on by default, "module:Class" below this package ("" where there is none).
+PLUGINS: tuple[tuple[str, bool, str], ...] = (
+    ("AlwaysAdmit", False, ""),
+    ("NamespaceAutoProvision", False, ""),
+    ("NamespaceLifecycle", True, "namespace_lifecycle:NamespaceLifecycle"),
+    ("NamespaceExists", False, ""),
+    ("LimitPodHardAntiAffinityTopology", False, ""),
+    ("LimitRanger", True, ""),
+    ("ServiceAccount", True, "service_account:ServiceAccount"),
+    ("NodeRestriction", False, ""),
+    ("TaintNodesByCondition", True, "taint_nodes_by_condition:TaintNodesByCondition"),
+    ("AlwaysPullImages", False, ""),
+    ("ImagePolicyWebhook", False, ""),
+    ("PodSecurity", True, ""),
+    ("PodNodeSelector", False, ""),
+    ("Priority", True, "priority:Priority"),
+    ("DefaultTolerationSeconds", True, "default_toleration_seconds:DefaultTolerationSeconds"),
+    ("PodTolerationRestriction", False, ""),
+    ("EventRateLimit", False, ""),
+    ("ExtendedResourceToleration", False, ""),
+    ("DefaultStorageClass", True, "default_storage_class:DefaultStorageClass"),
+    ("StorageObjectInUseProtection", True, "storage_object_in_use_protection:StorageObjectInUseProtection"),
+    ("PodGroupProtection", True, ""),
+    ("OwnerReferencesPermissionEnforcement", False, ""),
+    ("PersistentVolumeClaimResize", True, "persistent_volume_claim_resize:PersistentVolumeClaimResize"),
+    ("RuntimeClass", True, "runtime_class:RuntimeClass"),
+    ("CertificateApproval", True, "certificates:CertificateApproval"),
+    ("CertificateSigning", True, "certificates:CertificateSigning"),
+    ("ClusterTrustBundleAttest", True, ""),
+    ("CertificateSubjectRestriction", True, "certificates:CertificateSubjectRestriction"),
+    ("DefaultIngressClass", True, "default_ingress_class:DefaultIngressClass"),
+    ("DenyServiceExternalIPs", False, ""),
+    ("PodTopologyLabels", True, "pod_topology_labels:PodTopologyLabels"),
+    ("PodGroupWorkloadExists", True, ""),
+    ("NodeDeclaredFeatureValidator", True, ""),
+    ("JobValidation", True, ""),
+    ("PodResizeValidator", True, ""),
+    ("MutatingAdmissionPolicy", True, ""),
+    ("MutatingAdmissionWebhook", True, ""),
+    ("ValidatingAdmissionPolicy", True, ""),
+    ("ValidatingAdmissionWebhook", True, ""),
+    ("ResourceQuota", True, ""),
+    ("AlwaysDeny", False, ""),
+)
+_NAMES = frozenset(name for name, _, _ in PLUGINS)
+_RUNNABLE = frozenset(name for name, _, where in PLUGINS if where)
+
+
+def check_names(enable: Collection[str] = (), disable: Collection[str] = ()) -> None:
+    """ValueError, in one line, for names that nobody knows and plugins that cannot be switched on here."""
+    for flag, names in (("enable-admission-plugins", enable), ("disable-admission-plugins", disable)):
+        for name in names:
+            if name not in _NAMES:
+                raise ValueError(f'{flag} plugin "{name}" is unknown')
+    both = sorted(set(enable) & set(disable))
+    if both:
+        raise ValueError(f"{both} in enable-admission-plugins and disable-admission-plugins overlapped")
+    defaults = {name for name, on, _ in PLUGINS if on}
+    missing = sorted(set(enable) - _RUNNABLE - defaults)
+    if missing:
+        raise ValueError(f"enable-admission-plugins plugin {missing[0]!r} is not supported by pilothouse")
+
+
+def build(hub: Hub, enable: Collection[str] = (), disable: Collection[str] = ()) -> Sequence[AdmissionPlugin]:
+    """The plugins that are on, in order. ValueError as `check_names`."""
+    check_names(enable, disable)
+    wanted = [(name, where) for name, on, where in PLUGINS if where and (on or name in enable) and name not in disable]
+    return [_load(where)(hub) for _, where in wanted]
+
+
+def _load(where: str) -> type[AdmissionPlugin]:
+    module, _, name = where.partition(":")
+    found: type[AdmissionPlugin] = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+    return found

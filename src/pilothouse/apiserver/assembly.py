@@ -1,0 +1,183 @@
+"""From flags to a server: the parts of authentication, authorization, admission and bootstrap put together as `Options`.
+
+`Settings` has the flags that an API server of Kubernetes has; `server_options` makes what `ApiServer` is built from. Files that
+are needed and not named are made in the certificate directory.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pilothouse.apiserver import pki as pki_files
+from pilothouse.apiserver.admission import chain
+from pilothouse.apiserver.admission.escalation import Escalation
+from pilothouse.apiserver.allocators import NodePortRange, service_hooks
+from pilothouse.apiserver.authn import keys, oidc
+from pilothouse.apiserver.authn.serviceaccount import ServiceAccountTokens
+from pilothouse.apiserver.authn.tokenfile import TokenFile
+from pilothouse.apiserver.authn.union import Union
+from pilothouse.apiserver.authz import modes
+from pilothouse.apiserver.bootstrap import BootstrapOptions, bootstrap
+from pilothouse.apiserver.bootstrap.objects import first_address
+from pilothouse.apiserver.interface import AdmissionPlugin, Authorizer, Hub
+from pilothouse.apiserver.pki import Pki
+from pilothouse.apiserver.server import ApiServer, Options
+from pilothouse.apiserver.special import Parts, handlers
+from pilothouse.clock import Clock, SystemClock
+from pilothouse.store.interface import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """An API server's flags, by their Kubernetes names with underscores. Empty paths: the file in `cert_dir`."""
+
+    cert_dir: Path
+    port: int = 6443
+    bind_address: str = "127.0.0.1"
+    advertise_address: str = ""
+    tls_cert_file: Path | None = None
+    tls_private_key_file: Path | None = None
+    client_ca_file: Path | None = None
+    token_auth_file: Path | None = None
+    anonymous_auth: bool = True
+    authorization_modes: tuple[str, ...] = ("Node", "RBAC")
+    enable_admission_plugins: tuple[str, ...] = ()
+    disable_admission_plugins: tuple[str, ...] = ()
+    service_ranges: tuple[str, ...] = ("10.96.0.0/16",)
+    node_ports: NodePortRange = field(default_factory=NodePortRange)
+    service_account_issuers: tuple[str, ...] = ("https://kubernetes.default.svc",)
+    service_account_key_files: tuple[Path, ...] = ()
+    service_account_signing_key_file: Path | None = None
+    api_audiences: tuple[str, ...] = ()
+    extend_token_expiration: bool = True
+    hosts: tuple[str, ...] = ()
+    shared_store: bool = False
+    listen: bool = True
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """What a token must be for, to be accepted here."""
+        return self.api_audiences or self.service_account_issuers[:1]
+
+
+def check(settings: Settings) -> None:
+    """ValueError, in one line, for settings that cannot work."""
+    chain.check_names(settings.enable_admission_plugins, settings.disable_admission_plugins)
+    for mode in settings.authorization_modes:
+        modes.parse_modes(mode)
+    for cidr in settings.service_ranges:
+        ipaddress.ip_network(cidr)
+
+
+def make_pki(settings: Settings, now: float) -> Pki:
+    """The certificates and keys of this server, made where they are missing."""
+    hosts = [*settings.hosts, settings.bind_address, settings.advertise_address]
+    hosts += [first_address(cidr) for cidr in settings.service_ranges]
+    return pki_files.ensure(settings.cert_dir, now, [h for h in hosts if h and h not in ("0.0.0.0", "::")])
+
+
+def server_options(store: Store, settings: Settings, clock: Clock | None = None) -> Options:
+    """Everything that `ApiServer` needs. ValueError for settings that cannot work, OSError for files that cannot be read."""
+    check(settings)
+    clock = clock or SystemClock()
+    return _Assembly(store, settings, clock).options()
+
+
+class _Assembly:
+    """One server's parts while they are being put together: some need each other."""
+
+    def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
+        self.store = store
+        self.settings = settings
+        self.clock = clock
+        self.pki = make_pki(settings, clock.now())
+        self.signing = keys.load_signing_key(settings.service_account_signing_key_file or self.pki.service_account_key)
+        files = settings.service_account_key_files or (settings.service_account_signing_key_file or self.pki.service_account_key,)
+        self.verifying = [key for path in files for key in keys.load_verifying_keys(path)]
+        self.authenticator: Union | None = None
+        self.authorizers: tuple[Authorizer, ...] = ()
+
+    def options(self) -> Options:
+        settings = self.settings
+        return Options(
+            store=self.store,
+            clock=self.clock,
+            bind_address=settings.bind_address,
+            port=settings.port,
+            advertise_address=settings.advertise_address,
+            tls=self._tls() if settings.listen else None,
+            listen=settings.listen,
+            anonymous_auth=settings.anonymous_auth,
+            shared_store=settings.shared_store,
+            authenticators=self._authenticators,
+            authorizers=self._authorizers,
+            admission=self._admission,
+            hooks=lambda hub: service_hooks(hub, settings.service_ranges, settings.node_ports),
+            special=self._special,
+            bootstrap=(self._bootstrap,),
+        )
+
+    def _tls(self) -> ssl.SSLContext:
+        settings = self.settings
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        certificate = settings.tls_cert_file or self.pki.certificate("apiserver")
+        context.load_cert_chain(certificate, settings.tls_private_key_file or self.pki.key("apiserver"))
+        context.load_verify_locations(settings.client_ca_file or self.pki.ca)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        return context
+
+    def _authenticators(self, hub: Hub) -> Sequence[Union]:
+        settings = self.settings
+        tokens = TokenFile.load(settings.token_auth_file) if settings.token_auth_file is not None else None
+        accounts = ServiceAccountTokens(hub, settings.service_account_issuers, settings.audiences, self.verifying)
+        self.authenticator = Union(settings.audiences, tokens, accounts, anonymous=False)
+        return (self.authenticator,)
+
+    def _authorizers(self, hub: Hub) -> Sequence[Authorizer]:
+        self.authorizers = modes.build(hub, self.settings.authorization_modes)
+        return self.authorizers
+
+    def _admission(self, hub: Hub) -> Sequence[AdmissionPlugin]:
+        plugins = list(chain.build(hub, self.settings.enable_admission_plugins, self.settings.disable_admission_plugins))
+        rbac = modes.find_rbac(self.authorizers)
+        if rbac is not None:
+            plugins.append(Escalation(hub, rbac))
+        return plugins
+
+    def _special(self, hub: Hub) -> Mapping:
+        assert self.authenticator is not None
+        parts = Parts(
+            authenticator=self.authenticator,
+            authorizers=self.authorizers,
+            signing_key=self.signing,
+            issuer=self.settings.service_account_issuers[0],
+            audiences=self.settings.audiences,
+            extend_expiration=self.settings.extend_token_expiration,
+        )
+        return handlers(hub, parts)
+
+    async def _bootstrap(self, server: ApiServer) -> None:
+        settings = self.settings
+        address = settings.advertise_address or settings.bind_address
+        options = BootstrapOptions(
+            service_ranges=settings.service_ranges,
+            addresses=("127.0.0.1",) if address in ("0.0.0.0", "::", "") else (address,),
+            port=server.port or settings.port,
+            client_ca=(settings.client_ca_file or self.pki.ca).read_text(),
+            front_proxy_ca=self.pki.certificate("front-proxy-ca").read_text(),
+            rbac="RBAC" in settings.authorization_modes,
+        )
+        await bootstrap(server, options)
+
+    def openid(self, jwks_uri: str) -> Mapping[str, object]:
+        """The two documents of OpenID discovery, by path."""
+        issuer = self.settings.service_account_issuers[0]
+        return {
+            oidc.CONFIGURATION_PATH: oidc.configuration(issuer, jwks_uri, self.verifying),
+            oidc.JWKS_PATH: oidc.key_set(self.verifying),
+        }
