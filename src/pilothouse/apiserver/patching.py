@@ -1,16 +1,22 @@
-"""PATCH: the four patch types as transforms of the write path."""
+"""PATCH: the four patch types, as pure functions from a document to an object, and as transforms of the write path.
+
+The body is read when there is an object to patch: a missing object is told first. What a patch makes is decoded anew, so that it is
+what a client could have sent; where it is no object of the kind any more, the answer is 422 and shows the result (or, for strategic
+merge patches, the patch).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from pilothouse.api import apply as ssa
-from pilothouse.api.decode import decode_parsed
+from pilothouse.api.decode import decode_parsed, duplicate_fields
 from pilothouse.api.errors import Obj, StatusError, bad_request
-from pilothouse.api.patch import convert, jsonpatch, merge, strategic
+from pilothouse.api.patch import convert, jsonpatch, merge, strategic, text
+from pilothouse.api.schema import Schema
 from pilothouse.apiserver import metadata as md
 from pilothouse.apiserver.entries import Entry
 from pilothouse.apiserver.registry import Served
@@ -22,46 +28,40 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
+_OPERATION_FIELDS = frozenset(("op", "path", "from", "value"))
+#: The order in which the reference writes metadata that a patch did not touch.
+_METADATA_ORDER = ("name", "generateName", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
+                   "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers", "managedFields")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a patch's result has to be."""
+
+    schema: Schema
+    gvk: tuple[str, str, str]
+
+
+def kind_of(served: Served) -> Kind:
+    resource = served.resource
+    return Kind(served.schema, (resource.group, resource.version, resource.kind))
+
 
 def transform_for(media: str, body: bytes, call: Call, clock: Clock) -> Transform:
-    """The transform of a patch. The body is read when there is an object to patch: a missing object is told first."""
-    if media == APPLY_PATCH:
-        return _apply(body, call, clock)
+    """A patch request as a transform."""
     served = call.served
-    if media == JSON_PATCH:
-        return _patched(call, lambda doc: jsonpatch.apply_json_patch(doc, jsonpatch.decode_json_patch(body)))
-    if media == MERGE_PATCH:
-        return _patched(call, lambda doc: merge.apply_merge_patch(doc, merge.decode_merge_patch(body)))
-    return _patched(call, lambda doc: strategic.apply_strategic_merge(doc, strategic.decode_strategic_merge(body), served.schema))
-
-
-def _patched(call: Call, change: Callable[[Obj], Any]) -> Transform:
-    served = call.served
+    kind = kind_of(served)
 
     async def transform(entry: Entry | None) -> Obj:
-        assert entry is not None
-        doc = change(served.fresh(entry))
-        obj = decode_patched(served, doc, call)
+        if media == APPLY_PATCH:
+            obj = apply(served.fresh(entry) if entry is not None else None, body, kind, call, clock)
+        else:
+            assert entry is not None
+            obj = patch(media, served.fresh(entry), body, kind, call)
         identify(call, obj)
         return obj
 
     return transform
-
-
-def decode_patched(served: Served, doc: Any, call: Call) -> Obj:
-    """What a patch made, decoded anew, so that it is what a client could have sent. 422 if it is no such object any more."""
-    try:
-        obj, warnings = decode_parsed(doc, [], served.schema, gvk_of(served), call.params.field_validation)
-    except StatusError as error:
-        raise convert.patch_invalid(orjson.dumps(doc).decode(), error.message) from None
-    for text in warnings:
-        call.warn(text)
-    return obj
-
-
-def gvk_of(served: Served) -> tuple[str, str, str]:
-    resource = served.resource
-    return resource.group, resource.version, resource.kind
 
 
 def identify(call: Call, obj: Obj) -> None:
@@ -71,49 +71,133 @@ def identify(call: Call, obj: Obj) -> None:
     md.check_namespace(call.served, metadata, call.namespace)
 
 
-def _apply(body: bytes, call: Call, clock: Clock) -> Transform:
-    served = call.served
-    resource = served.resource
+# --- patches ----------------------------------------------------------------------------------------------------------------------
+
+
+def patch(media: str, doc: Obj, body: bytes, kind: Kind, call: Call) -> Obj:
+    """The document (the caller's own) with a JSON, merge or strategic merge patch applied, decoded."""
+    checking = call.params.field_validation != "Ignore"
+    if media == JSON_PATCH:
+        operations = jsonpatch.decode_json_patch(body)
+        problems = _operation_problems(body, operations) if checking else []
+        return _decoded(jsonpatch.apply_json_patch(doc, operations), doc, problems, kind, call)
+    if media == MERGE_PATCH:
+        merge_patch = merge.decode_merge_patch(body)
+        problems = _duplicates(body, merge_patch) if checking else []
+        return _decoded(merge.apply_merge_patch(doc, merge_patch), doc, problems, kind, call)
+    strategic_patch = strategic.decode_strategic_merge(body)
+    problems = _duplicates(body, strategic_patch) if checking else []
+    return _strategic(doc, strategic_patch, problems, kind, call)
+
+
+def _duplicates(body: bytes, parsed: Any) -> list[str]:
+    return [f'duplicate field "{path}"' for path in duplicate_fields(body, parsed)]
+
+
+def _operation_problems(body: bytes, operations: list[Obj]) -> list[str]:
+    unknown = [f"[{n}].{key}" for n, operation in enumerate(operations) for key in operation if key not in _OPERATION_FIELDS]
+    out = [f'json patch duplicate field "{path}"' for path in duplicate_fields(body, operations)]
+    return out + [f'json patch unknown field "{path}"' for path in unknown]
+
+
+def _decoded(result: Any, doc: Obj, problems: list[str], kind: Kind, call: Call) -> Obj:
+    try:
+        obj, found = decode_parsed(result, problems, kind.schema, kind.gvk)
+    except StatusError as error:
+        raise convert.patch_invalid(_shown(result, doc), error.message) from None
+    return _checked(obj, found, lambda: _shown(result, doc), call)
+
+
+def _strategic(doc: Obj, patch: Obj, problems: list[str], kind: Kind, call: Call) -> Obj:
+    result = strategic.apply_strategic_merge(doc, patch, kind.schema)
+    problem = convert.conversion_problem(result, kind.schema)
+    if problem is not None:
+        raise convert.patch_invalid(text.plain(patch), problem)
+    try:
+        obj, found = decode_parsed(result, [], kind.schema, kind.gvk)
+    except StatusError as error:
+        raise convert.patch_invalid(text.plain(patch), error.message) from None
+    return _checked(obj, problems + sorted(found), lambda: text.plain(patch), call)
+
+
+def _checked(obj: Obj, problems: list[str], shown: Any, call: Call) -> Obj:
+    """Tell of unknown and duplicate fields as the client wants it."""
+    if problems and call.params.field_validation == "Strict":
+        raise convert.patch_invalid(shown(), "strict decoding error: " + ", ".join(problems))
+    if call.params.field_validation == "Warn":
+        for problem in problems:
+            call.warn(problem)
+    return obj
+
+
+def _shown(result: Any, doc: Obj) -> str:
+    """A patched document as the reference server's message shows it."""
+    if not isinstance(result, dict):
+        return orjson.dumps(result).decode()
+    out = dict(sorted(result.items()))
+    metadata = result.get("metadata")
+    if isinstance(metadata, dict):
+        if metadata is doc.get("metadata"):
+            out["metadata"] = {k: metadata[k] for k in _METADATA_ORDER if k in metadata}
+        else:
+            out["metadata"] = dict(sorted(metadata.items()))
+    return orjson.dumps(out).decode()
+
+
+# --- server-side apply ------------------------------------------------------------------------------------------------------------
+
+
+def apply(live: Obj | None, body: bytes, kind: Kind, call: Call, clock: Clock, subresource: str | None = None) -> Obj:
+    """The object after the call's manager applied the configuration in the body, decoded."""
+    config, problems = _configuration(body)
+    group, version, name = kind.gvk
     assert call.apply_manager is not None
-    manager = call.apply_manager
-
-    async def transform(entry: Entry | None) -> Obj:
-        live = served.fresh(entry) if entry is not None else None
-        config = decode_apply(body)
-        out = ssa.apply(
-            live, config, served.schema, manager, api_version=resource.api_version, kind=resource.kind, now=clock.now(),
-            force=bool(call.params.force), subresource=call.subresource,
-            reset_fields=served.strategy.reset_fields.get(call.subresource, ()), versions=call.versions,
-        )  # fmt: skip
-        obj, warnings = decode_parsed(out, [], served.schema, gvk_of(served), call.params.field_validation)
-        for text in warnings:
-            call.warn(text)
-        identify(call, obj)
-        return obj
-
-    return transform
+    out = ssa.apply(
+        live, config, kind.schema, call.apply_manager, api_version=f"{group}/{version}" if group else version, kind=name,
+        now=clock.now(), force=bool(call.params.force), subresource=call.subresource if subresource is None else subresource,
+        reset_fields=call.served.strategy.reset_fields.get(call.subresource, ()), versions=call.versions,
+    )  # fmt: skip
+    _tell_repeated(problems, call)
+    obj, found = decode_parsed(out, [], kind.schema, kind.gvk)
+    for problem in found:
+        call.warn(problem)
+    return obj
 
 
-def decode_apply(body: bytes) -> Obj:
-    """An apply configuration: YAML, of which JSON is a part."""
+def _tell_repeated(problems: list[str], call: Call) -> None:
+    if problems and call.params.field_validation == "Strict":
+        told = "\n  ".join(["error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:", *problems])
+        raise bad_request(told)
+    if call.params.field_validation == "Warn":
+        for problem in problems:
+            call.warn(problem)
+
+
+def _configuration(body: bytes) -> tuple[Obj, list[str]]:
+    """An apply configuration (YAML, of which JSON is a part) and what is to be said of repeated keys."""
+    problems: list[str] = []
     try:
         config = orjson.loads(body)
+        if duplicate_fields(body, config):
+            config, problems = read_yaml(body)
     except ValueError:
-        config = _yaml(body)
+        config, problems = read_yaml(body)
     if config is None:
-        return {}
+        return {}, problems
     if not isinstance(config, dict):
         raise bad_request(
             "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal it into an object"
         )
-    return config
+    return config, problems
 
 
-def _yaml(body: bytes) -> Any:
-    import yaml
+def read_yaml(body: bytes) -> tuple[Any, list[str]]:
+    """The first document of a YAML text, and what is to be said of repeated keys."""
+    from pilothouse.api.decode import parse
 
+    first = body.split(b"\n---\n", 1)[0]
     try:
-        return orjson.loads(orjson.dumps(yaml.safe_load(body)))
-    except (yaml.YAMLError, TypeError) as error:
-        problem = str(error).replace("\n", " ")
+        return parse(first, "yaml", "")
+    except StatusError as error:
+        problem = error.message.rpartition("json parse error: ")[2]
         raise bad_request(f"error decoding YAML: error converting YAML to JSON: yaml: {problem}") from None
