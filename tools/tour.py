@@ -25,7 +25,9 @@ def main() -> int:
     command = [str(Path(sys.executable).parent / "pilothouse"), "up", "--data-dir", str(FOLDER), "--port", port, "--nodes", "3"]
     print(f"$ {' '.join(command)}", flush=True)
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen([*command, "--kubeconfig", str(FOLDER / "kubeconfig")], stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(
+            [*command, "--kubeconfig", str(FOLDER / "kubeconfig")], stdout=subprocess.PIPE, stderr=errors, text=True
+        )
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
@@ -42,7 +44,10 @@ def main() -> int:
         print("  kubectl -n guestbook scale deployment/frontend --replicas=10")
         print("  kubectl -n guestbook set image deployment/frontend web=example.com/guestbook-frontend:v6")
         print("  kubectl -n guestbook rollout history deployment/frontend")
-        print("  kubectl get events -A --watch\n\nCtrl-C stops; what is in .pilothouse/ is found again by the next start.", flush=True)
+        print(
+            "  kubectl get events -A --watch\n\nCtrl-C stops; what is in .pilothouse/ is found again by the next start.",
+            flush=True,
+        )
         if os.environ.get("ONCE"):
             process.terminate()
         return process.wait()

@@ -38,7 +38,13 @@ class ApiHub:
     that cannot be; OSError for files that cannot be read.
     """
 
-    def __init__(self, settings: Settings | None = None, data_dir: Path | None = None, clock: Clock | None = None, store: Store | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        data_dir: Path | None = None,
+        clock: Clock | None = None,
+        store: Store | None = None,
+    ) -> None:
         self.clock = clock or SystemClock()
         folder = data_dir or Path(tempfile.mkdtemp(prefix="pilothouse-"))
         self.settings = settings or Settings(folder / "pki")
@@ -120,7 +126,14 @@ class Cluster:
             from pilothouse.nodes.simulated import NodeOptions, SimulatedNodes
 
             options = NodeOptions(count=self._spokes.nodes, startup_delay=self._spokes.startup_delay)
-            out.append(("nodes", SimulatedNodes(hub.transport("pilothouse:nodes", "system:masters", agent="pilothouse-nodes"), clock, options).run()))
+            out.append(
+                (
+                    "nodes",
+                    SimulatedNodes(
+                        hub.transport("pilothouse:nodes", "system:masters", agent="pilothouse-nodes"), clock, options
+                    ).run(),
+                )
+            )
         return out
 
     async def _wait_for_account(self) -> None:

@@ -43,7 +43,9 @@ async def test_a_rollout_is_watched_undone_and_scaled(cluster: TestCluster) -> N
     assert "2" in await kubectl(cluster, "rollout", "history", "deployment/web")
     await kubectl(cluster, "rollout", "undo", "deployment/web")
     await kubectl(cluster, "rollout", "status", "deployment/web", "--timeout=30s")
-    assert "web:v1" in await kubectl(cluster, "get", "deployment", "web", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
+    assert "web:v1" in await kubectl(
+        cluster, "get", "deployment", "web", "-o", "jsonpath={.spec.template.spec.containers[0].image}"
+    )
     await kubectl(cluster, "scale", "deployment/web", "--replicas=1")
     await kubectl(cluster, "wait", "deployment/web", "--for=jsonpath={.status.replicas}=1", "--timeout=30s")
 

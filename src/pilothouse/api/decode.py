@@ -82,7 +82,9 @@ def _go_type(schema: Schema) -> str:
 
 
 def _wrong(value: Any, schema: Schema) -> Mismatch:
-    return Mismatch(f"json: cannot unmarshal {_JSON_TYPES.get(type(value), 'value')} into Go struct field {{}} of type {_go_type(schema)}")
+    return Mismatch(
+        f"json: cannot unmarshal {_JSON_TYPES.get(type(value), 'value')} into Go struct field {{}} of type {_go_type(schema)}"
+    )
 
 
 def _make_object(schema: Schema) -> Decoder:
@@ -230,7 +232,9 @@ def _make_time(schema: Schema) -> Decoder:
         try:
             return canonical_time(value)
         except ValueError:
-            raise Mismatch(f'parsing time {json.dumps(value)} as "2006-01-02T15:04:05Z07:00": cannot parse {json.dumps(value)} as "2006"') from None
+            raise Mismatch(
+                f'parsing time {json.dumps(value)} as "2006-01-02T15:04:05Z07:00": cannot parse {json.dumps(value)} as "2006"'
+            ) from None
 
     return decode_time
 
@@ -344,7 +348,7 @@ def _repeated(value: Any, path: str) -> list[str]:
 
 
 def parse(body: bytes, media: str, kind: str) -> tuple[Any, list[str]]:
-    """JSON or YAML text as plain values, and the duplicate keys in it. 400 when it cannot be read."""
+    """JSON or YAML text as plain values, and what is to be said about duplicate keys in it. 400 when it cannot be read."""
     if media == "yaml":
         return _parse_yaml(body, kind)
     try:
@@ -355,7 +359,7 @@ def parse(body: bytes, media: str, kind: str) -> tuple[Any, list[str]]:
         raise bad_request(
             f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {problem} ({shown})"
         ) from None
-    return parsed, duplicate_fields(body, parsed)
+    return parsed, [f'duplicate field "{path}"' for path in duplicate_fields(body, parsed)]
 
 
 def _parse_yaml(body: bytes, kind: str) -> tuple[Any, list[str]]:
@@ -376,7 +380,7 @@ def _parse_yaml(body: bytes, kind: str) -> tuple[Any, list[str]]:
             key = loader.construct_object(key_node, deep=True)
             key = key if isinstance(key, str) else json.dumps(key)
             if key in out:
-                repeated.append(key)
+                repeated.append(f'line {value_node.start_mark.line + 1}: key "{key}" already set in map')
             out[key] = loader.construct_object(value_node, deep=True)
         return out
 
@@ -390,26 +394,30 @@ def _parse_yaml(body: bytes, kind: str) -> tuple[Any, list[str]]:
         ) from None
 
 
-def decode(body: bytes, media: str, schema: Schema, gvk: tuple[str, str, str], field_validation: str = "Warn") -> tuple[Obj, list[str]]:
+def decode(
+    body: bytes, media: str, schema: Schema, gvk: tuple[str, str, str], field_validation: str = "Warn"
+) -> tuple[Obj, list[str]]:
     """A request body as an object of the expected kind, with texts for Warning headers. 400 for everything that does not fit.
 
     `media` is json or yaml, `gvk` the kind that the endpoint takes (used where the body does not say), `field_validation` one of
     Strict, Warn, Ignore.
     """
-    parsed, repeated = parse(body, media, gvk[2])
-    return decode_parsed(parsed, repeated, schema, gvk, field_validation)
+    parsed, problems = parse(body, media, gvk[2])
+    return decode_parsed(parsed, problems, schema, gvk, field_validation)
 
 
 def decode_parsed(
-    parsed: Any, repeated: list[str], schema: Schema, gvk: tuple[str, str, str], field_validation: str = "Warn"
+    parsed: Any, problems: list[str], schema: Schema, gvk: tuple[str, str, str], field_validation: str = "Warn"
 ) -> tuple[Obj, list[str]]:
-    """The same for values that were parsed already (YAML patches, results of patches)."""
+    """The same for values that were parsed already (results of patches), with what reading them found."""
     group, version, kind = gvk
     if parsed is None:
         parsed = {}
     if type(parsed) is not dict:
         problem = f"json: cannot unmarshal {_JSON_TYPES.get(type(parsed), 'value')} into Go value of type struct with apiVersion and kind"
-        raise bad_request(f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {problem}")
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {problem}"
+        )
     api_version = f"{group}/{version}" if group else version
     check_kind(parsed, gvk)
     findings = Findings()
@@ -417,13 +425,15 @@ def decode_parsed(
         obj: Obj = decoder(schema)(parsed, findings)
     except Mismatch as e:
         raise bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {e.text()}') from None
-    problems = [f'unknown field "{p}"' for p in unknown_fields(parsed, schema)] if findings.unknown else []
-    problems = [f'duplicate field "{p}"' for p in repeated] + problems
+    if findings.unknown:
+        problems = problems + [f'unknown field "{p}"' for p in unknown_fields(parsed, schema)]
     obj.pop("kind", None)
     obj.pop("apiVersion", None)
     obj = {"kind": kind, "apiVersion": api_version, **obj}
     if problems and field_validation == "Strict":
-        raise bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: {", ".join(problems)}')
+        raise bad_request(
+            f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: {", ".join(problems)}'
+        )
     return obj, problems if field_validation == "Warn" else []
 
 

@@ -85,7 +85,7 @@ def validate_owner_references(references: list[Obj] | None, path: str) -> list[F
         if ref.get("controller"):
             controllers.append(f"{ref.get('kind')}/{ref.get('name')}")
     if len(controllers) > 1:
-        told = f"Only one reference can have Controller set to true. Found \"true\" in references for {controllers[0]} and {controllers[1]}"
+        told = f'Only one reference can have Controller set to true. Found "true" in references for {controllers[0]} and {controllers[1]}'
         out.append(invalid(path, references, told))
     return out
 
@@ -120,7 +120,9 @@ def validate_object_meta_update(new: Obj, old: Obj, path: str = "metadata") -> l
     if old.get("deletionTimestamp"):
         extra = [f for f in new.get("finalizers") or () if f not in (old.get("finalizers") or ())]
         if extra:
-            told = f"no new finalizers can be added if the object is being deleted, found new finalizers {extra!r}".replace("'", '"')
+            told = f"no new finalizers can be added if the object is being deleted, found new finalizers {extra!r}".replace(
+                "'", '"'
+            )
             out.append(forbidden(f"{path}.finalizers", told.replace('["', '[]string{"').replace('"]', '"}')))
     for key in ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
         out += immutable(new.get(key), old.get(key), f"{path}.{key}")

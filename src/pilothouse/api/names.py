@@ -40,7 +40,9 @@ LABEL_MESSAGE = _regex(
 LABEL_1035_MESSAGE = _regex(
     "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an "
     "alphanumeric character", _LABEL_1035, "my-name", "abc-123")  # fmt: skip
-_QUALIFIED_TEXT = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+_QUALIFIED_TEXT = (
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+)
 _NAME_PART_MESSAGE = _regex("name part " + _QUALIFIED_TEXT, _QUALIFIED, "MyName", "my.name", "123-abc")
 _QUALIFIED_MESSAGE = (_regex("a valid label key " + _QUALIFIED_TEXT, _QUALIFIED, "MyName", "my.name", "123-abc")
                       + " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')")  # fmt: skip
@@ -51,7 +53,9 @@ _CONFIG_KEY_MESSAGE = _regex("a valid config key must consist of alphanumeric ch
                              "key.name", "KEY_NAME", "key-name")  # fmt: skip
 _C_IDENTIFIER_MESSAGE = _regex("a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric "
                                "characters or '_'", "[A-Za-z_][A-Za-z0-9_]*", "my_name", "MY_NAME", "MyName")  # fmt: skip
-_HTTP_HEADER_MESSAGE = _regex("a valid HTTP header must consist of alphanumeric characters or '-'", "[-A-Za-z0-9]+", "X-Header-Name")
+_HTTP_HEADER_MESSAGE = _regex(
+    "a valid HTTP header must consist of alphanumeric characters or '-'", "[-A-Za-z0-9]+", "X-Header-Name"
+)
 
 
 def size(text: str) -> int:

@@ -17,15 +17,44 @@ class Schema:
     int32 or int64), number, boolean, bytes (base64), time, microtime, duration, quantity, intorstring, any (free-form JSON).
     """
 
-    __slots__ = ("_fields", "_items", "_load", "always", "compiled", "defaults", "format", "keep_zero", "list_keys", "list_type", "map_type", "name",
-                 "patch_key", "patch_strategy", "required", "type")
+    __slots__ = (
+        "_fields",
+        "_items",
+        "_load",
+        "always",
+        "compiled",
+        "defaults",
+        "format",
+        "keep_zero",
+        "list_keys",
+        "list_type",
+        "map_type",
+        "name",
+        "patch_key",
+        "patch_strategy",
+        "required",
+        "type",
+    )
 
-    def __init__(self, type: str, *, name: str = "", format: str = "", required: frozenset[str] = frozenset(),
-                 list_type: str = "atomic", list_keys: tuple[str, ...] = (), map_type: str = "granular",
-                 patch_strategy: frozenset[str] = frozenset(), patch_key: str = "", keep_zero: bool = False,
-                 always: bool = False, fields: dict[str, Schema] | None = None, items: Schema | None = None,
-                 load: Callable[[], tuple[dict[str, Schema] | None, Schema | None]] | None = None,
-                 defaults: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        type: str,
+        *,
+        name: str = "",
+        format: str = "",
+        required: frozenset[str] = frozenset(),
+        list_type: str = "atomic",
+        list_keys: tuple[str, ...] = (),
+        map_type: str = "granular",
+        patch_strategy: frozenset[str] = frozenset(),
+        patch_key: str = "",
+        keep_zero: bool = False,
+        always: bool = False,
+        fields: dict[str, Schema] | None = None,
+        items: Schema | None = None,
+        load: Callable[[], tuple[dict[str, Schema] | None, Schema | None]] | None = None,
+        defaults: dict[str, Any] | None = None,
+    ) -> None:
         self.type = type
         self.name = name  # the definition's name, e.g. io.k8s.api.core.v1.PodSpec; "" for anonymous nodes
         self.format = format

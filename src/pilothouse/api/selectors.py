@@ -184,7 +184,10 @@ def requirements_of(selector: Obj | None) -> tuple[Requirement, ...]:
     if not selector:
         return ()
     out = [Requirement(k, "=", (v,)) for k, v in (selector.get("matchLabels") or {}).items()]
-    out += [Requirement(e["key"], _OPERATORS[e["operator"]], tuple(e.get("values") or ())) for e in selector.get("matchExpressions") or ()]
+    out += [
+        Requirement(e["key"], _OPERATORS[e["operator"]], tuple(e.get("values") or ()))
+        for e in selector.get("matchExpressions") or ()
+    ]
     return tuple(out)
 
 
@@ -220,7 +223,13 @@ def _validate_expression(e: Obj, path: str, allow_invalid_values: bool) -> list[
             out.append(required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
     elif operator in ("Exists", "DoesNotExist"):
         if values:
-            out.append(FieldError("FieldValueForbidden", f"{path}.values", detail="may not be specified when `operator` is 'Exists' or 'DoesNotExist'"))
+            out.append(
+                FieldError(
+                    "FieldValueForbidden",
+                    f"{path}.values",
+                    detail="may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                )
+            )
     else:
         out.append(invalid(f"{path}.operator", operator, "not a valid selector operator"))
     out += [invalid(f"{path}.key", e.get("key", ""), m) for m in names.qualified_name(e.get("key") or "")]

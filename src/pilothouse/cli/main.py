@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,7 +52,9 @@ def up(
     kubeconfig: Annotated[Path | None, typer.Option("--kubeconfig", help="Where to write the kubeconfig.")] = None,
     token_auth_file: TokenFileOption = None,
     memory: Annotated[bool, typer.Option("--memory", help="Keep nothing after the end.")] = False,
-    startup_delay: Annotated[float, typer.Option("--startup-delay", help="Seconds that starting a simulated container takes.")] = 0.0,
+    startup_delay: Annotated[
+        float, typer.Option("--startup-delay", help="Seconds that starting a simulated container takes.")
+    ] = 0.0,
 ) -> None:
     """Run a whole cluster on this machine until Ctrl-C. The nodes are simulated."""
     if memory and data_dir:
@@ -73,7 +74,9 @@ async def _up(folder: Path | None, port: int, nodes: int, kubeconfig: Path, toke
     cluster.hub.write_kubeconfig(kubeconfig)
     seconds = time.perf_counter() - STARTED
     told = "1 simulated node" if nodes == 1 else f"{nodes} simulated nodes"
-    typer.echo(f"Pilothouse is ready after {seconds:.2f} s with {told}: export KUBECONFIG={kubeconfig.resolve()}; kubectl get nodes   (Ctrl-C stops)")
+    typer.echo(
+        f"Pilothouse is ready after {seconds:.2f} s with {told}: export KUBECONFIG={kubeconfig.resolve()}; kubectl get nodes   (Ctrl-C stops)"
+    )
     await _until_signal()
     await cluster.stop()
     return 0
@@ -118,10 +121,14 @@ def apiserver(
     disable_admission_plugins: Annotated[str, typer.Option("--disable-admission-plugins")] = "",
     service_cluster_ip_range: Annotated[str, typer.Option("--service-cluster-ip-range")] = "10.96.0.0/16",
     service_node_port_range: Annotated[str, typer.Option("--service-node-port-range")] = "30000-32767",
-    service_account_issuer: Annotated[str, typer.Option("--service-account-issuer")] = "https://kubernetes.default.svc.cluster.local",
+    service_account_issuer: Annotated[
+        str, typer.Option("--service-account-issuer")
+    ] = "https://kubernetes.default.svc.cluster.local",
     service_account_key_file: Annotated[list[Path] | None, typer.Option("--service-account-key-file")] = None,
     service_account_signing_key_file: Annotated[Path | None, typer.Option("--service-account-signing-key-file")] = None,
-    kubeconfig: Annotated[Path | None, typer.Option("--kubeconfig-out", help="Write the administrator's kubeconfig here.")] = None,
+    kubeconfig: Annotated[
+        Path | None, typer.Option("--kubeconfig-out", help="Write the administrator's kubeconfig here.")
+    ] = None,
 ) -> None:
     """Run the API server alone, on the embedded store."""
     from pilothouse.apiserver.allocators import NodePortRange
@@ -173,7 +180,9 @@ def controller_manager(
     controllers: Annotated[str, typer.Option("--controllers", help="`*`, names, or -names.")] = "*",
 ) -> None:
     """Run the controllers alone, against any Kubernetes API server."""
-    raise typer.Exit(_run(lambda: _controllers(kubeconfig, leader_elect, use_service_account_credentials, root_ca_file, _split(controllers))))
+    raise typer.Exit(
+        _run(lambda: _controllers(kubeconfig, leader_elect, use_service_account_credentials, root_ca_file, _split(controllers)))
+    )
 
 
 async def _controllers(kubeconfig: Path, elect: bool, accounts: bool, root_ca: Path | None, names: tuple[str, ...]) -> int:
@@ -187,7 +196,9 @@ async def _controllers(kubeconfig: Path, elect: bool, accounts: bool, root_ca: P
 
     connection = load(kubeconfig)
     settings = {"root_ca": root_ca.read_text()} if root_ca else {}
-    options = Options(names, leader_elect=elect, identity=default_identity(), use_service_account_credentials=accounts, settings=settings)
+    options = Options(
+        names, leader_elect=elect, identity=default_identity(), use_service_account_credentials=accounts, settings=settings
+    )
 
     def make(token: str | None) -> HttpTransport:
         own = connection if token is None else replace(connection, token=token)
@@ -263,4 +274,4 @@ async def _work(work: object) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

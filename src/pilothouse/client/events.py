@@ -125,7 +125,9 @@ class EventRecorder:
         if known is not None:
             known.count += 1
             patch = {"count": known.count, "lastTimestamp": now, "message": message[:1024]}
-            answer = await self._transport.request("PATCH", known.path, body=patch, content_type="application/strategic-merge-patch+json")
+            answer = await self._transport.request(
+                "PATCH", known.path, body=patch, content_type="application/strategic-merge-patch+json"
+            )
             if answer.status == 200:
                 return
         await self._create(key, ref, type, reason, message, action, now)

@@ -29,7 +29,9 @@ class HttpTransport:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
             connector = aiohttp.TCPConnector(ssl=self._connection.tls or False, limit=0, limit_per_host=LIMIT)
-            self._session = aiohttp.ClientSession(self._connection.server, connector=connector, json_serialize=lambda o: orjson.dumps(o).decode())
+            self._session = aiohttp.ClientSession(
+                self._connection.server, connector=connector, json_serialize=lambda o: orjson.dumps(o).decode()
+            )
         return self._session
 
     def _headers(self, accept: str) -> dict[str, str]:
@@ -61,7 +63,9 @@ class HttpTransport:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS)
         params = {**(query or {}), "watch": "true"}
         try:
-            async with self._open().get(path, params=params, headers=self._headers("application/json"), timeout=timeout) as answer:
+            async with self._open().get(
+                path, params=params, headers=self._headers("application/json"), timeout=timeout
+            ) as answer:
                 if answer.status != 200:
                     raise error_of(_decoded(await answer.read(), answer.content_type), answer.status)
                 rest = b""

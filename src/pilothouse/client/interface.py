@@ -29,8 +29,15 @@ class WatchEvent:
 class Transport(Protocol):
     """One way to the hub, with one identity."""
 
-    async def request(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None,
-                      content_type: str = "application/json", accept: str = "application/json") -> Response:
+    async def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Response:
         """Send and wait. `body` is JSON-able or bytes. Any status is returned; only a transport failure raises (OSError)."""
 
     def watch(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[list[WatchEvent]]:

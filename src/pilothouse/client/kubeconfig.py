@@ -56,7 +56,9 @@ def in_cluster() -> Connection:
     folder = Path("/var/run/secrets/kubernetes.io/serviceaccount")
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
     if not host or not port:
-        raise KubeconfigError("not in a cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set; give --kubeconfig")
+        raise KubeconfigError(
+            "not in a cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set; give --kubeconfig"
+        )
     tls = ssl.create_default_context(cafile=str(folder / "ca.crt"))
     return Connection(f"https://{host}:{port}", tls, token_file=str(folder / "token"))
 

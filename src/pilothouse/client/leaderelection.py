@@ -68,7 +68,12 @@ class LeaderElector:
         now = self._clock.now()
         answer = await self._transport.request("GET", self._path)
         if answer.status == 404:
-            made = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self._name}, "spec": self._spec({}, now)}
+            made = {
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": {"name": self._name},
+                "spec": self._spec({}, now),
+            }
             return (await self._transport.request("POST", self._collection, body=made)).status == 201
         if answer.status != 200:
             log.warning("leader election %s: %s", self._name, error_of(answer.body, answer.status).message)
@@ -103,6 +108,11 @@ class LeaderElector:
             spec = answer.body.get("spec") or {} if answer.status == 200 else {}
             if spec.get("holderIdentity") == self.identity:
                 now = rfc3339_micro(self._clock.now())
-                await self._put({**answer.body, "spec": {**spec, "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": now, "acquireTime": now}})
+                await self._put(
+                    {
+                        **answer.body,
+                        "spec": {**spec, "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": now, "acquireTime": now},
+                    }
+                )
         except OSError as error:
             log.info("releasing %s: %s", self._name, error)

@@ -232,7 +232,12 @@ def _stopping(pod: Obj, run: PodRun, now: float, host_ip: str) -> Step:
 def _terminated(state: ContainerRun) -> Obj:
     assert state.started is not None and state.finished is not None
     reason = "Completed" if state.exit_code == 0 else "Error"
-    return {"exitCode": state.exit_code, "reason": reason, "startedAt": rfc3339(state.started), "finishedAt": rfc3339(state.finished)}
+    return {
+        "exitCode": state.exit_code,
+        "reason": reason,
+        "startedAt": rfc3339(state.started),
+        "finishedAt": rfc3339(state.finished),
+    }
 
 
 def _container_status(pod: Obj, container: Obj, state: ContainerRun | None, now: float, waiting: str, init: bool = False) -> Obj:
@@ -249,7 +254,11 @@ def _container_status(pod: Obj, container: Obj, state: ContainerRun | None, now:
         told = "back-off restarting failed container"
         return {**out, "state": {"waiting": {"reason": "CrashLoopBackOff", "message": told}}}
     if state.finished is not None:
-        return {**out, "state": {"terminated": {**_terminated(state), "containerID": out["containerID"]}}, "ready": init and state.exit_code == 0}
+        return {
+            **out,
+            "state": {"terminated": {**_terminated(state), "containerID": out["containerID"]}},
+            "ready": init and state.exit_code == 0,
+        }
     assert state.started is not None
     ready = True if init else now >= _ready_at(pod, container, state)
     return {**out, "state": {"running": {"startedAt": rfc3339(state.started)}}, "started": True, "ready": ready}
@@ -259,7 +268,10 @@ def _status(pod: Obj, run: PodRun, now: float, host_ip: str, phase: str) -> Obj:
     spec = pod["spec"]
     waiting = "PodInitializing" if spec.get("initContainers") else "ContainerCreating"
     main = [_container_status(pod, c, run.main.get(c["name"]), now, waiting) for c in spec.get("containers", ())]
-    init = [_container_status(pod, c, run.init.get(c["name"]), now, "PodInitializing", init=True) for c in spec.get("initContainers") or ()]
+    init = [
+        _container_status(pod, c, run.init.get(c["name"]), now, "PodInitializing", init=True)
+        for c in spec.get("initContainers") or ()
+    ]
     ended = phase in ("Succeeded", "Failed")
     initialized = bool(run.main) or not init
     containers_ready = not ended and bool(main) and all(c["ready"] for c in main)
@@ -294,6 +306,8 @@ def _conditions(pod: Obj, now: float, initialized: bool, containers_ready: bool,
     for kind, holds, why in wanted:
         status = "True" if holds else "False"
         old = have.pop(kind, None)
-        since = old["lastTransitionTime"] if old and old.get("status") == status and old.get("lastTransitionTime") else rfc3339(now)
+        since = (
+            old["lastTransitionTime"] if old and old.get("status") == status and old.get("lastTransitionTime") else rfc3339(now)
+        )
         out.append({"type": kind, "status": status, "lastProbeTime": None, "lastTransitionTime": since, **why})
     return [*out, *have.values()]

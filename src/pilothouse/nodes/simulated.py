@@ -36,7 +36,9 @@ class NodeOptions:
 
     count: int = 1
     prefix: str = "node-"
-    capacity: Mapping[str, str] = field(default_factory=lambda: {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "100Gi", "pods": "110"})
+    capacity: Mapping[str, str] = field(
+        default_factory=lambda: {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "100Gi", "pods": "110"}
+    )
     labels: Mapping[str, str] = field(default_factory=dict)
     zones: int = 3
     startup_delay: float = 0.0
@@ -103,14 +105,29 @@ class SimulatedNodes:
 
     async def _report(self, name: str) -> None:
         now = rfc3339(self._clock.now())
-        told = {"MemoryPressure": "KubeletHasSufficientMemory", "DiskPressure": "KubeletHasNoDiskPressure", "PIDPressure": "KubeletHasSufficientPID"}
-        conditions = [{"type": t, "status": "False", "reason": r, "message": "simulated", "lastHeartbeatTime": now} for t, r in told.items()]
-        conditions.append({"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "simulated node is ready", "lastHeartbeatTime": now})
+        told = {
+            "MemoryPressure": "KubeletHasSufficientMemory",
+            "DiskPressure": "KubeletHasNoDiskPressure",
+            "PIDPressure": "KubeletHasSufficientPID",
+        }
+        conditions = [
+            {"type": t, "status": "False", "reason": r, "message": "simulated", "lastHeartbeatTime": now} for t, r in told.items()
+        ]
+        conditions.append(
+            {
+                "type": "Ready",
+                "status": "True",
+                "reason": "KubeletReady",
+                "message": "simulated node is ready",
+                "lastHeartbeatTime": now,
+            }
+        )
         known = await self._transport.request("GET", f"/api/v1/nodes/{name}")
         before = {c["type"]: c for c in (known.body.get("status") or {}).get("conditions") or ()} if known.status == 200 else {}
         for c in conditions:
             old = before.get(c["type"]) or {}
-            c["lastTransitionTime"] = old.get("lastTransitionTime") if old.get("status") == c["status"] else now
+            kept: str = old.get("lastTransitionTime") or now
+            c["lastTransitionTime"] = kept if old.get("status") == c["status"] else now
         status = {
             "capacity": dict(self._options.capacity), "allocatable": dict(self._options.capacity), "conditions": conditions,
             "addresses": [{"type": "InternalIP", "address": self._host_ip(name)}, {"type": "Hostname", "address": name}],
@@ -206,7 +223,9 @@ class SimulatedNodes:
             return
         if step.next_at != float("inf"):
             self._later(uid, step.next_at)
-        await self._transport.request("PATCH", f"{path}/status", body={"metadata": {"uid": uid}, "status": step.status}, content_type=_SMP)
+        await self._transport.request(
+            "PATCH", f"{path}/status", body={"metadata": {"uid": uid}, "status": step.status}, content_type=_SMP
+        )
 
     def _next_ip(self) -> str:
         n = next(self._ips)

@@ -34,8 +34,20 @@ POINTS: dict[str, tuple[str, ...]] = {
     "bind": ("bind",),
     "postBind": ("post_bind",),
 }
-_TOP = {"apiVersion", "kind", "profiles", "parallelism", "leaderElection", "clientConnection", "podInitialBackoffSeconds",
-        "podMaxBackoffSeconds", "percentageOfNodesToScore", "enableProfiling", "enableContentionProfiling", "delayCacheUntilActive"}
+_TOP = {
+    "apiVersion",
+    "kind",
+    "profiles",
+    "parallelism",
+    "leaderElection",
+    "clientConnection",
+    "podInitialBackoffSeconds",
+    "podMaxBackoffSeconds",
+    "percentageOfNodesToScore",
+    "enableProfiling",
+    "enableContentionProfiling",
+    "delayCacheUntilActive",
+}
 
 
 class ConfigError(ValueError):
@@ -115,8 +127,18 @@ def _extend(names: list[str], change: Obj, weights: dict[str, int]) -> list[str]
     return names
 
 
-_LISTS = {"preEnqueue": "pre_enqueues", "preFilter": "pre_filters", "filter": "filters", "postFilter": "post_filters", "score": "scores",
-          "reserve": "reserves", "permit": "permits", "preBind": "pre_binds", "bind": "binds", "postBind": "post_binds"}
+_LISTS = {
+    "preEnqueue": "pre_enqueues",
+    "preFilter": "pre_filters",
+    "filter": "filters",
+    "postFilter": "post_filters",
+    "score": "scores",
+    "reserve": "reserves",
+    "permit": "permits",
+    "preBind": "pre_binds",
+    "bind": "binds",
+    "postBind": "post_binds",
+}
 
 
 def _switch_off(profile: Profile, chosen: Obj) -> None:

@@ -68,7 +68,9 @@ def preferred_terms(spec: Obj) -> list[Obj]:
 
 def required_node_names(spec: Obj) -> frozenset[str] | None:
     """The only nodes possible when every required term names nodes by metadata.name; None when it does not."""
-    affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ) or {}
     names: set[str] = set()
     for term in affinity.get("nodeSelectorTerms") or ():
         of_term: set[str] | None = None

@@ -117,8 +117,9 @@ class PodInfo:
             spec = self.obj["spec"]
             parts = [spec.get(k) for k in _SIGNATURE_FIELDS]
             images = [c.get("image") for c in (*(spec.get("initContainers") or ()), *spec.get("containers", ()))]
-            self._signature = orjson.dumps([self.namespace, self.labels, self.requests, self.scored, self.ports, images, parts],
-                                           option=orjson.OPT_SORT_KEYS)
+            self._signature = orjson.dumps(
+                [self.namespace, self.labels, self.requests, self.scored, self.ports, images, parts], option=orjson.OPT_SORT_KEYS
+            )
         return self._signature
 
 

@@ -28,8 +28,14 @@ FLUSH_PERIOD = 30.0
 class SchedulingQueue:
     """Pods that wait for a node, by namespace/name. Single-threaded: everything happens on the event loop."""
 
-    def __init__(self, clock: Clock, sort_key: Callable[[PodInfo], tuple[Any, ...]], plugins: Callable[[PodInfo], Sequence[Plugin]],
-                 initial_backoff: float = INITIAL_BACKOFF, max_backoff: float = MAX_BACKOFF) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        sort_key: Callable[[PodInfo], tuple[Any, ...]],
+        plugins: Callable[[PodInfo], Sequence[Plugin]],
+        initial_backoff: float = INITIAL_BACKOFF,
+        max_backoff: float = MAX_BACKOFF,
+    ) -> None:
         self._clock = clock
         self._sort_key = sort_key
         self._plugins = plugins
@@ -119,7 +125,8 @@ class SchedulingQueue:
 
     def _helps(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         return any(
-            plugin.name in pod.refused_by and event in plugin.events and plugin.hint(pod, event, old, new) for plugin in self._plugins(pod)
+            plugin.name in pod.refused_by and event in plugin.events and plugin.hint(pod, event, old, new)
+            for plugin in self._plugins(pod)
         )
 
     async def run(self) -> None:

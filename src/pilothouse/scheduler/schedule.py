@@ -14,7 +14,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pilothouse.scheduler.decision import Decision, FilterVerdict, unschedulable_message
-from pilothouse.scheduler.framework import Code, ClusterView, Cycle, PodClass, PreFilterResult, Plugin, Rejected, Status, implements
+from pilothouse.scheduler.framework import (
+    ClusterView,
+    Code,
+    Cycle,
+    Plugin,
+    PodClass,
+    PreFilterResult,
+    Rejected,
+    Status,
+    implements,
+)
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.table import Ints, Mask, NodeTable
 
@@ -260,7 +270,9 @@ def to_decision(outcome: Outcome) -> Decision:
     def names(rows: Ints) -> tuple[str, ...]:
         return tuple(row.name for row in (table.rows[i] for i in rows) if row is not None)
 
-    rejected = tuple(FilterVerdict(plugin, r.reason, names(np.flatnonzero(r.rows)), r.unresolvable) for plugin, r in outcome.rejections)
+    rejected = tuple(
+        FilterVerdict(plugin, r.reason, names(np.flatnonzero(r.rows)), r.unresolvable) for plugin, r in outcome.rejections
+    )
     scores: dict[str, dict[str, int]] = {}
     totals: dict[str, int] = {}
     if outcome.weighted and outcome.rows is not None:
@@ -273,8 +285,17 @@ def to_decision(outcome: Outcome) -> Decision:
                 totals = by_node
     status = outcome.status
     reason = "" if status is None else condition_reason(status)
-    return Decision(outcome.cycle.pod.key, outcome.node, table.node_count(), rejected, scores, totals, reason,
-                    status_message(status, table.node_count()), refusing_plugins(outcome))
+    return Decision(
+        outcome.cycle.pod.key,
+        outcome.node,
+        table.node_count(),
+        rejected,
+        scores,
+        totals,
+        reason,
+        status_message(status, table.node_count()),
+        refusing_plugins(outcome),
+    )
 
 
 def condition_reason(status: Status) -> str:

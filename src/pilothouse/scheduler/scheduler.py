@@ -41,7 +41,11 @@ BINDERS = 32
 #: Pods decided before other work on the event loop gets a turn.
 TURN = 8
 REMEMBERED = 256
-_OWNERS = {"ReplicaSet": "/apis/apps/v1/replicasets", "StatefulSet": "/apis/apps/v1/statefulsets", "ReplicationController": "/api/v1/replicationcontrollers"}
+_OWNERS = {
+    "ReplicaSet": "/apis/apps/v1/replicasets",
+    "StatefulSet": "/apis/apps/v1/statefulsets",
+    "ReplicationController": "/api/v1/replicationcontrollers",
+}
 
 
 class Scheduler:
@@ -56,7 +60,9 @@ class Scheduler:
         self._table = NodeTable()
         self._snapshot = Snapshot(self._table, ClusterView(owner_selectors=self._owner_selectors))
         first = next(iter(self._config.profiles.values()))
-        self._queue = SchedulingQueue(clock, first.sorter.sort_key, self._plugins_of, self._config.initial_backoff, self._config.max_backoff)
+        self._queue = SchedulingQueue(
+            clock, first.sorter.sort_key, self._plugins_of, self._config.initial_backoff, self._config.max_backoff
+        )
         self._assumed: dict[str, str] = {}
         self._waiting_conditions: dict[str, str] = {}
         self._to_bind: asyncio.Queue[Outcome] = asyncio.Queue()
@@ -207,7 +213,9 @@ class Scheduler:
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status"
         patch = {"status": {"conditions": [condition]}}
         try:
-            answer = await self._transport.request("PATCH", path, body=patch, content_type="application/strategic-merge-patch+json")
+            answer = await self._transport.request(
+                "PATCH", path, body=patch, content_type="application/strategic-merge-patch+json"
+            )
             if answer.status not in (200, 404):
                 log.warning("status of %s not written: %s", pod.key, answer.body)
         except OSError as error:

@@ -59,7 +59,13 @@ class Row:
 def static_facts(obj: Obj) -> tuple[Any, ...]:
     """The parts of a Node that scheduling looks at; a heartbeat changes none of them."""
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    return (obj["metadata"].get("labels"), spec.get("taints"), spec.get("unschedulable"), status.get("allocatable"), status.get("images"))
+    return (
+        obj["metadata"].get("labels"),
+        spec.get("taints"),
+        spec.get("unschedulable"),
+        status.get("allocatable"),
+        status.get("images"),
+    )
 
 
 class PodCounter:

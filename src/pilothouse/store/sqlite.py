@@ -82,10 +82,14 @@ class SqliteStore(MvccStore):
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._release_lock()
-            raise StoreError(f"data directory {self._folder} is in use by another process; stop it or choose another --data-dir") from None
+            raise StoreError(
+                f"data directory {self._folder} is in use by another process; stop it or choose another --data-dir"
+            ) from None
         except OSError as e:
             self._release_lock()
-            raise StoreError(f"cannot use data directory {self._folder}: {e.strerror}; choose another --data-dir or mend its permissions") from None
+            raise StoreError(
+                f"cannot use data directory {self._folder}: {e.strerror}; choose another --data-dir or mend its permissions"
+            ) from None
 
     def _release_lock(self) -> None:
         if self._lock is not None:

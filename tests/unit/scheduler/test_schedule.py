@@ -72,7 +72,14 @@ def test_gated_pods_are_not_looked_at() -> None:
 
 def test_required_spread_keeps_the_skew() -> None:
     table = table_of(node("a", labels={"zone": "1"}), node("b", labels={"zone": "2"}))
-    spread = [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "x"}}}]
+    spread = [
+        {
+            "maxSkew": 1,
+            "topologyKey": "zone",
+            "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"app": "x"}},
+        }
+    ]
     table.add_pod(pod_info(pod("one", labels={"app": "x"})), "a")
     assert decide(table, pod("two", labels={"app": "x"}, topologySpreadConstraints=spread)).node == "b"
 

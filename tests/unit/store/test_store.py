@@ -107,7 +107,9 @@ async def test_watch_of_a_compacted_past_says_so(store: MvccStore) -> None:
 
 async def test_concurrent_writers_of_one_key_have_one_winner(store: MvccStore) -> None:
     kv = await store.put("/a", b"0")
-    results = await asyncio.gather(*(store.put("/a", b"%d" % n, expected=kv.mod_revision) for n in range(20)), return_exceptions=True)
+    results = await asyncio.gather(
+        *(store.put("/a", b"%d" % n, expected=kv.mod_revision) for n in range(20)), return_exceptions=True
+    )
     assert sum(not isinstance(r, CasFailed) for r in results) == 1
 
 

@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from pilothouse.scheduler.framework import SKIP, ClusterEvent, Code, Cycle, Plugin, PreFilterResult, Rejected, Status, default_normalize
+from pilothouse.scheduler.framework import (
+    SKIP,
+    ClusterEvent,
+    Code,
+    Cycle,
+    Plugin,
+    PreFilterResult,
+    Rejected,
+    Status,
+    default_normalize,
+)
 from pilothouse.scheduler.nodeselector import matches_term, preferred_terms, required_node_names, required_predicate
 from pilothouse.scheduler.table import Ints, Mask
 
@@ -37,9 +47,13 @@ class NodeAffinity(Plugin):
     def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
         out = []
         if self.added is not None:
-            enforced = cycle.cached_rows((self.name, "added"), "static", np.bool_, lambda rows: self._refused(cycle, rows, self.added or {}))
+            enforced = cycle.cached_rows(
+                (self.name, "added"), "static", np.bool_, lambda rows: self._refused(cycle, rows, self.added or {})
+            )
             out.append(Rejected("node(s) didn't match scheduler-enforced node affinity", enforced, unresolvable=True))
-        own = cycle.cached_rows((self.name, "required"), "static", np.bool_, lambda rows: self._refused(cycle, rows, cycle.pod.spec))
+        own = cycle.cached_rows(
+            (self.name, "required"), "static", np.bool_, lambda rows: self._refused(cycle, rows, cycle.pod.spec)
+        )
         out.append(Rejected(REASON, own, unresolvable=True))
         return out
 
@@ -65,6 +79,10 @@ class NodeAffinity(Plugin):
     def _weights(self, cycle: Cycle, rows: Ints) -> Ints:
         terms = [*self._added_terms(), *preferred_terms(cycle.pod.spec)]
         nodes = [cycle.table.rows[i] for i in rows]
-        return np.array([
-            0 if n is None else sum(t["weight"] for t in terms if matches_term(t["preference"], n.name, n.labels)) for n in nodes
-        ], dtype=np.int64)
+        return np.array(
+            [
+                0 if n is None else sum(t["weight"] for t in terms if matches_term(t["preference"], n.name, n.labels))
+                for n in nodes
+            ],
+            dtype=np.int64,
+        )

@@ -19,8 +19,13 @@ _NATIVE = ("cpu", "memory", "ephemeral-storage")
 
 class NodeResourcesFit(Plugin):
     name = "NodeResourcesFit"
-    events = (ClusterEvent("AssignedPod", "Delete"), ClusterEvent("AssignedPod", "UpdateScaleDown"), ClusterEvent("Node", "Add"),
-              ClusterEvent("Node", "UpdateAllocatable"), ClusterEvent("Pod", "UpdateScaleDown"))
+    events = (
+        ClusterEvent("AssignedPod", "Delete"),
+        ClusterEvent("AssignedPod", "UpdateScaleDown"),
+        ClusterEvent("Node", "Add"),
+        ClusterEvent("Node", "UpdateAllocatable"),
+        ClusterEvent("Pod", "UpdateScaleDown"),
+    )
 
     def __init__(self, args: dict[str, object] | None = None) -> None:
         super().__init__(args)
@@ -28,7 +33,10 @@ class NodeResourcesFit(Plugin):
         self.strategy: str = strategy.get("type") or "LeastAllocated"
         listed = strategy.get("resources") or [{"name": "cpu", "weight": 1}, {"name": "memory", "weight": 1}]
         self.weights = {r["name"]: int(r.get("weight") or 1) for r in listed}
-        shape = (strategy.get("requestedToCapacityRatio") or {}).get("shape") or [{"utilization": 0, "score": 0}, {"utilization": 100, "score": 10}]
+        shape = (strategy.get("requestedToCapacityRatio") or {}).get("shape") or [
+            {"utilization": 0, "score": 0},
+            {"utilization": 100, "score": 10},
+        ]
         self.shape = [(int(p.get("utilization") or 0), int(p.get("score") or 0) * MAX_NODE_SCORE // 10) for p in shape]
         self.ignored = frozenset(self.args.get("ignoredResources") or ())
         self.ignored_groups = frozenset(self.args.get("ignoredResourceGroups") or ())
@@ -46,7 +54,11 @@ class NodeResourcesFit(Plugin):
         return out
 
     def _wanted(self, pod: PodInfo) -> list[tuple[str, int]]:
-        return [(r, v) for r, v in pod.requests.items() if v > 0 and r not in self.ignored and r.partition("/")[0] not in self.ignored_groups]
+        return [
+            (r, v)
+            for r, v in pod.requests.items()
+            if v > 0 and r not in self.ignored and r.partition("/")[0] not in self.ignored_groups
+        ]
 
     def score_all(self, cycle: Cycle) -> Ints:
         scores: Ints = cycle.cached_rows((self.name, "score"), "both", np.int64, lambda rows: self._scores(cycle, rows))

@@ -48,9 +48,16 @@ class Constraint:
 
 class PodTopologySpread(Plugin):
     name = "PodTopologySpread"
-    events = (ClusterEvent("AssignedPod", "Add"), ClusterEvent("AssignedPod", "Delete"), ClusterEvent("AssignedPod", "UpdateLabel"),
-              ClusterEvent("Node", "Add"), ClusterEvent("Node", "Delete"), ClusterEvent("Node", "UpdateLabel"),
-              ClusterEvent("Node", "UpdateTaint"), ClusterEvent("Pod", "UpdateLabel"))
+    events = (
+        ClusterEvent("AssignedPod", "Add"),
+        ClusterEvent("AssignedPod", "Delete"),
+        ClusterEvent("AssignedPod", "UpdateLabel"),
+        ClusterEvent("Node", "Add"),
+        ClusterEvent("Node", "Delete"),
+        ClusterEvent("Node", "UpdateLabel"),
+        ClusterEvent("Node", "UpdateTaint"),
+        ClusterEvent("Pod", "UpdateLabel"),
+    )
 
     def __init__(self, args: Obj | None = None) -> None:
         super().__init__(args)
@@ -188,7 +195,11 @@ class PodTopologySpread(Plugin):
         for selector in owners:
             merged["matchLabels"] |= selector.get("matchLabels") or {}
             merged["matchExpressions"] += selector.get("matchExpressions") or []
-        return [make_constraint(cycle.pod, {**c, "labelSelector": merged}) for c in self.defaults if c["whenUnsatisfiable"] == "ScheduleAnyway"]
+        return [
+            make_constraint(cycle.pod, {**c, "labelSelector": merged})
+            for c in self.defaults
+            if c["whenUnsatisfiable"] == "ScheduleAnyway"
+        ]
 
 
 def make_constraint(pod: PodInfo, raw: Obj) -> Constraint:
