@@ -195,7 +195,8 @@ class Chain:
     def _call(self, plan: Plan, ask: Ask) -> Answer:
         if plan.special is not None:
             return self.handlers.special(ask, plan.special, plan.verb)
-        answer: Answer = getattr(self.handlers, plan.verb)(ask)
+        target = self.handlers.scaling if plan.scale else self.handlers
+        answer: Answer = getattr(target, plan.verb)(ask)
         return answer
 
     def _elsewhere(self, request: Request, plan: Plan, user: User) -> Answer:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from pilothouse.api import apply as ssa
 from pilothouse.api.decode import decode
 from pilothouse.api.errors import Obj, StatusError, not_found_error
 from pilothouse.api.schema import Schema
@@ -18,7 +19,7 @@ from pilothouse.apiserver import metadata as md
 from pilothouse.apiserver.deleteoptions import DeleteOptions, of_request
 from pilothouse.apiserver.deletion import Deleter, Deletion
 from pilothouse.apiserver.entries import Entry
-from pilothouse.apiserver.interface import SpecialRequest, SpecialResult, User
+from pilothouse.apiserver.interface import AdmissionRequest, SpecialRequest, SpecialResult, User
 from pilothouse.apiserver.messages import Answer, Request, Response, Stream
 from pilothouse.apiserver.ownership import versions_of
 from pilothouse.apiserver.query import ListOptions, WriteParams, list_options, manager_of, too_large, write_params
@@ -36,6 +37,7 @@ from pilothouse.apiserver.render import (
     objects_response,
 )
 from pilothouse.apiserver.routes import Route, parse_revision
+from pilothouse.apiserver.scaling import Scaling
 from pilothouse.apiserver.selection import Selection, select
 from pilothouse.apiserver.storage import Storage
 from pilothouse.apiserver.watches import Encoder, NativeWatch, PlainEncoder, Start, TransformEncoder, Watches, error_frame
@@ -77,6 +79,7 @@ class Handlers:
         self.shared = shared
         self.watches = Watches(storage.feed)
         self.native_watches: set[NativeWatch] = set()
+        self.scaling = Scaling(self)
 
     # --- what the client wants to see -------------------------------------------------------------------------------------------
 
@@ -241,19 +244,22 @@ class Handlers:
         return self._written(ask, written, wish)
 
     async def patch(self, ask: Ask) -> Response:
+        media, params = self.patch_options(ask)
+        wish = self.wish(ask)
+        call = self.call(ask, params, "PatchOptions")
+        applying = media == patching.APPLY_PATCH
+        if applying:
+            call.apply_manager = params.field_manager
+        transform = patching.transform_for(media, self.body(ask), call, self.clock)
+        written = await self.writer.update(call, transform, create_missing=applying and not call.subresource)
+        return self._written(ask, written, wish)
+
+    def patch_options(self, ask: Ask) -> tuple[str, WriteParams]:
+        """The patch type and its options; 415 for other types."""
         media = ask.request.header(b"content-type").partition(";")[0].strip().lower()
         if media not in negotiate.PATCH_TYPES:
             raise StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
-        applying = media == patching.APPLY_PATCH
-        self._check_size(ask)
-        params = write_params(ask.route, "PatchOptions", applying)
-        wish = self.wish(ask)
-        call = self.call(ask, params, "PatchOptions")
-        if applying:
-            call.apply_manager = params.field_manager
-        transform = patching.transform_for(media, self._body(ask), call, self.clock)
-        written = await self.writer.update(call, transform, create_missing=applying and not call.subresource)
-        return self._written(ask, written, wish)
+        return media, write_params(ask.route, "PatchOptions", media == patching.APPLY_PATCH)
 
     def call(self, ask: Ask, params: WriteParams, kind: str) -> Call:
         """The write that a request asks for."""
@@ -262,21 +268,21 @@ class Handlers:
             ask.route.subresource, ask.warnings, _options_object(params, kind), versions=versions_of(self.registry, ask.served),
         )  # fmt: skip
 
-    def _check_size(self, ask: Ask) -> None:
+    def body(self, ask: Ask) -> bytes:
+        """The request's body; 413 if it is too large."""
         if ask.request.too_large:
             raise too_large()
-
-    def _body(self, ask: Ask) -> bytes:
-        self._check_size(ask)
         return ask.request.body
 
     def body_object(self, ask: Ask, params: WriteParams) -> Obj:
         """The request's body as an object of the endpoint's kind."""
-        return self._decoded(ask, params, ask.served.schema, patching.gvk_of(ask.served))
+        kind = patching.kind_of(ask.served)
+        return self.decoded(ask, params, kind.schema, kind.gvk)
 
-    def _decoded(self, ask: Ask, params: WriteParams, schema: Schema, gvk: tuple[str, str, str]) -> Obj:
+    def decoded(self, ask: Ask, params: WriteParams, schema: Schema, gvk: tuple[str, str, str]) -> Obj:
+        """The request's body as an object of some kind."""
         media = negotiate.body_media(ask.request.header(b"content-type"))
-        obj, warnings = decode(self._body(ask), media, schema, gvk, params.field_validation)
+        obj, warnings = decode(self.body(ask), media, schema, gvk, params.field_validation)
         for text in warnings:
             if text not in ask.warnings:
                 ask.warnings.append(text)
@@ -295,7 +301,7 @@ class Handlers:
     # --- deletion -----------------------------------------------------------------------------------------------------------------
 
     async def delete(self, ask: Ask) -> Response:
-        options = of_request(ask.route, self._body(ask), ask.request.header(b"content-type"))
+        options = of_request(ask.route, self.body(ask), ask.request.header(b"content-type"))
         wish = self.wish(ask)
         deletion = Deletion(ask.served, ask.namespace, ask.route.name, ask.user, options, ask.warnings)
         deleted = await self.deleter.delete(deletion)
@@ -309,7 +315,7 @@ class Handlers:
 
     async def deletecollection(self, ask: Ask) -> Response:
         list_wanted = list_options(ask.route, watch=False)
-        options = of_request(ask.route, self._body(ask), ask.request.header(b"content-type"))
+        options = of_request(ask.route, self.body(ask), ask.request.header(b"content-type"))
         wish = self.wish(ask)
         selection = self._select(ask, list_wanted, "")
         storage = self.storage
@@ -340,22 +346,51 @@ class Handlers:
         body = self._special_body(ask, verb)
         query = {k: v[0] for k, v in route.query.items()}
         dry = "All" in route.query.get("dryRun", ())
+        manager = query.get("fieldManager") or manager_of(WriteParams(), ask.request.header(b"user-agent"))
         request = SpecialRequest(
-            ask.served.resource, route.subresource, ask.namespace, route.name, verb, body, ask.user, query, dry
+            ask.served.resource, route.subresource, ask.namespace, route.name, verb, body, ask.user, query, dry, manager,
+            ask.request.header(b"content-type").partition(";")[0].strip().lower(), ask.request.body, ask.warnings,
         )  # fmt: skip
+        if verb == "create" and body is not None:
+            await self._admit_special(ask, request, handler)
         result: SpecialResult = await handler(request)
-        response = json_response(result.code, result.body, wish.fmt, wish.pretty, result.headers.items() or None)
-        return response
+        if isinstance(result.body, bytes):
+            return Response(result.code, result.body, "text/plain" if result.body else "", result.headers.items())
+        return json_response(result.code, result.body, wish.fmt, wish.pretty, result.headers.items() or None)
+
+    async def _admit_special(self, ask: Ask, request: SpecialRequest, handler: Callable[[SpecialRequest], Any]) -> None:
+        """Defaults, field ownership and admission of an object that is created but not stored."""
+        body = request.body
+        assert body is not None
+        default = getattr(handler, "default", None)
+        if default is not None:
+            default(body)
+        group, version, kind = self._special_kind(ask)
+        api_version = f"{group}/{version}" if group else version
+        ssa.track_update(
+            body, None, self.registry.schema(group, version, kind), request.manager, api_version=api_version, now=self.clock.now(),
+            subresource=request.subresource,
+        )  # fmt: skip
+        name = request.name or body.get("metadata", {}).get("name", "")
+        admission = AdmissionRequest(
+            "CREATE", request.resource, request.subresource, request.namespace, name, body, None, request.user,
+            {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"}, request.dry_run, request.warnings,
+        )  # fmt: skip
+        await self.writer.chain.admit(admission)
+        await self.writer.chain.validate(admission)
+
+    def _special_kind(self, ask: Ask) -> tuple[str, str, str]:
+        subresource = ask.served.resource.subresources.get(ask.route.subresource)
+        if subresource is None:
+            return patching.kind_of(ask.served).gvk
+        return subresource.group, subresource.version, subresource.kind
 
     def _special_body(self, ask: Ask, verb: str) -> Obj | None:
         if verb not in ("create", "update"):
             return None
         params = write_params(ask.route, "CreateOptions" if verb == "create" else "UpdateOptions")
-        subresource = ask.served.resource.subresources.get(ask.route.subresource)
-        if subresource is None:
-            return self.body_object(ask, params)
-        gvk = (subresource.group, subresource.version, subresource.kind)
-        return self._decoded(ask, params, self.registry.schema(*gvk), gvk)
+        gvk = self._special_kind(ask)
+        return self.decoded(ask, params, self.registry.schema(*gvk), gvk)
 
 
 def _native(status: int, obj: Any) -> Response:

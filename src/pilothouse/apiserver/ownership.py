@@ -32,7 +32,7 @@ def versions_of(registry: Registry, served: Served) -> Versions:
 
 def track(call: Call, new: Obj, old: Obj | None, now: float) -> None:
     """Write into `new` who owns what after this write. Server-side apply has done so already."""
-    if call.apply_manager is not None:
+    if call.apply_manager is not None or not call.tracked:
         return
     served = call.served
     ssa.track_update(

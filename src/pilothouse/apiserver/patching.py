@@ -134,7 +134,7 @@ def _shown(result: Any, doc: Obj) -> str:
     """A patched document as the reference server's message shows it."""
     if not isinstance(result, dict):
         return orjson.dumps(result).decode()
-    out = dict(sorted(result.items()))
+    out: Obj = dict(sorted(result.items()))
     metadata = result.get("metadata")
     if isinstance(metadata, dict):
         if metadata is doc.get("metadata"):

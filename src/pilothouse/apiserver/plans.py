@@ -26,13 +26,28 @@ _LIMIT = 8192
 class Plan:
     """One request line, understood."""
 
-    __slots__ = ("cell", "early", "fail", "late", "mutating", "name", "produced", "route", "served", "special", "timeout", "verb")
+    __slots__ = (
+        "cell",
+        "early",
+        "fail",
+        "late",
+        "mutating",
+        "name",
+        "produced",
+        "route",
+        "scale",
+        "served",
+        "special",
+        "timeout",
+        "verb",
+    )
 
     def __init__(self, route: Route, cell: Cell) -> None:
         self.route = route
         self.cell = cell
         self.served: Served | None = None
         self.special: Special | None = None
+        self.scale = False
         self.verb = ""
         self.name = route.name
         self.mutating = route.verb in _MUTATING
@@ -94,7 +109,8 @@ class Planner:
             return
         plan.served = served
         plan.verb = _subresource_verb(route, served) if route.subresource else _verb(route, served)
-        plan.special = served.special(route.subresource)
+        plan.scale = route.subresource == "scale"
+        plan.special = None if plan.scale else served.special(route.subresource)
         if plan.special is None and not served.stored:
             raise routes.unknown_path()
         if plan.verb in ("list", "watch"):

@@ -47,6 +47,16 @@ class Call:
     #: The field owner of server-side apply; None for all other writes.
     apply_manager: str | None = None
     versions: ownership.Versions | None = None
+    #: The transform itself says who owns what (writes through `scale`).
+    tracked: bool = False
+    #: Field ownership is tracked by the write path (and not by who makes the new object).
+    tracked: bool = True
+    #: Whose rules a write follows: "" the whole object's, else a subresource's; None: those of `subresource`.
+    endpoint: str | None = None
+
+    @property
+    def part(self) -> str:
+        return self.subresource if self.endpoint is None else self.endpoint
 
     @property
     def key(self) -> str:
@@ -222,7 +232,7 @@ class Writer:
         resource = call.served.resource
         wanted = metadata.get("resourceVersion") or ""
         if wanted in ("", "0"):
-            if not call.served.strategy.allow_unconditional_update and not call.subresource:
+            if not call.served.strategy.allow_unconditional_update and not call.part:
                 error = invalid("metadata.resourceVersion", 0, "must be specified for an update")
                 raise invalid_object(resource.group, resource.plural, call.name, [error])
         elif wanted != str(entry.revision):
@@ -231,15 +241,15 @@ class Writer:
 
     def _prepare(self, call: Call, obj: Obj, old: Obj) -> None:
         strategy, context = call.served.strategy, self.context(call)
-        if call.subresource:
-            strategy.prepare_subresource(call.subresource, obj, old, context)
+        if call.part:
+            strategy.prepare_subresource(call.part, obj, old, context)
         else:
             strategy.prepare_update(obj, old, context)
 
     async def _validate_and_store(self, call: Call, obj: Obj, old: Obj, old_entry: Entry, request: AdmissionRequest) -> Written:
         served = call.served
         finish: Finish | None = None
-        if served.hook is not None and not call.subresource:
+        if served.hook is not None and not call.part:
             finish = await served.hook.begin_update(obj, old, call.params.dry_run)
         stored = False
         try:
