@@ -51,6 +51,13 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("namespace-controller", "namespace", "namespace:NamespaceController", "namespace-controller"),
     Entry("garbage-collector-controller", "garbagecollector", "garbage_collector:GarbageCollector", "generic-garbage-collector"),
     Entry("replicaset-controller", "replicaset", "replicaset:ReplicaSetController", "replicaset-controller"),
+    Entry(
+        "replicationcontroller-controller",
+        "replicationcontroller",
+        "replicationcontroller:ReplicationControllerController",
+        "replication-controller",
+        component="replication-controller",
+    ),
     Entry("deployment-controller", "deployment", "deployment:DeploymentController", "deployment-controller"),
     Entry(
         "endpoints-controller",
@@ -65,6 +72,12 @@ ENTRIES: tuple[Entry, ...] = (
         "endpointslice:EndpointSliceController",
         "endpointslice-controller",
         component="endpoint-slice-controller",
+    ),
+    Entry(
+        "endpointslice-mirroring-controller",
+        "endpointslicemirroring",
+        "endpointslice_mirroring:EndpointSliceMirroringController",
+        "endpointslicemirroring-controller",
     ),
     Entry("pod-garbage-collector-controller", "podgc", "pod_gc:PodGarbageCollector", "pod-garbage-collector"),
     Entry(

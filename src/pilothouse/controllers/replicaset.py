@@ -35,17 +35,22 @@ LONGEST_PAUSE = 0.5
 class ReplicaSetController(Controller):
     name = "replicaset-controller"
     kind = REPLICA_SETS
+    #: Whether the status counts terminating pods.
+    tells_terminating = True
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.expectations = Expectations(self.clock)
-        self.selectors = Selectors()
+        self.selectors = self.make_selectors()
         self.sets = self.cache(self.kind)
         self.pods = self.cache(PODS)
         indexes.add(self.sets, "uid", "namespace", "controller")
         indexes.add(self.pods, "controller", "orphans")
         self.sets.add_handler(self._set_changed)
         self.pods.add_handler(self._pod_changed)
+
+    def make_selectors(self) -> Selectors:
+        return Selectors()
 
     # Events -----------------------------------------------------------------------------------------------------------
 
@@ -187,6 +192,6 @@ class ReplicaSetController(Controller):
         counts = plans.count(owner, active, terminating, now)
         if counts.next_available is not None:
             self.queue.add_after(key(owner), counts.next_available - now)
-        status = plans.status(owner, counts, failure, now)
+        status = plans.status(owner, counts, failure, now, self.tells_terminating)
         if status != owner.get("status"):
             await self.api.update(self.kind, {**owner, "status": status}, "status")

@@ -13,12 +13,13 @@ Predicate = Callable[[dict[str, str]], bool]
 class Selectors:
     """Remembers the compiled `spec.selector` of each object."""
 
-    def __init__(self) -> None:
+    def __init__(self, selector_of: Callable[[Obj], Obj | None] = lambda obj: obj["spec"].get("selector")) -> None:
+        self._selector_of = selector_of
         self._known: dict[str, tuple[object, Predicate]] = {}
 
     def of(self, obj: Obj) -> Predicate:
         """The predicate over labels that this object's selector stands for."""
-        selector = obj["spec"].get("selector")
+        selector = self._selector_of(obj)
         known = self._known.get(uid(obj))
         if known is not None and known[0] == selector:
             return known[1]

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilothouse.controllers import endpoints_plan, service_pods
+from pilothouse.controllers import endpointslice_mirroring as mirroring
 from pilothouse.controllers import endpointslice_plan as slices
 
 from .builders import node, pod
@@ -163,3 +164,24 @@ def test_trigger_times_are_told_once():
     assert times.of(svc, []) == "2026-01-01T00:00:00Z"
     assert times.of(svc, [p]) == "2026-01-01T00:01:00Z"
     assert times.of(svc, [p]) is None
+
+
+def test_hand_made_endpoints_are_mirrored_by_family_and_slices_used_again():
+    subset = {
+        "addresses": [{"ip": "192.0.2.1"}, {"ip": "2001:db8::1"}],
+        "notReadyAddresses": [{"ip": "192.0.2.3"}],
+        "ports": [{"port": 1}],
+    }
+    endpoints = {"metadata": {"name": "s", "namespace": "ns", "uid": "e", "labels": {"own": "x"}}, "subsets": [subset]}
+    made = mirroring.plan(endpoints, []).create
+    assert {s["addressType"]: [(e["addresses"], e["conditions"]["ready"]) for e in s["endpoints"]] for s in made} == {
+        "IPv4": [(["192.0.2.1"], True), (["192.0.2.3"], False)],
+        "IPv6": [(["2001:db8::1"], True)],
+    }
+    existing = named(made)
+    again = mirroring.plan(endpoints, existing)
+    assert not (again.create or again.update or again.delete)
+    moved = {**endpoints, "subsets": [{"addresses": [{"ip": "192.0.2.9"}], "ports": [{"port": 2}]}]}
+    result = mirroring.plan(moved, existing)
+    assert [s["addressType"] for s in result.update] == ["IPv4"]
+    assert [s["addressType"] for s in result.delete] == ["IPv6"]
