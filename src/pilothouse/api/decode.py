@@ -456,10 +456,11 @@ def wrong_kind(said_group: str, said_version: str, said_kind: str, gvk: tuple[st
     """The 400 for a body of another kind."""
     _, version, kind = gvk
     full = f"{said_group}/{said_version}" if said_group else said_version
-    if said_kind == kind and (said_group, said_version) != gvk[:2]:
+    known = tables.is_known_kind(said_group, said_version, said_kind)
+    if known and said_kind == kind and (said_group, said_version) != gvk[:2]:
         expected = f"{gvk[0]}/{version}" if gvk[0] else version
         return bad_request(f"the API version in the data ({full}) does not match the expected API version ({expected})")
-    if not tables.is_known_kind(said_group, said_version, said_kind):
+    if not known:
         why = f'no kind "{said_kind}" is registered for version "{full}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
     else:
         why = f"converting ({said_version}.{said_kind}) to ({gvk[0].partition('.')[0] or 'core'}.{kind}): unknown conversion"

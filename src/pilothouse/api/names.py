@@ -86,14 +86,14 @@ def dns1123_subdomain(name: str, prefix: bool = False) -> list[str]:
 def dns1123_label(name: str, prefix: bool = False) -> list[str]:
     """Namespaces, containers, volumes: at most 63 characters of lower case letters, digits and dashes."""
     name = _masked(name, prefix)
-    out = [] if size(name) <= 63 else [too_long(63)]
+    out = [] if size(name) <= 63 else ["must be no more than 63 characters"]
     return out if _is_label(name) else [*out, LABEL_MESSAGE]
 
 
 def dns1035_label(name: str, prefix: bool = False) -> list[str]:
     """As an RFC 1123 label, but it begins with a letter."""
     name = _masked(name, prefix)
-    out = [] if size(name) <= 63 else [too_long(63)]
+    out = [] if size(name) <= 63 else ["must be no more than 63 characters"]
     return out if _is_label_1035(name) else [*out, LABEL_1035_MESSAGE]
 
 
@@ -176,7 +176,7 @@ def port_name(name: str) -> list[str]:
     """IANA service names: at most 15 characters, a letter among them."""
     out: list[str] = []
     if len(name) > 15:
-        out.append("must be no more than 15 bytes")
+        out.append("must be no more than 15 characters")
     if not _is_port_name(name):
         out.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
     if not re.search("[a-z]", name):

@@ -126,3 +126,9 @@ def sign(text: Any) -> int:
     """-1, 0 or 1."""
     nano = parse(text).nano
     return (nano > 0) - (nano < 0)
+
+
+def round_up_to_milli(text: Any) -> str:
+    """The same value without anything finer than a thousandth."""
+    q = parse(text)
+    return render(Quantity(-(-q.nano // 10**6) * 10**6, q.family))

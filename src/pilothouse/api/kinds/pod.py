@@ -65,7 +65,10 @@ class PodStrategy(Strategy):
         obj["status"] = status
 
     def validate(self, obj: Obj) -> list[FieldError]:
-        return validate_pod_spec(obj["spec"], "spec")
+        out = validate_pod_spec(obj["spec"], "spec")
+        if obj["spec"].get("ephemeralContainers"):
+            out.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
+        return out
 
     def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
         errors = validate_pod_spec(obj["spec"], "spec")
@@ -75,7 +78,7 @@ class PodStrategy(Strategy):
             return [forbidden("spec", _NOTHING_ELSE)]
         new, had = obj["spec"].get("tolerations") or [], old["spec"].get("tolerations") or []
         if any(t not in new for t in had):
-            return [forbidden("spec", "existing toleration can not be modified except its tolerationSeconds")]
+            return [forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds")]
         gates = [g for g in obj["spec"].get("schedulingGates") or () if g not in (old["spec"].get("schedulingGates") or ())]
         if gates:
             return [
@@ -123,7 +126,7 @@ class PodStrategy(Strategy):
         spec, status, meta = obj["spec"], obj.get("status") or {}, obj["metadata"]
         states = status.get("containerStatuses") or []
         ready = sum(1 for s in states if s.get("ready"))
-        restarts = sum(s.get("restartCount", 0) for s in states)
+        restarts = _restarts(obj)
         gates = spec.get("readinessGates") or ()
         met = {c["type"] for c in status.get("conditions") or () if c.get("status") == "True"}
         told = f"{sum(1 for g in gates if g['conditionType'] in met)}/{len(gates)}" if gates else "<none>"
@@ -172,6 +175,18 @@ def _reason(obj: Obj) -> str:
         if status.get("phase") not in ("Succeeded", "Failed"):
             return "Terminating"
     return reason
+
+
+def _restarts(obj: Obj) -> int:
+    """Restarts of what is running now: of the init containers until they are through, then of sidecars and containers."""
+    status = obj.get("status") or {}
+    sidecars = {c["name"] for c in obj["spec"].get("initContainers") or () if c.get("restartPolicy") == "Always"}
+    init = status.get("initContainerStatuses") or []
+    if _init_reason(obj):
+        return sum(s.get("restartCount", 0) for s in init)
+    return sum(s.get("restartCount", 0) for s in (status.get("containerStatuses") or [])) + sum(
+        s.get("restartCount", 0) for s in init if s["name"] in sidecars
+    )
 
 
 def _terminated(state: Obj) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pilothouse.api import quantity
+
 Obj = dict[str, Any]
 
 _SPEC = (
@@ -32,6 +34,8 @@ def default_pod_spec(spec: Obj) -> None:
         default_container(c, host)
     for c in spec.get("initContainers") or ():
         default_container(c, host)
+    if spec.get("resources"):
+        default_pod_resources(spec)
     for c in spec.get("ephemeralContainers") or ():
         default_container(c, False)
     for v in spec.get("volumes") or ():
@@ -65,7 +69,11 @@ def default_container(c: Obj, host_network: bool) -> None:
 
 
 def default_resources(resources: Obj) -> None:
-    """Limits stand for requests that are not given."""
+    """Limits stand for requests that are not given; nothing is finer than a thousandth."""
+    for listed in filter(None, (resources.get("limits"), resources.get("requests"))):
+        for name, amount in listed.items():
+            if amount[-1:] in ("n", "u"):
+                listed[name] = quantity.round_up_to_milli(amount)
     limits = resources.get("limits")
     if limits:
         requests = resources.setdefault("requests", {})
@@ -140,3 +148,17 @@ def _default_disks(v: Obj) -> None:
     claim = (v.get("ephemeral") or {}).get("volumeClaimTemplate")
     if claim is not None:
         claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+
+
+def default_pod_resources(spec: Obj) -> None:
+    """Pod-level requests that are not given: what the containers ask for together, else the pod-level limit (KEP-2837)."""
+    resources = spec["resources"]
+    for name, limit in (resources.get("limits") or {}).items():
+        if name in (resources.get("requests") or {}):
+            continue
+        asked = [(c.get("resources") or {}).get("requests", {}).get(name) for c in spec.get("containers") or ()]
+        total = None
+        for amount in asked:
+            if amount is not None:
+                total = amount if total is None else quantity.add(total, amount)
+        resources.setdefault("requests", {})[name] = limit if total is None else total

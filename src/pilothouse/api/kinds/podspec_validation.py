@@ -140,16 +140,41 @@ def _validate_ports(ports: list[Obj], path: str) -> list[FieldError]:
 
 
 def validate_resources(resources: Obj, path: str) -> list[FieldError]:
-    """Requests are not negative and at most the limits."""
+    """Requests are not negative and at most the limits; what cannot be overcommitted has equal ones, in whole numbers."""
     out: list[FieldError] = []
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-    for kind, listed in (("limits", limits), ("requests", requests)):
-        for name, amount in listed.items():
-            if quantity.sign(amount) < 0:
-                out.append(invalid(f"{path}.{kind}[{name}]", amount, "must be greater than or equal to 0"))
+    for name, amount in limits.items():
+        out += _validate_amount(name, amount, f"{path}.limits")
     for name, amount in requests.items():
-        if name in limits and quantity.compare(amount, limits[name]) > 0:
+        out += _validate_amount(name, amount, f"{path}.requests")
+        if name not in limits:
+            if not _overcommitted(name):
+                out.append(required(f"{path}.limits", "Limit must be set for non overcommitable resources"))
+        elif not _overcommitted(name) and quantity.compare(amount, limits[name]) != 0:
+            out.append(invalid(f"{path}.requests", amount, f"must be equal to {name} limit of {limits[name]}"))
+        elif quantity.compare(amount, limits[name]) > 0:
             out.append(invalid(f"{path}.requests", amount, f"must be less than or equal to {name} limit of {limits[name]}"))
+    return out
+
+
+_STANDARD = ("cpu", "memory", "ephemeral-storage")
+
+
+def _overcommitted(name: str) -> bool:
+    """Resources of Kubernetes itself may be promised more often than they are there; hugepages and extended ones may not."""
+    return name in _STANDARD or ("/" not in name and not name.startswith("hugepages-"))
+
+
+def _validate_amount(name: str, amount: str, path: str) -> list[FieldError]:
+    where = f"{path}[{name}]"
+    out = [invalid(path, name, m) for m in names.qualified_name(name)]
+    if not out and "/" not in name and name not in _STANDARD and not name.startswith("hugepages-"):
+        out += [invalid(path, name, "must be a standard resource type or fully qualified"),
+                invalid(path, name, "must be a standard resource for containers")]  # fmt: skip
+    if quantity.sign(amount) < 0:
+        out.append(invalid(where, amount, "must be greater than or equal to 0"))
+    if not _overcommitted(name) and quantity.parse(amount).nano % quantity.NANO:
+        out.append(invalid(where, amount, "must be an integer"))
     return out
 
 
