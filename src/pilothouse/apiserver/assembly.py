@@ -150,7 +150,7 @@ class _Assembly:
         return plugins
 
     def _special(self, hub: Hub) -> Mapping:
-        assert self.authenticator is not None
+        assert self.authenticator is not None and isinstance(hub, ApiServer)
         parts = Parts(
             authenticator=self.authenticator,
             authorizers=self.authorizers,

@@ -203,11 +203,17 @@ class SpecialRequest:
     user: User
     query: Mapping[str, str]
     dry_run: bool
+    #: Who owns the fields that the request writes.
+    manager: str = "unknown"
+    #: For a patch: its media type and bytes.
+    media: str = ""
+    raw: bytes = b""
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class SpecialResult:
-    """What such an endpoint answers."""
+    """What such an endpoint answers: an object, or bytes that are sent as they are."""
 
     code: int
     body: Any
