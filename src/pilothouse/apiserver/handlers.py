@@ -341,55 +341,42 @@ class Handlers:
 
     async def special(self, ask: Ask, handler: Callable[[SpecialRequest], Any], verb: str) -> Response:
         """An endpoint that is not plain storage."""
-        route = ask.route
+        route, request = ask.route, ask.request
         wish = self.wish(ask)
-        body = self._special_body(ask, verb)
-        query = {k: v[0] for k, v in route.query.items()}
-        dry = "All" in route.query.get("dryRun", ())
-        manager = query.get("fieldManager") or manager_of(WriteParams(), ask.request.header(b"user-agent"))
-        request = SpecialRequest(
-            ask.served.resource, route.subresource, ask.namespace, route.name, verb, body, ask.user, query, dry, manager,
-            ask.request.header(b"content-type").partition(";")[0].strip().lower(), ask.request.body, ask.warnings,
+        params = self._special_params(ask, verb)
+        asked = SpecialRequest(
+            ask.served.resource, route.subresource, ask.namespace, route.name, verb, self._special_body(ask, verb, params), ask.user,
+            {k: v[0] for k, v in route.query.items()}, params.dry_run, manager_of(params, request.header(b"user-agent")),
+            request.header(b"content-type").partition(";")[0].strip().lower(), self.body(ask), ask.warnings,
         )  # fmt: skip
-        if verb == "create" and body is not None:
-            await self._admit_special(ask, request, handler)
-        result: SpecialResult = await handler(request)
+        result: SpecialResult = await handler(asked)
         if isinstance(result.body, bytes):
-            return Response(result.code, result.body, "text/plain" if result.body else "", result.headers.items())
-        return json_response(result.code, result.body, wish.fmt, wish.pretty, result.headers.items() or None)
+            return Response(result.code, result.body, headers=result.headers.items())
+        return self._special_answer(ask, result, wish)
 
-    async def _admit_special(self, ask: Ask, request: SpecialRequest, handler: Callable[[SpecialRequest], Any]) -> None:
-        """Defaults, field ownership and admission of an object that is created but not stored."""
-        body = request.body
-        assert body is not None
-        default = getattr(handler, "default", None)
-        if default is not None:
-            default(body)
-        group, version, kind = self._special_kind(ask)
-        api_version = f"{group}/{version}" if group else version
-        ssa.track_update(
-            body, None, self.registry.schema(group, version, kind), request.manager, api_version=api_version, now=self.clock.now(),
-            subresource=request.subresource,
-        )  # fmt: skip
-        name = request.name or body.get("metadata", {}).get("name", "")
-        admission = AdmissionRequest(
-            "CREATE", request.resource, request.subresource, request.namespace, name, body, None, request.user,
-            {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"}, request.dry_run, request.warnings,
-        )  # fmt: skip
-        await self.writer.chain.admit(admission)
-        await self.writer.chain.validate(admission)
+    def _special_answer(self, ask: Ask, result: SpecialResult, wish: Wish) -> Response:
+        """Objects of the endpoint's own kind can be seen as Tables; everything else is written as it is."""
+        body, resource = result.body, ask.served.resource
+        headers = result.headers.items() or None
+        own = isinstance(body, dict) and (body.get("apiVersion"), body.get("kind")) == (resource.api_version, resource.kind)
+        if own and wish.fmt.transform and not ask.request.native:
+            return object_response(ask.served, body, wish, result.code)
+        return json_response(result.code, body, wish.fmt, wish.pretty, headers)
 
-    def _special_kind(self, ask: Ask) -> tuple[str, str, str]:
-        subresource = ask.served.resource.subresources.get(ask.route.subresource)
-        if subresource is None:
-            return patching.kind_of(ask.served).gvk
-        return subresource.group, subresource.version, subresource.kind
+    def _special_params(self, ask: Ask, verb: str) -> WriteParams:
+        if verb == "patch":
+            return self.patch_options(ask)[1]
+        if verb not in ("create", "update"):
+            return WriteParams()
+        return write_params(ask.route, "CreateOptions" if verb == "create" else "UpdateOptions")
 
-    def _special_body(self, ask: Ask, verb: str) -> Obj | None:
+    def _special_body(self, ask: Ask, verb: str, params: WriteParams) -> Obj | None:
         if verb not in ("create", "update"):
             return None
-        params = write_params(ask.route, "CreateOptions" if verb == "create" else "UpdateOptions")
-        gvk = self._special_kind(ask)
+        subresource = ask.served.resource.subresources.get(ask.route.subresource)
+        if subresource is None:
+            return self.body_object(ask, params)
+        gvk = (subresource.group, subresource.version, subresource.kind)
         return self.decoded(ask, params, self.registry.schema(*gvk), gvk)
 
 
