@@ -10,16 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pilothouse.api import apply as ssa
 from pilothouse.api.decode import decode
 from pilothouse.api.errors import Obj, StatusError, not_found_error
 from pilothouse.api.schema import Schema
-from pilothouse.apiserver import lists, negotiate, patching
+from pilothouse.apiserver import lists, negotiate, patching, specials
 from pilothouse.apiserver import metadata as md
 from pilothouse.apiserver.deleteoptions import DeleteOptions, of_request
 from pilothouse.apiserver.deletion import Deleter, Deletion
 from pilothouse.apiserver.entries import Entry
-from pilothouse.apiserver.interface import AdmissionRequest, SpecialRequest, SpecialResult, User
+from pilothouse.apiserver.interface import SpecialRequest, User
 from pilothouse.apiserver.messages import Answer, Request, Response, Stream
 from pilothouse.apiserver.ownership import versions_of
 from pilothouse.apiserver.query import ListOptions, WriteParams, list_options, manager_of, too_large, write_params
@@ -337,47 +336,9 @@ class Handlers:
             if error.code != 404:
                 raise
 
-    # --- special endpoints ----------------------------------------------------------------------------------------------------------
-
     async def special(self, ask: Ask, handler: Callable[[SpecialRequest], Any], verb: str) -> Response:
         """An endpoint that is not plain storage."""
-        route, request = ask.route, ask.request
-        wish = self.wish(ask)
-        params = self._special_params(ask, verb)
-        asked = SpecialRequest(
-            ask.served.resource, route.subresource, ask.namespace, route.name, verb, self._special_body(ask, verb, params), ask.user,
-            {k: v[0] for k, v in route.query.items()}, params.dry_run, manager_of(params, request.header(b"user-agent")),
-            request.header(b"content-type").partition(";")[0].strip().lower(), self.body(ask), ask.warnings,
-        )  # fmt: skip
-        result: SpecialResult = await handler(asked)
-        if isinstance(result.body, bytes):
-            return Response(result.code, result.body, headers=result.headers.items())
-        return self._special_answer(ask, result, wish)
-
-    def _special_answer(self, ask: Ask, result: SpecialResult, wish: Wish) -> Response:
-        """Objects of the endpoint's own kind can be seen as Tables; everything else is written as it is."""
-        body, resource = result.body, ask.served.resource
-        headers = result.headers.items() or None
-        own = isinstance(body, dict) and (body.get("apiVersion"), body.get("kind")) == (resource.api_version, resource.kind)
-        if own and wish.fmt.transform and not ask.request.native:
-            return object_response(ask.served, body, wish, result.code)
-        return json_response(result.code, body, wish.fmt, wish.pretty, headers)
-
-    def _special_params(self, ask: Ask, verb: str) -> WriteParams:
-        if verb == "patch":
-            return self.patch_options(ask)[1]
-        if verb not in ("create", "update"):
-            return WriteParams()
-        return write_params(ask.route, "CreateOptions" if verb == "create" else "UpdateOptions")
-
-    def _special_body(self, ask: Ask, verb: str, params: WriteParams) -> Obj | None:
-        if verb not in ("create", "update"):
-            return None
-        subresource = ask.served.resource.subresources.get(ask.route.subresource)
-        if subresource is None:
-            return self.body_object(ask, params)
-        gvk = (subresource.group, subresource.version, subresource.kind)
-        return self.decoded(ask, params, self.registry.schema(*gvk), gvk)
+        return await specials.answer(self, ask, handler, verb)
 
 
 def _native(status: int, obj: Any) -> Response:

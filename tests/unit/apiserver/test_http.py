@@ -95,7 +95,7 @@ async def test_bodies_over_the_limit_are_told_apart_but_not_kept(port: int) -> N
     assert got.startswith(b"HTTP/1.1 413")
 
 
-@pytest.mark.parametrize(("line", "code"), [(b"GET\r\n\r\n", b"400"), (b"FOO /x HTTP/1.1\r\n\r\n", b"405")])
+@pytest.mark.parametrize(("line", "code"), [(b"GET / HTTP/9.x\r\n\r\n", b"400"), (b"FOO /x HTTP/1.1\r\n\r\n", b"405")])
 async def test_what_is_no_request_is_refused_and_hung_up_on(port: int, line: bytes, code: bytes) -> None:
     got = await talk(port, line)
     assert got.startswith(b"HTTP/1.1 " + code)
