@@ -7,6 +7,7 @@ the same time, so that the store commits them together.
 from __future__ import annotations
 
 import asyncio
+import copy
 import datetime as dt
 import socket
 from collections.abc import Awaitable, Iterable
@@ -48,7 +49,7 @@ async def _ensure(hub: Hub, group: str, plural: str, obj: Obj, manager: str = "k
     if hub.cache(group, plural).get(metadata.get("namespace", ""), metadata["name"]) is not None:
         return
     try:
-        await hub.create(group, plural, obj, manager=manager)
+        await hub.create(group, plural, copy.deepcopy(obj), manager=manager)
     except StatusError as error:
         if error.reason != "AlreadyExists":
             raise
