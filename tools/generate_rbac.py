@@ -15,6 +15,8 @@ from typing import Any
 
 OUT = Path(__file__).parents[1] / "src/pilothouse/apiserver/bootstrap/_generated_rbac.json"
 Obj = dict[str, Any]
+#: Subjects that a server was seen to have besides those of the table.
+MORE_SUBJECTS = {"system::leader-locking-kube-controller-manager": [["ServiceAccount", "kube-system/leader-election-controller"]]}
 
 
 def main() -> None:
@@ -47,7 +49,7 @@ def fill(found: Obj, row: dict[str, str]) -> None:
         found.setdefault("aggregate", []).append({key: value})
     elif row["rule_no"] == "bind":
         found["role"] = row["apiGroups"].split("/", 1)
-        found["subjects"] = [s.split(":", 1) for s in row["resources"].split(",") if s]
+        found["subjects"] = [s.split(":", 1) for s in row["resources"].split(",") if s] + MORE_SUBJECTS.get(row["name"], [])
     else:
         found["rules"].append(rule(row))
 

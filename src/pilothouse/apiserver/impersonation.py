@@ -86,7 +86,7 @@ def _groups(name: str, groups: list[str]) -> list[str]:
         namespace = name[len(_SERVICE_ACCOUNT) :].partition(":")[0]
         out += ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"]
     default = "system:unauthenticated" if name == "system:anonymous" else "system:authenticated"
-    if default not in out:
+    if default not in out and "system:unauthenticated" not in out:
         out.append(default)
     return out
 

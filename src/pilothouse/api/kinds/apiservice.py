@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 from pilothouse.api import names, table
 from pilothouse.api.errors import Obj
 from pilothouse.api.kinds.statusonly import StatusOnly
-from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column
+from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Context
 
 
 class APIServiceStrategy(StatusOnly):
@@ -16,6 +17,19 @@ class APIServiceStrategy(StatusOnly):
 
     def validate_name(self, name: str, prefix: bool = False) -> list[str]:
         return names.path_segment(name, prefix)
+
+    def prepare_create(self, obj: Obj, ctx: Context) -> None:
+        """What this server answers for itself is available from the start."""
+        super().prepare_create(obj, ctx)
+        if (obj.get("spec") or {}).get("service") is None:
+            condition = {
+                "type": "Available",
+                "status": "True",
+                "lastTransitionTime": dt.datetime.fromtimestamp(ctx.now, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "reason": "Local",
+                "message": "Local APIServices are always available",
+            }
+            obj["status"] = {"conditions": [condition]}
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
         service = (obj.get("spec") or {}).get("service")

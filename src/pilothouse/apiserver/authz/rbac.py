@@ -28,7 +28,10 @@ class Grant:
 
 
 class _Decision:
-    """For one user and kind of request: allowed at all (with a reason), allowed for some names, or neither."""
+    """For one user and kind of request: allowed at all (with a reason), allowed for some names, or neither.
+
+    `by_name` has what rules before the one behind `always` say, so it comes first.
+    """
 
     __slots__ = ("always", "by_name", "problem")
 
@@ -63,9 +66,9 @@ class Rbac:
         if not attributes.resource:
             return self._authorize_path(attributes)
         decision = self._decision(attributes)
-        if decision.always is not None:
-            return Verdict.ALLOW, decision.always
         found = decision.by_name.get(attributes.name) if attributes.name else None
+        if found is None:
+            found = decision.always
         return (Verdict.ALLOW, found) if found is not None else (Verdict.NO_OPINION, decision.problem)
 
     def _decision(self, attributes: Attributes) -> _Decision:

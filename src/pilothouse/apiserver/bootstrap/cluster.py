@@ -111,7 +111,7 @@ async def _flow_schema(hub: Hub, schema: Obj) -> None:
 async def _service(hub: Hub, options: BootstrapOptions) -> None:
     if not options.service_ranges:
         return
-    await _ensure(hub, "networking.k8s.io", "servicecidrs", objects.service_cidr(list(options.service_ranges)))
+    await _service_cidr(hub, list(options.service_ranges))
     address = objects.first_address(options.service_ranges[0])
     await _ensure(hub, "", "services", objects.kubernetes_service(address, options.port))
     addresses = list(options.addresses)
@@ -123,6 +123,16 @@ async def _service(hub: Hub, options: BootstrapOptions) -> None:
             ),
         )
     )
+
+
+async def _service_cidr(hub: Hub, ranges: list[str]) -> None:
+    """The default range, which is ready without anybody's doing."""
+    group, plural = "networking.k8s.io", "servicecidrs"
+    await _ensure(hub, group, plural, objects.service_cidr(ranges))
+    entry = hub.cache(group, plural).get("", "kubernetes")
+    if entry is not None and not (entry.obj.get("status") or {}).get("conditions"):
+        condition = objects.service_cidr_ready(rfc3339(hub.clock.now()))
+        await hub.update(group, plural, {**entry.obj, "status": {"conditions": [condition]}}, subresource="status")
 
 
 async def _endpoints(hub: Hub, group: str, plural: str, wanted: Obj, key: str) -> None:

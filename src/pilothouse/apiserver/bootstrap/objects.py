@@ -83,6 +83,12 @@ def service_cidr(ranges: list[str]) -> Obj:
     return {"kind": "ServiceCIDR", "apiVersion": "networking.k8s.io/v1", "metadata": metadata, "spec": {"cidrs": ranges}}
 
 
+def service_cidr_ready(now: str) -> Obj:
+    """The condition of the default range."""
+    message = "Kubernetes default Service CIDR is ready"
+    return {"type": "Ready", "status": "True", "lastTransitionTime": now, "reason": "", "message": message}
+
+
 def kubernetes_service(address: str, port: int) -> Obj:
     """The service default/kubernetes, in front of the API servers' `port`."""
     metadata = {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver", "provider": "kubernetes"}}

@@ -16,7 +16,7 @@ from pilothouse.apiserver.special.binding import Bind
 from pilothouse.apiserver.special.component_status import component_statuses
 from pilothouse.apiserver.special.connect import NodeProxy, PodConnect, PodLog, ServiceProxy
 from pilothouse.apiserver.special.eviction import Evict
-from pilothouse.apiserver.special.identity import self_subject_review, token_review
+from pilothouse.apiserver.special.identity import SelfReview, token_review
 from pilothouse.apiserver.special.parts import Parts
 from pilothouse.apiserver.special.token import IssueToken
 
@@ -38,7 +38,7 @@ def handlers(hub: ApiServer, parts: Parts) -> Mapping[tuple[str, str, str], Hand
         (_AUTHORIZATION, "selfsubjectaccessreviews", ""): self_review(hub),
         (_AUTHORIZATION, "selfsubjectrulesreviews", ""): self_rules(parts),
         (_AUTHENTICATION, "tokenreviews", ""): token_review(parts),
-        (_AUTHENTICATION, "selfsubjectreviews", ""): self_subject_review(hub),
+        (_AUTHENTICATION, "selfsubjectreviews", ""): SelfReview(hub),
         ("", "serviceaccounts", "token"): IssueToken(hub, parts),
         ("", "pods", "binding"): bind,
         ("", "bindings", ""): bind,

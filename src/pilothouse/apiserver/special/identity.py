@@ -35,11 +35,18 @@ def _token_status(parts: Parts, token: str, audiences: list[str]) -> Obj:
     return {"authenticated": True, "user": user_info(accepted.user), "audiences": list(accepted.audiences)}
 
 
-def self_subject_review(hub: Hub) -> Handler:
-    async def handle(request: SpecialRequest) -> SpecialResult:
+class SelfReview:
+    """SelfSubjectReview: what the server takes the caller for."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def default(self, body: Obj) -> None:
+        """Only the server says what the status is."""
+        body.pop("status", None)
+
+    async def __call__(self, request: SpecialRequest) -> SpecialResult:
         body = body_of(request)
         head = {k: body[k] for k in ("kind", "apiVersion")}
-        metadata = {**(body.get("metadata") or {}), "creationTimestamp": rfc3339(hub.clock.now())}
+        metadata = {**(body.get("metadata") or {}), "creationTimestamp": rfc3339(self._hub.clock.now())}
         return SpecialResult(201, {**head, "metadata": metadata, "status": {"userInfo": user_info(request.user)}})
-
-    return handle

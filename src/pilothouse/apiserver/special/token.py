@@ -42,7 +42,7 @@ class IssueToken:
         out_spec = {
             "audiences": spec["audiences"],
             "expirationSeconds": spec["expirationSeconds"],
-            "boundObjectRef": spec.get("boundObjectRef"),
+            "boundObjectRef": spec.get("boundObjectRef") or None,
         }
         head = {k: body[k] for k in ("kind", "apiVersion")}
         return SpecialResult(201, {**head, "metadata": metadata, "spec": out_spec, "status": status})
@@ -57,7 +57,7 @@ class IssueToken:
 
     def _bound(self, request: SpecialRequest, ref: Obj | None) -> dict[str, Any]:
         """Private claims about the bound objects."""
-        if ref is None:
+        if not ref:
             return {}
         kind, version, name = ref.get("kind", ""), ref.get("apiVersion", ""), ref.get("name", "")
         if version != "v1" or kind not in ("Pod", "Secret", "Node"):
