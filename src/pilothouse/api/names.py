@@ -87,7 +87,9 @@ def dns1123_label(name: str, prefix: bool = False) -> list[str]:
     """Namespaces, containers, volumes: at most 63 characters of lower case letters, digits and dashes."""
     name = _masked(name, prefix)
     out = [] if size(name) <= 63 else ["must be no more than 63 characters"]
-    return out if _is_label(name) else [*out, LABEL_MESSAGE]
+    if _is_label(name):
+        return out
+    return [*out, "must not contain dots" if _is_subdomain(name) else LABEL_MESSAGE]
 
 
 def dns1035_label(name: str, prefix: bool = False) -> list[str]:

@@ -68,6 +68,8 @@ class Strategy:
     #: The kind's own rules check an update's metadata once more, so that what is wrong with it is told twice: fields that never change
     #: (`immutable`), and what is checked on create, too (`common`).
     metadata_checked_again: frozenset[str] = frozenset(("immutable", "common"))
+    #: The group that errors name where it is not the kind's own: events of events.k8s.io are core's inside.
+    error_group: str | None = None
     #: metadata.generation is kept: 1 on create, +1 when anything outside metadata and status changes.
     has_generation: bool = False
     #: Fields besides metadata.name and metadata.namespace that field selectors accept.
@@ -83,6 +85,10 @@ class Strategy:
 
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
+
+    @property
+    def group_in_errors(self) -> str:
+        return self.resource.group if self.error_group is None else self.error_group
 
     # --- names and defaults -----------------------------------------------------------------------------------------------
 
@@ -157,6 +163,10 @@ class Strategy:
         """
         return None
 
+    def undeletable(self, name: str) -> str:
+        """Why clients may not delete the object of that name, whether it is there or not; "" where they may."""
+        return ""
+
     # --- reading ------------------------------------------------------------------------------------------------------------
 
     def unknown_field(self, field: str) -> str:
@@ -173,6 +183,10 @@ class Strategy:
         """One value per column. `now` (epoch seconds) is what ages are counted from."""
         meta = obj["metadata"]
         return [meta.get("name", ""), meta.get("creationTimestamp")]
+
+    def row_conditions(self, obj: Obj) -> list[Obj]:
+        """Conditions of the object's row in a Table: kubectl hides, or greys, rows of pods that have completed."""
+        return []
 
     def convert(self, obj: Obj, version: str) -> Obj:
         """The same object as another apiVersion has it (autoscaling/v1 and autoscaling/v2, v1 and events.k8s.io/v1 events).

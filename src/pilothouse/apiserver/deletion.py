@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pilothouse.api.errors import Obj, StatusError, conflict, not_found_error
+from pilothouse.api.errors import Obj, StatusError, conflict, forbidden_error, not_found_error
 from pilothouse.apiserver.admit import Chain
 from pilothouse.apiserver.deleteoptions import DeleteOptions
 from pilothouse.apiserver.entries import Entry
@@ -63,6 +63,9 @@ class Deleter:
     async def delete(self, deletion: Deletion) -> Deleted:
         """Delete one object, or mark it. StatusError 404, 409 (preconditions), or what admission says."""
         served = deletion.served
+        refusal = served.strategy.undeletable(deletion.name)
+        if refusal:
+            raise forbidden_error(served.resource.group, served.resource.plural, deletion.name, refusal)
         entry = served.cache.get(deletion.namespace, deletion.name)
         admitted = False
         for _ in range(_TRIES):
@@ -110,7 +113,8 @@ class Deleter:
 
     def _grace(self, served: Served, obj: Obj, options: DeleteOptions) -> tuple[bool, bool]:
         """Begin or shorten a grace period: (marked with one, one is running already and nothing changes)."""
-        period = served.strategy.grace_period(obj, options.grace)
+        wanted = 1 if options.grace is not None and options.grace < 0 else options.grace
+        period = served.strategy.grace_period(obj, wanted)
         if period is None:
             return False, False
         metadata = obj["metadata"]
@@ -122,10 +126,10 @@ class Deleter:
         running = metadata.get("deletionGracePeriodSeconds") or 0
         if running == 0:
             return False, False
-        if options.grace is None or options.grace >= running:
+        if wanted is None or wanted >= running:
             return False, True
         begun = parse_rfc3339(metadata["deletionTimestamp"]) - running
-        _set_grace(metadata, begun + options.grace, options.grace)
+        _set_grace(metadata, begun + wanted, wanted)
         return True, False
 
     async def _terminate(self, deletion: Deletion, entry: Entry, obj: Obj) -> Deleted:
@@ -170,7 +174,7 @@ def check_preconditions(served: Served, options: DeleteOptions, obj: Obj) -> Non
 
 def _mismatch(served: Served, metadata: Obj, what: str, wanted: str, found: str, how: str) -> StatusError:
     why = f"the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {how}"
-    return conflict(served.resource.group, served.resource.kind, metadata["name"], why)
+    return conflict(served.strategy.group_in_errors, served.resource.kind, metadata["name"], why)
 
 
 def _set_grace(metadata: Obj, deadline: float, period: int) -> None:

@@ -47,8 +47,6 @@ class Call:
     #: The field owner of server-side apply; None for all other writes.
     apply_manager: str | None = None
     versions: ownership.Versions | None = None
-    #: The transform itself says who owns what (writes through `scale`).
-    tracked: bool = False
     #: Field ownership is tracked by the write path (and not by who makes the new object).
     tracked: bool = True
     #: Whose rules a write follows: "" the whole object's, else a subresource's; None: those of `subresource`.
@@ -166,7 +164,7 @@ class Writer:
         errors = meta.validate_object_meta(metadata, served.resource.namespaced, strategy.validate_name, "metadata")
         errors += strategy.validate(obj)
         if errors:
-            raise invalid_object(served.resource.group, served.resource.kind, metadata.get("name", ""), errors)
+            raise invalid_object(strategy.group_in_errors, served.resource.kind, metadata.get("name", ""), errors)
 
     def _exists(self, served: Served, name: str, lost: Conflict) -> StatusError:
         resource = served.resource
@@ -272,13 +270,13 @@ class Writer:
             strategy.validate_subresource(call.subresource, obj, old) if call.subresource else strategy.validate_update(obj, old)
         )
         if errors:
-            raise invalid_object(served.resource.group, served.resource.kind, call.name, errors)
+            raise invalid_object(strategy.group_in_errors, served.resource.kind, call.name, errors)
 
     async def _store(self, call: Call, obj: Obj, old: Obj, old_entry: Entry) -> Written:
         """Write what changed; an object whose last finalizer went while it was being deleted is deleted."""
         served = call.served
         keep_times_if_unchanged(obj, old)
-        if _finished(obj["metadata"], old["metadata"]):
+        if _finished(obj["metadata"], old["metadata"]) or (served.strategy.terminates and _emptied(obj, old)):
             return await self._finish_deletion(call, obj, old_entry)
         if obj == old:
             return Written(served, old_entry)
@@ -316,6 +314,14 @@ def _metadata_errors(strategy: Strategy, new: Obj, old: Obj, subresource: bool) 
     if "common" in strategy.metadata_checked_again and not subresource:
         errors += common
     return errors
+
+
+def _emptied(obj: Obj, old: Obj) -> bool:
+    """A namespace that is being deleted has lost the last of its finalizers, of either kind."""
+    metadata = obj["metadata"]
+    if not metadata.get("deletionTimestamp") or metadata.get("finalizers") or (obj.get("spec") or {}).get("finalizers"):
+        return False
+    return bool((old.get("spec") or {}).get("finalizers") or old["metadata"].get("finalizers"))
 
 
 def _finished(metadata: Obj, old: Obj) -> bool:

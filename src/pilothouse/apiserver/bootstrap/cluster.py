@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import datetime as dt
+import ipaddress
 import socket
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
@@ -114,7 +115,9 @@ async def _service(hub: Hub, options: BootstrapOptions) -> None:
     await _service_cidr(hub, list(options.service_ranges))
     address = objects.first_address(options.service_ranges[0])
     await _ensure(hub, "", "services", objects.kubernetes_service(address, options.port))
-    addresses = list(options.addresses)
+    addresses = [a for a in map(outside_address, options.addresses) if a]
+    if not addresses:
+        return
     await _together(
         (
             _endpoints(hub, "", "endpoints", objects.kubernetes_endpoints(addresses, options.port), "subsets"),
@@ -123,6 +126,19 @@ async def _service(hub: Hub, options: BootstrapOptions) -> None:
             ),
         )
     )
+
+
+def outside_address(address: str) -> str:
+    """The address at which others find this machine: itself, or for a loopback address the machine's own; "" if it has none."""
+    if not ipaddress.ip_address(address).is_loopback:
+        return address
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: asks for the route
+        except OSError:
+            return ""
+        found: str = probe.getsockname()[0]
+    return "" if ipaddress.ip_address(found).is_loopback else found
 
 
 async def _service_cidr(hub: Hub, ranges: list[str]) -> None:

@@ -1,0 +1,214 @@
+"""Checks of single values that many kinds share: addresses, ranges, ports, resource lists. Each returns what is wrong, nothing when all is well.
+
+Addresses and ranges are read strictly, as new values must be (API conventions: "IP addresses and CIDRs"); values that an object had
+before are not looked at again, which is up to the kinds' update rules.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from pilothouse.api import names, quantity
+from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, not_supported, required
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+NOT_AN_IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+NOT_A_CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+IMMUTABLE = "field is immutable"
+NOT_NEGATIVE = "must be greater than or equal to 0"
+
+_LEADING_ZERO = re.compile(r"(?<![0-9a-fA-F:])0+(?=[0-9])")
+
+
+@functools.lru_cache(maxsize=4096)
+def parse_ip(text: str) -> Address | None:
+    """The address, also where its decimals have leading zeros; None if it is none."""
+    if "%" in text or "/" in text:
+        return None
+    try:
+        return ipaddress.ip_address(_LEADING_ZERO.sub("", text) if ":" not in text else text)
+    except ValueError:
+        return None
+
+
+def ip_problems(text: str) -> tuple[str, ...]:
+    """What is wrong with a new IP address."""
+    address = parse_ip(text)
+    if address is None:
+        return (NOT_AN_IP,)
+    if ":" not in text and _LEADING_ZERO.search(text):
+        return ("must not have leading 0s",)
+    if getattr(address, "ipv4_mapped", None) is not None:
+        return ("must not be an IPv4-mapped IPv6 address",)
+    return ()
+
+
+def check_ip(path: str, text: str) -> list[FieldError]:
+    """Errors of a new IP address."""
+    return [invalid(path, text, m) for m in ip_problems(text)]
+
+
+@functools.lru_cache(maxsize=4096)
+def parse_cidr(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface | None:
+    """The range with its address as written, also where there are leading zeros; None if it is none."""
+    head, slash, length = text.partition("/")
+    address = parse_ip(head)
+    if address is None or not slash or not (length.isascii() and length.isdigit()) or int(length) > address.max_prefixlen:
+        return None
+    return ipaddress.ip_interface(f"{address}/{int(length)}")
+
+
+def cidr_problems(text: str) -> tuple[str, ...]:
+    """What is wrong with a new range of addresses."""
+    found = parse_cidr(text)
+    if found is None:
+        return (NOT_A_CIDR,)
+    head, _, length = text.partition("/")
+    if (":" not in head and _LEADING_ZERO.search(head)) or (length != "0" and length.startswith("0")):
+        return ("must not have leading 0s in IP or prefix length",)
+    if getattr(found.ip, "ipv4_mapped", None) is not None:
+        return ("must not have an IPv4-mapped IPv6 address",)
+    if found.ip != found.network.network_address:
+        return ("must not have bits set beyond the prefix length",)
+    return ()
+
+
+def check_cidr(path: str, text: str, strict: bool = True) -> list[FieldError]:
+    """Errors of a range of addresses; not `strict`: of one that was there before, or whose form nobody minds."""
+    problems = cidr_problems(text)
+    return [invalid(path, text, m) for m in problems if strict or m == NOT_A_CIDR]
+
+
+def non_special_ip(path: str, text: str) -> list[FieldError]:
+    """Errors of an address that must be reachable by others: no loopback, link-local or unspecified one."""
+    address = parse_ip(text)
+    if address is None:
+        return [invalid(path, text, "must be a valid IP address")]
+    out: list[FieldError] = []
+    if address.is_unspecified:
+        out.append(invalid(path, text, f"may not be unspecified ({text})"))
+    if address.is_loopback:
+        out.append(invalid(path, text, "may not be in the loopback range (127.0.0.0/8, ::1/128)"))
+    if address.is_link_local:
+        out.append(invalid(path, text, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"))
+    if _link_local_multicast(address):
+        out.append(invalid(path, text, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"))
+    return out
+
+
+def _link_local_multicast(address: Address) -> bool:
+    packed = address.packed
+    return packed[:3] == b"\xe0\x00\x00" if len(packed) == 4 else packed[0] == 0xFF and packed[1] & 0x0F == 2
+
+
+def one_per_family(path: str, values: list[str], what: str, parsed: Iterable[Any]) -> list[FieldError]:
+    """At most one value for each of IPv4 and IPv6, two in all."""
+    versions = [p.version for p in parsed]
+    if len(versions) > len(set(versions)):
+        return [invalid(path, values, f"may specify no more than one {what} for each IP family")]
+    return []
+
+
+# --- numbers and choices ---------------------------------------------------------------------------------------------------------
+
+
+def non_negative(path: str, value: int | None) -> list[FieldError]:
+    return [invalid(path, value, NOT_NEGATIVE)] if value is not None and value < 0 else []
+
+
+def port(path: str, value: int) -> list[FieldError]:
+    """Errors of a port number."""
+    return [invalid(path, value, m) for m in names.port_number(value)]
+
+
+def one_of(path: str, value: str | None, supported: tuple[str, ...]) -> list[FieldError]:
+    """A choice that must be made."""
+    if not value:
+        return [required(path)]
+    return [] if value in supported else [not_supported(path, value, supported)]
+
+
+def some_of(path: str, value: str, supported: tuple[str, ...]) -> list[FieldError]:
+    """A choice, an empty one being a wrong one."""
+    return [] if value in supported else [not_supported(path, value, supported)]
+
+
+def immutable(path: str, new: Any, old: Any, shown: Any = None) -> list[FieldError]:
+    """The field may not change; `shown` is how messages show the new value where that differs from its JSON."""
+    if (new or None) == (old or None):
+        return []
+    return [invalid(path, new if shown is None else shown, IMMUTABLE)]
+
+
+def named(path: str, value: str, problems: Iterable[str]) -> list[FieldError]:
+    """One error for each problem that a name check found."""
+    return [invalid(path, value, m) for m in problems]
+
+
+# --- resource lists --------------------------------------------------------------------------------------------------------------
+
+#: Resources that are counted in whole ones.
+_WHOLE = frozenset(("pods", "services", "replicationcontrollers", "resourcequotas", "secrets", "configmaps", "persistentvolumeclaims",
+                    "services.nodeports", "services.loadbalancers"))  # fmt: skip
+STANDARD = _WHOLE | {"cpu", "memory", "storage", "ephemeral-storage", "requests.cpu", "requests.memory", "requests.storage",
+                     "requests.ephemeral-storage", "limits.cpu", "limits.memory", "limits.ephemeral-storage"}  # fmt: skip
+
+
+def is_whole(resource: str) -> bool:
+    """Whether a resource is counted in whole ones: objects, and extended resources (example.com/gpu)."""
+    return resource in _WHOLE or ("/" in resource and not resource.startswith("kubernetes.io/"))
+
+
+def quantity_value(path: str, resource: str, value: str) -> list[FieldError]:
+    """Errors of how much of a resource there is."""
+    out: list[FieldError] = []
+    nano = quantity.parse(value).nano
+    if nano < 0:
+        out.append(invalid(path, value, NOT_NEGATIVE))
+    if is_whole(resource) and nano % quantity.NANO:
+        out.append(invalid(path, value, "must be an integer"))
+    return out
+
+
+def positive_quantity(path: str, value: str) -> list[FieldError]:
+    return [] if quantity.sign(value) > 0 else [invalid(path, value, "must be greater than zero")]
+
+
+def resource_name(path: str, name: str, known: frozenset[str] = STANDARD, unknown: str = "must be a standard resource type or fully qualified"
+                  ) -> list[FieldError]:  # fmt: skip
+    """Errors of a resource's name: a qualified name, of the standard ones where it has no domain."""
+    out = named(path, name, names.qualified_name(name))
+    if out:
+        return out
+    if "/" not in name and name not in known and not name.startswith("hugepages-"):
+        out.append(invalid(path, name, unknown))
+    return out
+
+
+def forbid(path: str, present: Any, why: str) -> list[FieldError]:
+    """The field may not be there."""
+    return [forbidden(path, why)] if present else []
+
+
+# --- how the reference server shows objects in messages ----------------------------------------------------------------------------
+
+
+def object_reference(ref: Obj | None) -> Obj | None:
+    """An ObjectReference as messages show it: every field, under the names of its internal form."""
+    if ref is None:
+        return None
+    return {"Kind": ref.get("kind", ""), "Namespace": ref.get("namespace", ""), "Name": ref.get("name", ""), "UID": ref.get("uid", ""),
+            "APIVersion": ref.get("apiVersion", ""), "ResourceVersion": ref.get("resourceVersion", ""),
+            "FieldPath": ref.get("fieldPath", "")}  # fmt: skip
+
+
+__all__ = [
+    "IMMUTABLE", "NOT_AN_IP", "NOT_A_CIDR", "NOT_NEGATIVE", "STANDARD", "check_cidr", "check_ip", "cidr_problems", "forbid", "immutable",
+    "ip_problems", "is_whole", "named", "non_negative", "non_special_ip", "object_reference", "one_of", "one_per_family", "parse_cidr",
+    "parse_ip", "port", "positive_quantity", "quantity_value", "resource_name", "some_of",
+]  # fmt: skip
