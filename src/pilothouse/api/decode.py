@@ -158,10 +158,13 @@ def _make_list(schema: Schema) -> Decoder:
     items = schema.items
     assert items is not None
     made: list[Decoder] = []
+    always = schema.always
 
     def decode_list(value: Any, findings: Findings) -> Any:
         if type(value) is not list:
             raise _wrong(value, schema)
+        if not value and always:
+            return None  # stored as none, and shown as such
         if not made:
             made.append(decoder(items))
         inner = made[0]
@@ -183,8 +186,6 @@ def _make_integer(schema: Schema) -> Decoder:
     limit = _INT32 if schema.format == "int32" else _INT64
 
     def decode_integer(value: Any, findings: Findings) -> Any:
-        if type(value) is float and value.is_integer() and abs(value) < 2**53:
-            value = int(value)
         if type(value) is not int:
             raise _wrong(value, schema)
         if not -limit <= value < limit:
@@ -384,7 +385,12 @@ def _parse_yaml(body: bytes, kind: str) -> tuple[Any, list[str]]:
             out[key] = loader.construct_object(value_node, deep=True)
         return out
 
+    def number(loader: Any, node: Any) -> float | int:
+        value: float = loader.construct_yaml_float(node)
+        return int(value) if value.is_integer() else value
+
     Loader.add_constructor("tag:yaml.org,2002:map", mapping)
+    Loader.add_constructor("tag:yaml.org,2002:float", number)
     try:
         return yaml.load(body, Loader), repeated
     except (yaml.YAMLError, ValueError, RecursionError) as e:
@@ -402,8 +408,19 @@ def decode(
     `media` is json or yaml, `gvk` the kind that the endpoint takes (used where the body does not say), `field_validation` one of
     Strict, Warn, Ignore.
     """
+    if media == "protobuf":
+        return decode_parsed(_parse_protobuf(body, schema, gvk[2]), [], schema, gvk, "Ignore")
     parsed, problems = parse(body, media, gvk[2])
     return decode_parsed(parsed, problems, schema, gvk, field_validation)
+
+
+def _parse_protobuf(body: bytes, schema: Schema, kind: str) -> Obj:
+    from pilothouse.api import protobuf
+
+    try:
+        return protobuf.read(body, schema)
+    except protobuf.ProtobufError as e:
+        raise bad_request(f"the object provided is unrecognized (must be of type {kind}): {e}") from None
 
 
 def decode_parsed(

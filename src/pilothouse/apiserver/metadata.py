@@ -45,7 +45,7 @@ def check_name(metadata: Obj, name: str) -> None:
 
 def begin_life(metadata: Obj, clock: Clock) -> None:
     """What every new object gets, and what it cannot have yet."""
-    for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "selfLink", "generation"):
+    for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "selfLink"):
         metadata.pop(key, None)
     metadata["uid"] = new_uid(clock)
     metadata["creationTimestamp"] = rfc3339(clock.now())

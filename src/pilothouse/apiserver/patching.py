@@ -7,6 +7,7 @@ merge patches, the patch).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
+_HANDLED = re.compile(r'^\S+ in version "[^"]*" cannot be handled as a \S+: ')
 _OPERATION_FIELDS = frozenset(("op", "path", "from", "value"))
 #: The order in which the reference writes metadata that a patch did not touch.
 _METADATA_ORDER = ("name", "generateName", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
@@ -104,20 +106,26 @@ def _decoded(result: Any, doc: Obj, problems: list[str], kind: Kind, call: Call)
     try:
         obj, found = decode_parsed(result, problems, kind.schema, kind.gvk)
     except StatusError as error:
-        raise convert.patch_invalid(_shown(result, doc), error.message) from None
+        raise convert.patch_invalid(_shown(result, doc), _problem(error)) from None
     return _checked(obj, found, lambda: _shown(result, doc), call)
 
 
 def _strategic(doc: Obj, patch: Obj, problems: list[str], kind: Kind, call: Call) -> Obj:
     result = strategic.apply_strategic_merge(doc, patch, kind.schema)
+    result["kind"], result["apiVersion"] = doc["kind"], doc["apiVersion"]  # a patch does not say what the object is
     problem = convert.conversion_problem(result, kind.schema)
     if problem is not None:
         raise convert.patch_invalid(text.plain(patch), problem)
     try:
         obj, found = decode_parsed(result, [], kind.schema, kind.gvk)
     except StatusError as error:
-        raise convert.patch_invalid(text.plain(patch), error.message) from None
+        raise convert.patch_invalid(text.plain(patch), _problem(error)) from None
     return _checked(obj, problems + sorted(found), lambda: text.plain(patch), call)
+
+
+def _problem(error: StatusError) -> str:
+    """What is wrong with the result, without the words for a body."""
+    return _HANDLED.sub("", error.message)
 
 
 def _checked(obj: Obj, problems: list[str], shown: Any, call: Call) -> Obj:
@@ -135,12 +143,10 @@ def _shown(result: Any, doc: Obj) -> str:
     if not isinstance(result, dict):
         return orjson.dumps(result).decode()
     out: Obj = dict(sorted(result.items()))
-    metadata = result.get("metadata")
+    metadata: Any = out.get("metadata")
     if isinstance(metadata, dict):
-        if metadata is doc.get("metadata"):
-            out["metadata"] = {k: metadata[k] for k in _METADATA_ORDER if k in metadata}
-        else:
-            out["metadata"] = dict(sorted(metadata.items()))
+        order = _METADATA_ORDER if metadata is doc.get("metadata") else tuple(sorted(metadata))
+        out["metadata"] = {k: metadata[k] for k in order if k in metadata}
     return orjson.dumps(out).decode()
 
 

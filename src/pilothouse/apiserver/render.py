@@ -141,7 +141,11 @@ def row(served: Served, obj: Obj, wish: Wish) -> Obj:
         shown = obj
     elif wish.include == "Metadata":
         shown = partial(obj, wish.fmt.api_version)
-    return {"cells": served.strategy.cells(obj, wish.now), "object": shown}
+    out: Obj = {"cells": served.strategy.cells(obj, wish.now), "object": shown}
+    conditions = served.strategy.row_conditions(obj)
+    if conditions:
+        out["conditions"] = conditions
+    return out
 
 
 def table(served: Served, metadata: Obj, rows: Sequence[Obj], wish: Wish, columns: bool = True) -> Obj:

@@ -20,7 +20,11 @@ from pilothouse.apiserver.render import Wish, json_response, object_response
 if TYPE_CHECKING:
     from pilothouse.apiserver.handlers import Ask, Handlers
 
+#: Versions of a body that are still understood, though nothing is served in them.
+_OLDER_VERSIONS = {("policy", "v1", "Eviction"): ("v1beta1",)}
 Handler = Callable[[SpecialRequest], Any]
+#: Bodies of an older version that are still understood.
+_ALSO = {("policy", "v1", "Eviction"): (("policy", "v1beta1", "Eviction"),)}
 _OPTIONS = {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"}
 
 
@@ -63,10 +67,14 @@ def _params(handlers: Handlers, ask: Ask, verb: str) -> WriteParams:
 
 
 def _body(handlers: Handlers, ask: Ask, verb: str, params: WriteParams) -> Obj | None:
-    if verb not in ("create", "update"):
-        return None
     gvk = _kind(ask)
-    return handlers.decoded(ask, params, handlers.registry.schema(*gvk), gvk)
+    if verb not in ("create", "update") or gvk[2].endswith("Options"):
+        return None  # what connections want is in their query
+    schema = handlers.registry.schema(*gvk)
+    for older in _ALSO.get(gvk, ()):
+        if f"{older[0]}/{older[1]}".encode() in handlers.body(ask):
+            return handlers.decoded(ask, params, schema, older)
+    return handlers.decoded(ask, params, schema, gvk)
 
 
 def _kind(ask: Ask) -> tuple[str, str, str]:

@@ -265,10 +265,8 @@ class Writer:
     def _validate_update(self, call: Call, obj: Obj, old: Obj) -> None:
         served = call.served
         strategy = served.strategy
-        errors = _metadata_errors(strategy, obj["metadata"], old["metadata"], bool(call.subresource))
-        errors += (
-            strategy.validate_subresource(call.subresource, obj, old) if call.subresource else strategy.validate_update(obj, old)
-        )
+        errors = _metadata_errors(strategy, obj["metadata"], old["metadata"], bool(call.part))
+        errors += strategy.validate_subresource(call.part, obj, old) if call.part else strategy.validate_update(obj, old)
         if errors:
             raise invalid_object(strategy.group_in_errors, served.resource.kind, call.name, errors)
 

@@ -122,6 +122,14 @@ class PodStrategy(Strategy):
             "status.nominatedNodeName": status.get("nominatedNodeName", ""),
         }
 
+    def row_conditions(self, obj: Obj) -> list[Obj]:
+        phase = (obj.get("status") or {}).get("phase")
+        if phase == "Succeeded":
+            return [{"type": "Completed", "status": "True", "reason": "Succeeded", "message": "The pod has completed successfully."}]
+        if phase == "Failed":
+            return [{"type": "Completed", "status": "True", "reason": "Failed", "message": "The pod failed."}]
+        return []
+
     def cells(self, obj: Obj, now: float) -> list[Any]:
         spec, status, meta = obj["spec"], obj.get("status") or {}, obj["metadata"]
         states = status.get("containerStatuses") or []
