@@ -22,8 +22,8 @@ async def exists(cluster: TestCluster, path: str) -> bool:
     return (await cluster.admin.request("GET", path)).status == 200
 
 
-async def items(cluster: TestCluster, path: str) -> list[Obj]:
-    return (await ask(cluster, "GET", path))["items"]
+async def items(cluster: TestCluster, path: str, query: dict[str, str] | None = None) -> list[Obj]:
+    return (await ask(cluster, "GET", path, query=query))["items"]
 
 
 def deployment(replicas: int, image: str = "app:v1") -> Obj:
@@ -181,7 +181,7 @@ async def test_endpoints_follow_the_pods_of_a_service(virtual_cluster: TestClust
     await until(cluster, lambda: is_complete(cluster, 3))
     await cluster.clock.advance(5)  # type: ignore[attr-defined]
     (found,) = await items(
-        cluster, "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io/service-name=s"
+        cluster, "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", {"labelSelector": "kubernetes.io/service-name=s"}
     )
     addresses = {p["status"]["podIP"] for p in await items(cluster, f"{CORE}/pods")}
     assert {e["addresses"][0] for e in found["endpoints"] if e["conditions"]["ready"]} == addresses

@@ -46,6 +46,13 @@ def of_request(route: Route, body: bytes, content_type: str) -> DeleteOptions:
 
 
 def _decode(body: bytes, media: str) -> Obj:
+    if media == "protobuf":
+        from pilothouse.api import protobuf, tables
+
+        try:
+            return protobuf.read(body, tables.schema_of("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"))
+        except protobuf.ProtobufError as error:
+            raise bad_request(f"couldn't get version/kind: {error}") from None
     if media == "yaml":
         import yaml
 

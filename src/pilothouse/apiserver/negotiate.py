@@ -144,12 +144,14 @@ def error_format(header: str) -> Format:
 
 @functools.lru_cache(maxsize=256)
 def body_media(header: str) -> str:
-    """`json` or `yaml`, from a request's Content-Type; 415 for what is not served."""
+    """`json`, `yaml` or `protobuf`, from a request's Content-Type; 415 for what is not served."""
     media = header.split(";")[0].strip().lower()
     if media in ("", JSON):
         return "json"
     if media == YAML:
         return "yaml"
+    if media == PROTOBUF:
+        return "protobuf"
     raise unsupported_media(OBJECT_TYPES)
 
 

@@ -56,7 +56,7 @@ async def _run(certificates: Path, folder: Path, clock: Clock, listen: bool) -> 
     from pilothouse.cluster import ApiHub, Cluster, Spokes
     from pilothouse.store.memory import MemoryStore
 
-    hub = ApiHub(Settings(certificates, port=0, listen=listen), clock=clock, store=MemoryStore(clock))
+    hub = ApiHub(Settings(certificates, port=0 if listen else 6443, listen=listen), clock=clock, store=MemoryStore(clock))
     cluster = Cluster(hub, Spokes(nodes=2))
     await cluster.start()
     try:

@@ -35,6 +35,15 @@ class NamespaceStrategy(Strategy):
     def prepare_update(self, obj: Obj, old: Obj, ctx: Context) -> None:
         obj["spec"], obj["status"] = old["spec"], old.get("status", {})
 
+    def prepare_subresource(self, sub: str, obj: Obj, old: Obj, ctx: Context) -> None:
+        """`finalize` writes spec.finalizers and nothing else; `status` only the status."""
+        if sub != "finalize":
+            super().prepare_subresource(sub, obj, old, ctx)
+            return
+        finalizers = (obj.get("spec") or {}).get("finalizers")
+        obj["spec"] = {"finalizers": finalizers} if finalizers else {}
+        obj["status"] = old.get("status", {})
+
     def fields(self, obj: Obj) -> dict[str, str]:
         return {"status.phase": (obj.get("status") or {}).get("phase", "")}
 
