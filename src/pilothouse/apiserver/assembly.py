@@ -167,7 +167,7 @@ class _Assembly:
         options = BootstrapOptions(
             service_ranges=settings.service_ranges,
             addresses=("127.0.0.1",) if address in ("0.0.0.0", "::", "") else (address,),
-            port=server.port or settings.port,
+            port=server.port or settings.port or 6443,
             client_ca=(settings.client_ca_file or self.pki.ca).read_text(),
             front_proxy_ca=self.pki.certificate("front-proxy-ca").read_text(),
             rbac="RBAC" in settings.authorization_modes,

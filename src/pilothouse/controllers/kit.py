@@ -155,7 +155,8 @@ class Controller:
             try:
                 await self.sync(item)
             except (StatusError, OSError, TryAgain) as error:
-                self._retry(item, error)
+                if not namespace_is_terminating(error):  # whatever it was will be gone soon
+                    self._retry(item, error)
             except Exception:
                 log.exception("%s: sync of %s failed", self.name, item)
                 self.queue.add_rate_limited(item)
