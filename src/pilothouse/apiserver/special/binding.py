@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pilothouse.api.errors import FieldError, Obj, bad_request, conflict, invalid_object, not_found_error, not_supported, required
+from pilothouse.api.errors import FieldError, Obj, bad_request, conflict, invalid_object, not_supported, required
 from pilothouse.apiserver import metadata as md
 from pilothouse.apiserver.interface import SpecialRequest, SpecialResult
 from pilothouse.apiserver.special.body import body_of, in_namespace, success
-from pilothouse.apiserver.storage import Conflict
+from pilothouse.apiserver.special.podwrite import change
 from pilothouse.clock import rfc3339
 
 if TYPE_CHECKING:
@@ -33,27 +33,16 @@ class Bind:
         return SpecialResult(201, success())
 
     async def _assign(self, request: SpecialRequest, name: str, binding: Obj) -> None:
-        server = self._server
-        served = server.registry.of("", "pods")
-        entry = served.cache.get(request.namespace, name)
-        while True:
-            if entry is None:
-                raise not_found_error("", "pods", name)
-            wanted = binding["metadata"].get("uid")
-            found = entry.obj["metadata"].get("uid", "")
+        served = self._server.registry.of("", "pods")
+        wanted = binding["metadata"].get("uid")
+
+        def apply(pod: Obj) -> None:
+            found = pod["metadata"].get("uid", "")
             if wanted and wanted != found:
                 raise md.wrong_uid(served, name, served.key(request.namespace, name), 0, wanted, found)
-            pod = served.fresh(entry)
             self._bind(pod, name, binding)
-            if request.dry_run:
-                return
-            pod["metadata"].pop("resourceVersion", None)
-            try:
-                await server.storage.replace(served, entry, served.to_stored(pod))
-            except Conflict as lost:
-                entry = lost.current
-                continue
-            return
+
+        await change(self._server, request.namespace, name, apply, request.dry_run)
 
     def _bind(self, pod: Obj, name: str, binding: Obj) -> None:
         spec, metadata = pod["spec"], pod["metadata"]

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 from pilothouse.api import selectors
 from pilothouse.api.errors import Obj, StatusError, bad_request, not_found_error
+from pilothouse.apiserver.deleteoptions import of_object
+from pilothouse.apiserver.deletion import check_preconditions
 from pilothouse.apiserver.interface import SpecialRequest, SpecialResult
 from pilothouse.apiserver.special.body import body_of, success
+from pilothouse.apiserver.special.podwrite import change
 from pilothouse.clock import rfc3339
 
 if TYPE_CHECKING:
@@ -48,31 +51,27 @@ class Evict:
 
     async def _delete(self, request: SpecialRequest, options: Obj) -> None:
         dry_run = request.dry_run or bool(options.pop("dryRun", None))
-        options.setdefault("preconditions", {})
-        if not dry_run and not (options["preconditions"] or {}).get("uid"):
-            await self._mark(request)
+        if not dry_run:
+            pod = await change(self._server, request.namespace, request.name, lambda pod: self._mark(pod, options))
+            if (options.get("preconditions") or {}).get("resourceVersion"):
+                options["preconditions"] = {**options["preconditions"], "resourceVersion": pod["metadata"]["resourceVersion"]}
         await self._server.delete(
             "", "pods", request.name, namespace=request.namespace, options=options, user=request.user, dry_run=dry_run
         )
 
-    async def _mark(self, request: SpecialRequest) -> None:
-        """The condition by which workloads know that the pod was evicted."""
-        for _ in range(_TRIES):
-            pod = self._pod(request)
-            if needs_no_budget(pod):
-                return
-            condition = {
-                "type": "DisruptionTarget",
-                "status": "True",
-                "lastProbeTime": None,
-                "lastTransitionTime": rfc3339(self._server.clock.now()),
-                "reason": "EvictionByEvictionAPI",
-                "message": "Eviction API: evicting",
-            }
-            conditions = [c for c in (pod.get("status") or {}).get("conditions") or () if c["type"] != "DisruptionTarget"]
-            status = {**(pod.get("status") or {}), "conditions": [*conditions, condition]}
-            if await self._update("", "pods", {**pod, "status": status}):
-                return
+    def _mark(self, pod: Obj, options: Obj) -> None:
+        """The condition by which workloads know that the pod was evicted. 409 if this is not the pod that was meant."""
+        check_preconditions(self._server.registry.of("", "pods"), of_object(options), pod)
+        status = pod.setdefault("status", {})
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "lastProbeTime": None,
+            "lastTransitionTime": rfc3339(self._server.clock.now()),
+            "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting",
+        }
+        status["conditions"] = [*(c for c in status.get("conditions") or () if c["type"] != "DisruptionTarget"), condition]
 
     async def _update(self, group: str, plural: str, obj: Obj) -> bool:
         """Write a status; False if somebody else was faster."""
