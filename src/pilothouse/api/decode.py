@@ -158,13 +158,10 @@ def _make_list(schema: Schema) -> Decoder:
     items = schema.items
     assert items is not None
     made: list[Decoder] = []
-    always = schema.always
 
     def decode_list(value: Any, findings: Findings) -> Any:
         if type(value) is not list:
             raise _wrong(value, schema)
-        if not value and always:
-            return None  # stored as none, and shown as such
         if not made:
             made.append(decoder(items))
         inner = made[0]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pilothouse.api import apply as ssa
+from pilothouse.api import empties
 from pilothouse.api.errors import Obj
 from pilothouse.api.schema import Schema
 
@@ -31,9 +32,16 @@ def versions_of(registry: Registry, served: Served) -> Versions:
 
 
 def track(call: Call, new: Obj, old: Obj | None, now: float) -> None:
-    """Write into `new` who owns what after this write. Server-side apply has done so already."""
-    if call.apply_manager is not None or not call.tracked:
-        return
+    """Write into `new` who owns what after this write. Server-side apply has done so already.
+
+    Only then may empty lists become null: who sent one owns it.
+    """
+    if call.apply_manager is None and call.tracked:
+        _track_update(call, new, old, now)
+    empties.to_null(new, call.served.schema)
+
+
+def _track_update(call: Call, new: Obj, old: Obj | None, now: float) -> None:
     served = call.served
     ssa.track_update(
         new,

@@ -14,7 +14,6 @@ TYPES = ("FQDN", "IPv4", "IPv6")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 MOST_ENDPOINTS, MOST_ADDRESSES, MOST_PORTS, MOST_HINTS = 1000, 100, 20000, 8
 SHOWN = 3
-_LISTS = ("endpoints", "ports")
 _VERSIONS = {"IPv4": 4, "IPv6": 6}
 
 
@@ -63,10 +62,8 @@ class EndpointSliceStrategy(Strategy):
 
 
 def _tidy(obj: Obj) -> None:
-    """Lists are always written, none as null; `deprecatedTopology` was the older version's, and goes."""
-    for key in _LISTS:
-        obj[key] = obj.get(key) or None
-    for endpoint in obj["endpoints"] or ():
+    """`deprecatedTopology` was the older version's, and goes."""
+    for endpoint in obj.get("endpoints") or ():
         endpoint.pop("deprecatedTopology", None)
 
 

@@ -11,7 +11,7 @@ from pilothouse.api import names
 from pilothouse.api.checks import named, some_of
 from pilothouse.api.errors import FieldError, Obj, invalid, required
 from pilothouse.api.selectors import validate_label_selector
-from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Context, Strategy
+from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
 from pilothouse.api.table import age
 
 GROUP = "rbac.authorization.k8s.io"
@@ -28,14 +28,6 @@ class _RbacStrategy(Strategy):
 class RoleStrategy(_RbacStrategy):
     columns = (NAME_COLUMN, Column("Created At", "date"))
     namespaced_rules = True
-
-    def prepare_create(self, obj: Obj, ctx: Context) -> None:
-        super().prepare_create(obj, ctx)
-        obj["rules"] = obj.get("rules") or None
-
-    def prepare_update(self, obj: Obj, old: Obj, ctx: Context) -> None:
-        super().prepare_update(obj, old, ctx)
-        obj["rules"] = obj.get("rules") or None
 
     def validate(self, obj: Obj) -> list[FieldError]:
         out: list[FieldError] = []
