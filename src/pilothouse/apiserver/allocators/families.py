@@ -116,8 +116,12 @@ def complete(spec: Obj, old: Obj | None, configured: Sequence[str]) -> list[Fiel
     """Fill in ipFamilies and ipFamilyPolicy. `configured` are the cluster's families, the default one first."""
     if old is not None and _unchanged_preference(spec, old):
         return []
-    if old is not None and (errors := _reduced(spec, old)):
-        return errors
+    if old is not None:
+        if errors := _reduced(spec, old):
+            return errors
+        for key in ("ipFamilyPolicy", "ipFamilies"):
+            if not spec.get(key) and old.get(key):
+                spec[key] = old[key]
     if errors := check(spec):
         return errors
     if spec.get("clusterIP") == "None" and not spec.get("selector"):
@@ -152,7 +156,7 @@ def _complete_free(spec: Obj, configured: Sequence[str]) -> None:
     """Headless and without selector: two families, unless the user wants one."""
     families = spec.get("ipFamilies") or [configured[0]]
     if spec.get("ipFamilyPolicy") is None:
-        spec["ipFamilyPolicy"] = SINGLE if spec.get("ipFamilies") and len(families) == 1 else REQUIRE
+        spec["ipFamilyPolicy"] = REQUIRE
     if spec["ipFamilyPolicy"] != SINGLE and len(families) == 1:
         families = [families[0], _other(families[0])]
     spec["ipFamilies"] = families

@@ -22,8 +22,8 @@ PLURALS = {
 }
 
 
-@cache
 def _table() -> list[Obj]:
+    """The rows, the caller's own."""
     table: list[Obj] = orjson.loads(files(__package__).joinpath("_generated_rbac.json").read_bytes())
     return table
 
@@ -34,6 +34,7 @@ def objects() -> list[Obj]:
     return sorted(made, key=lambda o: o["kind"].endswith("Binding"))
 
 
+@cache
 def rules_of(cluster_role: str) -> list[Obj]:
     """The rules that a default ClusterRole has."""
     return next(row["rules"] for row in _table() if row["kind"] == "ClusterRole" and row["name"] == cluster_role)
