@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pilothouse.apiserver import pki as pki_files
 from pilothouse.apiserver.admission import chain
@@ -118,6 +119,7 @@ class _Assembly:
             admission=self._admission,
             hooks=lambda hub: service_hooks(hub, settings.service_ranges, settings.node_ports),
             special=self._special,
+            documents=self._documents,
             bootstrap=(self._bootstrap,),
         )
 
@@ -174,10 +176,11 @@ class _Assembly:
         )
         await bootstrap(server, options)
 
-    def openid(self, jwks_uri: str) -> Mapping[str, object]:
-        """The two documents of OpenID discovery, by path."""
+    def _documents(self, server: ApiServer) -> Mapping[str, tuple[str, dict[str, Any]]]:
+        """The two documents of OpenID discovery."""
         issuer = self.settings.service_account_issuers[0]
+        jwks_uri = f"https://{server.address}{oidc.JWKS_PATH}"
         return {
-            oidc.CONFIGURATION_PATH: oidc.configuration(issuer, jwks_uri, self.verifying),
-            oidc.JWKS_PATH: oidc.key_set(self.verifying),
+            oidc.CONFIGURATION_PATH: ("application/json", oidc.configuration(issuer, jwks_uri, self.verifying)),
+            oidc.JWKS_PATH: (oidc.JWKS_MEDIA_TYPE, oidc.key_set(self.verifying)),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -34,6 +34,7 @@ class Paths:
         self._server = server
         self._more: dict[str, PathHandler] = {}
         self._documents: dict[Any, tuple[bytes, str]] = {}
+        self._others: Mapping[str, tuple[str, Obj]] | None = None
 
     def register(self, path: str, handler: PathHandler) -> None:
         """Serve another path."""
@@ -59,6 +60,9 @@ class Paths:
             return self._version(request, route)
         if path in ("/metrics", "/metrics/slis"):
             return Response(200, self._server.metrics.text(), "text/plain; version=0.0.4; charset=utf-8")
+        document = self._more_documents().get(path)
+        if document is not None:
+            return self._other(request, document)
         if path == "/":
             return json_response(200, {"paths": self._all_paths()}, pretty=wants_pretty(route, request))
         return not_found_page()
@@ -163,6 +167,21 @@ class Paths:
         response = Response(200, body, media, headers)
         if request.native:
             response.native = orjson.loads(body)
+        return response
+
+    # --- other documents -
+
+    def _more_documents(self) -> Mapping[str, tuple[str, Obj]]:
+        if self._others is None:
+            self._others = self._server.options.documents(self._server)
+        return self._others
+
+    def _other(self, request: Request, document: tuple[str, Obj]) -> Response:
+        media, body = document
+        negotiate.check_produced(request.header(b"accept"), (media,))
+        response = Response(200, orjson.dumps(body), media)
+        response.cache = "public, max-age=3600"
+        response.native = body
         return response
 
     # --- version, paths ----------------------------------------------------------------------------------------------------------------

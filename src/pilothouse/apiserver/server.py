@@ -89,6 +89,8 @@ class Options:
     hooks: Callable[[Hub], Mapping[tuple[str, str], WriteHook]] = lambda hub: {}
     #: (group, plural, subresource) -> handler; "" is the resource itself (reviews).
     special: Callable[[Hub], Mapping[tuple[str, str, str], Special]] = lambda hub: {}
+    #: More documents: path to media type and object. Asked for when the server is up, because they may name its address.
+    documents: Callable[[ApiServer], Mapping[str, tuple[str, Obj]]] = lambda server: {}
     #: Runs before the server is ready: the objects of a new cluster.
     bootstrap: Sequence[Callable[[ApiServer], Awaitable[None]]] = ()
 
