@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, Protocol
 
 from sortedcontainers import SortedDict
 
 from pilothouse.store.interface import CasFailed, Change, Compacted, FutureRevision, KeyValue, RangeResult, StoreError
+
+#: Seconds until an expiry whose commit failed is tried again.
+RETRY_EXPIRY = 1.0
 
 
 class _Clock(Protocol):
@@ -36,9 +41,15 @@ class MvccWatch:
         self._closed = False
         self._error: StoreError | None = None
 
-    def feed(self, batch: list[Change]) -> None:
-        self._batches.append(batch)
-        self._wake.set()
+    def feed(self, batch: list[Change], revision: int) -> None:
+        """Take what one commit, the one up to `revision`, brought (maybe nothing)."""
+        if batch and batch[0].revision <= self.revision:
+            batch = [c for c in batch if c.revision > self.revision]  # begun in the future
+        if batch:
+            self._batches.append(batch)
+            self._wake.set()
+        elif not self._batches:
+            self.revision = max(self.revision, revision)
 
     def fail(self, error: StoreError) -> None:
         self._error = error
@@ -74,10 +85,11 @@ class MvccStore:
         self._durable = 1  # newest that is safe
         self._oldest = 1  # oldest that can be read
         self._unsafe: deque[tuple[Change, asyncio.Future[None]]] = deque()
-        self._expiries: list[tuple[float, str, int]] = []
+        self._expiries: list[tuple[float, int, KeyValue]] = []
         self._expiry_timer: Any = None
+        self._order = itertools.count()
         self.watches: set[MvccWatch] = set()
-        self._failure: StoreError | None = None
+        self._closed: StoreError | None = None
 
     # --- for engines -----------------------------------------------------------------------------------------------------------
 
@@ -99,9 +111,8 @@ class MvccStore:
         self._durable = revision
         self._history.extend(batch)
         for watch in self.watches:
-            mine = batch if not watch.prefix else [c for c in batch if c.key.startswith(watch.prefix)]
-            if mine:
-                watch.feed(mine)
+            prefix = watch.prefix
+            watch.feed([c for c in batch if c.key.startswith(prefix)] if prefix else batch, revision)
 
     def _take_back(self, error: StoreError) -> None:
         """A commit failed: undo everything that is not safe and fail its writers."""
@@ -124,7 +135,7 @@ class MvccStore:
         self._revision = self._durable = max(self._revision, change.revision)
         self._history.append(change)
 
-    def peek(self, key: str) -> KeyValue | None:
+    def _newest(self, key: str) -> KeyValue | None:
         """The newest state of a key, safe or not."""
         found: KeyValue | None = self._latest.get(key)
         return found
@@ -135,8 +146,8 @@ class MvccStore:
         """Ready at once."""
 
     async def close(self) -> None:
-        if self._expiry_timer is not None:
-            self._expiry_timer.cancel()
+        self._closed = StoreError("the store is closed")
+        self._arm_expiry()
         for watch in list(self.watches):
             await watch.close()
 
@@ -147,31 +158,33 @@ class MvccStore:
         return self._durable
 
     async def get(self, key: str, revision: int = 0) -> KeyValue | None:
-        if not revision or revision == self._revision:
-            return self.peek(key)
+        if not self._unsafe and (not revision or revision == self._durable):
+            return self._newest(key)
         self._check(revision)
-        return self._past(revision, key).get(key, self.peek(key))
+        return self._past(revision or self._durable, key).get(key, self._newest(key))
 
     async def range(self, prefix: str, start: str = "", limit: int = 0, revision: int = 0) -> RangeResult:
         self._check(revision)
-        past = self._past(revision, prefix) if revision and revision != self._revision else {}
-        at = revision or self._revision
-        kvs: list[KeyValue] = []
-        count = 0
-        for key in self._keys(prefix, max(start, prefix), past):
-            kv = past[key] if key in past else self._latest.get(key)
-            if kv is None:
-                continue
-            count += 1
-            if not limit or len(kvs) < limit:
-                kvs.append(kv)
+        at = revision or self._durable
+        start = max(start, prefix)
+        past = self._past(at, prefix) if at != self._revision else {}
+        kvs, count = self._merged(prefix, start, limit, past) if past else self._current(prefix, start, limit)
         return RangeResult(kvs, at, count, count > len(kvs))
 
-    def _keys(self, prefix: str, start: str, past: dict[str, KeyValue | None]) -> list[str]:
-        end = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else None
-        keys = list(self._latest.irange(start, end, inclusive=(True, False)))
-        gone = [k for k in past if k >= start and k.startswith(prefix) and k not in self._latest]
-        return sorted([*keys, *gone]) if gone else keys
+    def _current(self, prefix: str, start: str, limit: int) -> tuple[list[KeyValue], int]:
+        """A page of the newest state, and how many keys there are from its start on."""
+        latest = self._latest
+        first, end = latest.bisect_left(start), latest.bisect_left(_end(prefix)) if prefix else len(latest)
+        stop = min(end, first + limit) if limit else end
+        return [latest[key] for key in latest.islice(first, stop)], max(0, end - first)
+
+    def _merged(self, prefix: str, start: str, limit: int, past: dict[str, KeyValue | None]) -> tuple[list[KeyValue], int]:
+        """The same of a past state: `past` says where it differs from the newest."""
+        keys = list(self._latest.irange(start, _end(prefix) if prefix else None, inclusive=(True, False)))
+        gone = [k for k in past if k >= start and k not in self._latest]
+        states = (past[key] if key in past else self._latest[key] for key in (sorted([*keys, *gone]) if gone else keys))
+        kvs = [kv for kv in states if kv is not None]
+        return kvs[:limit] if limit else kvs, len(kvs)
 
     def _past(self, revision: int, prefix: str) -> dict[str, KeyValue | None]:
         """What keys under a prefix were at a past revision, where that differs from now."""
@@ -189,41 +202,56 @@ class MvccStore:
     def _check(self, revision: int) -> None:
         if revision and revision < self._oldest:
             raise Compacted(self._oldest)
-        if revision > self._revision:
-            raise FutureRevision(self._revision)
+        if revision > self._durable:
+            raise FutureRevision(self._durable)
 
     async def put(self, key: str, value: bytes, expected: int | None = 0, ttl: int = 0) -> KeyValue:
-        before = self.peek(key)
-        if expected is not None and expected != (before.mod_revision if before else 0):
-            raise CasFailed(before)
+        before = self._newest(key)
+        if expected is not None:
+            while expected != (before.mod_revision if before is not None else 0):
+                before = await self._known(key, before)
         revision = self._revision + 1
-        kv = KeyValue(key, value, revision, before.create_revision if before else revision, before.version + 1 if before else 1)
-        expires = self._clock.now() + ttl if ttl else 0.0
-        await self._write(Change(key, revision, kv, before), expires)
+        if before is None:
+            kv = KeyValue(key, value, revision, revision)
+        else:
+            kv = KeyValue(key, value, revision, before.create_revision, before.version + 1)
+        await self._write(Change(key, revision, kv, before), self._clock.now() + ttl if ttl else 0.0)
         return kv
 
     async def delete(self, key: str, expected: int | None = None) -> Change:
-        before = self.peek(key)
-        if before is None or (expected is not None and expected != before.mod_revision):
-            raise CasFailed(before)
+        before = self._newest(key)
+        while before is None or (expected is not None and expected != before.mod_revision):
+            before = await self._known(key, before)
         change = Change(key, self._revision + 1, None, before)
         await self._write(change, 0.0)
         return change
 
+    async def _known(self, key: str, state: KeyValue | None) -> KeyValue | None:
+        """CasFailed if this state of a key is safe; else what the key is once the commit that it is in has succeeded or not."""
+        pending = [future for change, future in self._unsafe if change.key == key]
+        if not pending:
+            raise CasFailed(state)
+        await asyncio.wait(pending)
+        return self._newest(key)
+
     async def _write(self, change: Change, expires: float) -> None:
-        if self._failure is not None:
-            raise self._failure
+        if self._closed is not None:
+            raise self._closed
+        await self._begin(change, expires)
+
+    def _begin(self, change: Change, expires: float) -> asyncio.Future[None]:
+        """Count a change from now on, and hand it to the engine."""
         self._revision = change.revision
         if change.kv is None:
             del self._latest[change.key]
         else:
             self._latest[change.key] = change.kv
+            if expires:
+                self._expire_at(expires, change.kv)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._unsafe.append((change, future))
         self._persist(change, expires)
-        if expires:
-            self._expire_at(expires, change.key, change.revision)
-        await future
+        return future
 
     def watch(self, prefix: str, revision: int) -> MvccWatch:
         watch = MvccWatch(self, prefix, revision or self._durable)
@@ -231,26 +259,33 @@ class MvccStore:
             watch.fail(Compacted(self._oldest))
             return watch
         if revision:
-            missed = [c for c in self._history if c.revision > revision and c.key.startswith(prefix)]
-            if missed:
-                watch.feed(missed)
+            watch.feed([c for c in self._since(revision) if c.key.startswith(prefix)], self._durable)
         self.watches.add(watch)
         return watch
+
+    def _since(self, revision: int) -> list[Change]:
+        """What happened after a revision, oldest first."""
+        newer = itertools.takewhile(lambda change: change.revision > revision, reversed(self._history))
+        return list(newer)[::-1]
 
     async def compact(self, revision: int) -> None:
         if revision > self._durable:
             raise FutureRevision(self._durable)
         if revision <= self._oldest:
             return
+        self._oldest = revision
+        self._forget(self._drop_history(revision))
+
+    def _drop_history(self, oldest: int) -> list[int]:
+        """Forget what only reads before `oldest` need; the revisions whose rows are needed no more."""
         gone: list[int] = []
-        while self._history and self._history[0].revision <= revision:
+        while self._history and self._history[0].revision <= oldest:
             change = self._history.popleft()
             if change.previous is not None:
                 gone.append(change.previous.mod_revision)
             if change.kv is None:
                 gone.append(change.revision)
-        self._oldest = revision
-        self._forget(gone)
+        return gone
 
     async def compacted_revision(self) -> int:
         return self._oldest
@@ -260,28 +295,33 @@ class MvccStore:
 
     # --- expiry ----------------------------------------------------------------------------------------------------------------
 
-    def _expire_at(self, when: float, key: str, revision: int) -> None:
-        heapq.heappush(self._expiries, (when, key, revision))
-        if self._expiries[0][2] == revision:
+    def _expire_at(self, when: float, kv: KeyValue) -> None:
+        heapq.heappush(self._expiries, (when, next(self._order), kv))
+        if self._expiries[0][2] is kv:
             self._arm_expiry()
 
     def _arm_expiry(self) -> None:
         if self._expiry_timer is not None:
             self._expiry_timer.cancel()
-        self._expiry_timer = None
-        if self._expiries:
+            self._expiry_timer = None
+        if self._expiries and self._closed is None:
             self._expiry_timer = self._clock.call_later(max(0.0, self._expiries[0][0] - self._clock.now()), self._expire)
 
     def _expire(self) -> None:
         now = self._clock.now()
-        while self._expiries and self._expiries[0][0] <= now and self._failure is None:
-            _, key, revision = heapq.heappop(self._expiries)
-            kv = self.peek(key)
-            if kv is None or kv.mod_revision != revision:
-                continue
-            change = Change(key, self._revision + 1, None, kv)
-            self._revision = change.revision
-            del self._latest[key]
-            self._unsafe.append((change, asyncio.get_running_loop().create_future()))
-            self._persist(change, 0.0)
+        while self._expiries and self._expiries[0][0] <= now:
+            kv = heapq.heappop(self._expiries)[2]
+            if self._newest(kv.key) is kv:
+                done = self._begin(Change(kv.key, self._revision + 1, None, kv), 0.0)
+                done.add_done_callback(partial(self._expired, kv))
         self._arm_expiry()
+
+    def _expired(self, kv: KeyValue, done: asyncio.Future[None]) -> None:
+        """A key's expiry is safe, or its commit failed: then it is tried again."""
+        if not done.cancelled() and done.exception() is not None:
+            self._expire_at(self._clock.now() + RETRY_EXPIRY, kv)
+
+
+def _end(prefix: str) -> str:
+    """The first key after all that begin with a prefix."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)

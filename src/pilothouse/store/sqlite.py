@@ -2,13 +2,15 @@
 
 A row per change, keyed by revision. WAL with `synchronous=FULL`: a write is acknowledged only after the fsync of the transaction that
 holds it. The writer thread takes everything that is waiting in one transaction; while it works the next batch gathers. Compaction
-deletes the rows that no read can reach; SQLite uses their pages again, so the file stops growing.
+deletes the rows that no read can reach, some with each commit; SQLite uses their pages again, so the file stops growing, and when a
+good part of it is free some is given back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import queue
 import sqlite3
@@ -19,6 +21,8 @@ from typing import IO
 from pilothouse.store.interface import Change, KeyValue, StoreError
 from pilothouse.store.mvcc import MvccStore, _Clock
 
+log = logging.getLogger("pilothouse.store")
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS changes (
   revision INTEGER PRIMARY KEY, key TEXT NOT NULL, value BLOB, created INTEGER NOT NULL, version INTEGER NOT NULL, expires REAL NOT NULL
@@ -27,6 +31,19 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL)
 """
 _INSERT = "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)"
 _FACT = "INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+_PRAGMAS = (
+    "auto_vacuum=INCREMENTAL",
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "wal_autocheckpoint=2000",
+    "journal_size_limit=67108864",
+)
+#: How long another program's lock on the file is waited for.
+LOCK_SECONDS = 2.0
+#: Rows that one commit deletes beside its work, so that a big compaction holds nobody up.
+DELETES = 4000
+#: Free pages (of 4 KiB) below which nothing is given back; how many are given back at a time.
+KEEP_FREE, GIVE_BACK = 2000, 500
 
 _Row = tuple[int, str, bytes | None, int, int, float]
 #: What the writer is handed: rows to insert, revisions to delete, the newest revision, the oldest readable one.
@@ -98,29 +115,30 @@ class SqliteStore(MvccStore):
 
     def _open(self) -> sqlite3.Connection:
         try:
-            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=2)
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
             os.chmod(self._path, 0o600)
-            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA wal_autocheckpoint=2000")
-            connection.executescript(_SCHEMA)
-            self._load(connection)
-            return connection
+            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=LOCK_SECONDS)
         except (sqlite3.Error, OSError) as e:
             raise StoreError(explain(e, self._path)) from None
+        try:
+            for pragma in _PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}")
+            connection.executescript(_SCHEMA)
+            self._load(connection)
+        except sqlite3.Error as e:
+            connection.close()
+            raise StoreError(explain(e, self._path)) from None
+        return connection
 
     def _load(self, connection: sqlite3.Connection) -> None:
         facts = dict(connection.execute("SELECT name, value FROM facts"))
         for revision, key, value, created, version, expires in connection.execute("SELECT * FROM changes ORDER BY revision"):
             kv = None if value is None else KeyValue(key, value, revision, created, version)
-            self._restore(Change(key, revision, kv, self.peek(key)))
+            self._restore(Change(key, revision, kv, self._newest(key)))
             if expires and kv is not None:
-                self._expiries.append((expires, key, revision))
-        self._expiries.sort()
+                self._expire_at(expires, kv)
         self._oldest = facts.get("oldest", 1)
-        while self._history and self._history[0].revision <= self._oldest:
-            self._history.popleft()
+        self._gone = self._drop_history(self._oldest)
         self._revision = self._durable = max(self._revision, facts.get("newest", 1))
 
     # --- writing -----------------------------------------------------------------------------------------------------------------
@@ -150,7 +168,7 @@ class SqliteStore(MvccStore):
             return
         self._busy = True
         rows, self._rows = self._rows, []
-        gone, self._gone = self._gone, []
+        gone, self._gone = self._gone[:DELETES], self._gone[DELETES:]
         self._jobs.put((rows, gone, self._revision, self._oldest))
 
     def _finished(self, revision: int) -> None:
@@ -158,10 +176,11 @@ class SqliteStore(MvccStore):
         self._committed(revision)
         self._submit()
 
-    def _failed(self, error: StoreError) -> None:
+    def _failed(self, error: StoreError, gone: list[int]) -> None:
+        log.error("a commit failed: %s", error)
         self._busy = False
+        self._gone += gone
         self._rows.clear()
-        self._gone.clear()
         self._take_back(error)
         self._idle.set()
 
@@ -174,10 +193,21 @@ class SqliteStore(MvccStore):
             try:
                 _commit(connection, job)
             except sqlite3.Error as e:
-                loop.call_soon_threadsafe(self._failed, StoreError(explain(e, self._path)))
-            else:
-                loop.call_soon_threadsafe(self._finished, job[2])
+                loop.call_soon_threadsafe(self._failed, StoreError(explain(e, self._path)), job[1])
+                continue
+            loop.call_soon_threadsafe(self._finished, job[2])
+            if job[1]:
+                self._give_back(connection)
         connection.close()
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        """Shorten the file when more than a third of it, and not just a little, is free."""
+        try:
+            (free,), (pages,) = (connection.execute(f"PRAGMA {p}").fetchone() for p in ("freelist_count", "page_count"))
+            if free > max(KEEP_FREE, pages // 3):
+                connection.execute(f"PRAGMA incremental_vacuum({GIVE_BACK})").fetchall()
+        except sqlite3.Error as e:
+            log.warning("%s", explain(e, self._path))
 
 
 def _commit(connection: sqlite3.Connection, job: _Job) -> None:
@@ -193,19 +223,30 @@ def _commit(connection: sqlite3.Connection, job: _Job) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    if gone:
-        connection.execute("PRAGMA incremental_vacuum(2000)")
+
+
+#: What SQLite's error names begin with, and what to say then.
+_REMEDIES = (
+    ("SQLITE_FULL", "the disk that holds {path} is full: free some space; nothing acknowledged was lost"),
+    (
+        "SQLITE_IOERR",
+        "the disk that holds {path} failed ({name}): free some space or check the disk; nothing acknowledged was lost",
+    ),
+    ("SQLITE_READONLY", "cannot write {path}: make it writable or choose another --data-dir"),
+    ("SQLITE_CANTOPEN", "cannot write {path}: make it writable or choose another --data-dir"),
+    ("SQLITE_BUSY", "{path} is locked by another program: close it and try again"),
+    ("SQLITE_LOCKED", "{path} is locked by another program: close it and try again"),
+    ("SQLITE_CORRUPT", "{path} is damaged: restore it from a backup or move it away to begin anew"),
+    ("SQLITE_NOTADB", "{path} is damaged: restore it from a backup or move it away to begin anew"),
+)
 
 
 def explain(error: Exception, path: Path) -> str:
     """One line that says what to do."""
-    text = str(error)
-    if "full" in text or "No space" in text:
-        return f"the disk that holds {path} is full: free some space; nothing acknowledged was lost"
-    if "readonly" in text or "read-only" in text or "unable to open" in text or "Permission" in text:
-        return f"cannot write {path}: make it writable or choose another --data-dir"
-    if "locked" in text:
-        return f"{path} is locked by another program: close it and try again"
-    if "malformed" in text or "not a database" in text or "corrupt" in text:
-        return f"{path} is damaged: restore it from a backup or move it away to begin anew"
-    return f"{path}: {text}"
+    if isinstance(error, OSError):
+        return f"cannot write {path} ({error.strerror}): make it writable or choose another --data-dir"
+    name = getattr(error, "sqlite_errorname", "")
+    for start, remedy in _REMEDIES:
+        if name.startswith(start):
+            return remedy.format(path=path, name=name)
+    return f"{path}: {error}"
