@@ -43,10 +43,15 @@ def check_name(metadata: Obj, name: str) -> None:
         raise bad_request(f"the name of the object ({found}) does not match the name on the URL ({name})")
 
 
+def wipe(metadata: Obj) -> None:
+    """Drop what only the server says of an object, before anybody comes to own it."""
+    for key in ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "selfLink"):
+        metadata.pop(key, None)
+
+
 def begin_life(metadata: Obj, clock: Clock) -> None:
     """What every new object gets, and what it cannot have yet."""
-    for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "selfLink"):
-        metadata.pop(key, None)
+    wipe(metadata)
     metadata["uid"] = new_uid(clock)
     metadata["creationTimestamp"] = rfc3339(clock.now())
 

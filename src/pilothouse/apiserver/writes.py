@@ -108,6 +108,7 @@ class Writer:
         md.check_namespace(served, metadata, call.namespace)
         if metadata.get("resourceVersion"):
             raise StatusError(400, "BadRequest", "resourceVersion should not be set on objects to be created")
+        md.wipe(metadata)
         served.strategy.default(obj)
         ownership.track(call, obj, None, self.clock.now())
         request = self._request(call, "CREATE", obj, None)
