@@ -135,14 +135,13 @@ class Deleter:
     async def _terminate(self, deletion: Deletion, entry: Entry, obj: Obj) -> Deleted:
         """A namespace: marked and Terminating until its contents and its spec.finalizers are gone."""
         served, metadata = deletion.served, obj["metadata"]
-        pending = metadata.get("finalizers") or (obj.get("spec") or {}).get("finalizers")
         if not metadata.get("deletionTimestamp"):
             metadata["deletionTimestamp"] = rfc3339(self.clock.now())
             obj.setdefault("status", {})["phase"] = "Terminating"
-            set_gc_finalizers(metadata, "", deletion.options)
-            if pending:
-                _, obj = await self._update(deletion, entry, obj)
-        if pending:
+            set_gc_finalizers(metadata, served.strategy.default_propagation, deletion.options)
+            _, obj = await self._update(deletion, entry, obj)
+            return Deleted(served, False, obj)
+        if metadata.get("finalizers") or (obj.get("spec") or {}).get("finalizers"):
             return Deleted(served, False, obj)
         return await self._remove(deletion, entry, obj)
 
@@ -173,6 +172,9 @@ def check_preconditions(served: Served, options: DeleteOptions, obj: Obj) -> Non
 
 
 def _mismatch(served: Served, metadata: Obj, what: str, wanted: str, found: str, how: str) -> StatusError:
+    if served.strategy.terminates:
+        told = f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+        return conflict(served.resource.group, served.resource.plural, metadata["name"], told)
     why = f"the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {how}"
     return conflict(served.strategy.group_in_errors, served.resource.kind, metadata["name"], why)
 

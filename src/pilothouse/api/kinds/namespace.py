@@ -1,14 +1,20 @@
-"""Namespace (v1)."""
+"""Namespace (v1).
+
+Deletion is a state: the namespace is Terminating until whoever is named in spec.finalizers has emptied it and says so through the
+`finalize` subresource.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pilothouse.api import names
-from pilothouse.api.errors import Obj
+from pilothouse.api.checks import named
+from pilothouse.api.errors import FieldError, Obj, invalid
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Context, Strategy
 from pilothouse.api.table import age
 
+_STANDARD = ("kubernetes", "orphan", "foregroundDeletion")
 NAME_LABEL = "kubernetes.io/metadata.name"
 
 
@@ -44,8 +50,45 @@ class NamespaceStrategy(Strategy):
         obj["spec"] = {"finalizers": finalizers} if finalizers else {}
         obj["status"] = old.get("status", {})
 
+    def validate(self, obj: Obj) -> list[FieldError]:
+        out: list[FieldError] = []
+        for finalizer in (obj.get("spec") or {}).get("finalizers") or ():
+            out += _finalizer(finalizer, "spec.finalizers")
+        return out
+
+    def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
+        return []
+
+    def validate_subresource(self, sub: str, obj: Obj, old: Obj) -> list[FieldError]:
+        if sub == "status":
+            return _phase(obj)
+        out: list[FieldError] = []
+        for n, finalizer in enumerate((obj.get("spec") or {}).get("finalizers") or ()):
+            out += _finalizer(finalizer, f"spec.finalizers[{n}]")
+        return out
+
     def fields(self, obj: Obj) -> dict[str, str]:
         return {"status.phase": (obj.get("status") or {}).get("phase", "")}
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
         return [obj["metadata"]["name"], (obj.get("status") or {}).get("phase", ""), age(obj, now)]
+
+
+def _finalizer(finalizer: str, path: str) -> list[FieldError]:
+    """A qualified name; one without a domain must be a standard one."""
+    out = named(path, finalizer, names.qualified_name(finalizer))
+    if "/" not in finalizer and finalizer not in _STANDARD:
+        out.append(invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified"))
+    return out
+
+
+def _phase(obj: Obj) -> list[FieldError]:
+    """The phase says whether the namespace is being deleted."""
+    phase = (obj.get("status") or {}).get("phase") or ""
+    if obj["metadata"].get("deletionTimestamp"):
+        wrong = phase not in ("", "Terminating")
+        told = "may only be 'Terminating' if `deletionTimestamp` is not empty"
+    else:
+        wrong = phase not in ("", "Active")
+        told = "may only be 'Active' if `deletionTimestamp` is empty"
+    return [invalid("status.Phase", phase, told)] if wrong else []
