@@ -14,7 +14,7 @@ from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
 from pilothouse.api.table import age
 
 _REQUIRED = {"kubernetes.io/dockercfg": (".dockercfg",), "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
-             "kubernetes.io/ssh-auth": ("ssh-privatekey",), "kubernetes.io/tls": ("tls.crt", "tls.key")}  # fmt: skip
+             "kubernetes.io/tls": ("tls.crt", "tls.key")}  # fmt: skip
 ACCOUNT = "kubernetes.io/service-account.name"
 
 
@@ -41,6 +41,16 @@ class SecretStrategy(Strategy):
         out = [] if obj["type"] == old["type"] else [invalid("type", obj["type"], "field is immutable")]
         return out + frozen(obj, old, ("data",)) + self.validate(obj)
 
+    def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
+        """Certificates and keys that cannot be such are accepted, but told of."""
+        if obj["type"] != "kubernetes.io/tls":
+            return []
+        data = obj.get("data") or {}
+        for key, what in (("tls.crt", "certificate"), ("tls.key", "key")):
+            if b"-----BEGIN " not in base64.b64decode(data.get(key) or ""):
+                return [f"tls: failed to find any PEM data in {what} input"]
+        return []
+
     def fields(self, obj: Obj) -> dict[str, str]:
         return {"type": obj.get("type", "")}
 
@@ -55,6 +65,8 @@ def _validate_type(obj: Obj, data: dict[str, str]) -> list[FieldError]:
     if kind == "kubernetes.io/basic-auth":
         missing = "username" not in data and "password" not in data
         return [required("data[username]"), required("data[password]")] if missing else []
+    if kind == "kubernetes.io/ssh-auth":
+        return [] if data.get("ssh-privatekey") else [required("data[ssh-privatekey]")]
     out = [required(f"data[{k}]") for k in _REQUIRED.get(kind, ()) if k not in data]
     if not out and kind in ("kubernetes.io/dockercfg", "kubernetes.io/dockerconfigjson"):
         key = _REQUIRED[kind][0]
