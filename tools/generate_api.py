@@ -44,12 +44,43 @@ POINTERS = {
 }  # fmt: skip
 #: Optional strings whose empty value is not the same as absent.
 STRING_POINTERS = {
-    "storageClassName", "volumeAttributesClassName", "loadBalancerClass", "appProtocol", "ingressClassName", "runtimeClassName", "holderIdentity",
-    "preferredHolder", "volumeMode", "pathType", "url", "nodeName@io.k8s.api.discovery.v1.Endpoint", "hostname@io.k8s.api.discovery.v1.Endpoint",
-    "zone", "name@io.k8s.api.discovery.v1.EndpointPort", "scope", "hostnameOverride", "subPathExpr@none", "apiGroup",
-    "type@io.k8s.api.core.v1.HostPathVolumeSource", "fsType@io.k8s.api.core.v1.CSIVolumeSource", "procMount", "seLinuxChangePolicy",
-    "supplementalGroupsPolicy", "fsGroupChangePolicy", "recursiveReadOnly", "service@io.k8s.api.core.v1.GRPCAction", "timeZone",
+    "admissionregistration.v1": "MatchResources.matchPolicy MutatingWebhook.failurePolicy MutatingWebhook.matchPolicy "
+    "MutatingWebhook.reinvocationPolicy MutatingWebhook.sideEffects ValidatingWebhook.failurePolicy ValidatingWebhook.matchPolicy "
+    "ValidatingWebhook.sideEffects NamedRuleWithOperations.scope RuleWithOperations.scope ServiceReference.path WebhookClientConfig.url "
+    "ParamRef.parameterNotFoundAction ValidatingAdmissionPolicySpec.failurePolicy MutatingAdmissionPolicySpec.failurePolicy Validation.reason",
+    "apiextensions.v1": "ServiceReference.path WebhookClientConfig.url JSONSchemaProps.$ref JSONSchemaProps.x-kubernetes-list-type "
+    "JSONSchemaProps.x-kubernetes-map-type CustomResourceDefinitionVersion.deprecationWarning CustomResourceSubresourceScale.labelSelectorPath "
+    "ValidationRule.reason",
+    "autoscaling.v2": "HPAScalingRules.selectPolicy",
+    "batch.v1": "CronJobSpec.timeZone JobSpec.completionMode JobSpec.podReplacementPolicy JobSpec.managedBy SuccessPolicyRule.succeededIndexes "
+    "PodFailurePolicyOnExitCodesRequirement.containerName JobStatus.failedIndexes",
+    "coordination.v1": "LeaseSpec.holderIdentity LeaseSpec.preferredHolder LeaseSpec.strategy",
+    "core.v1": "AppArmorProfile.localhostProfile AzureDiskVolumeSource.cachingMode AzureDiskVolumeSource.fsType AzureDiskVolumeSource.kind "
+    "AzureFilePersistentVolumeSource.secretNamespace CSIVolumeSource.fsType ClusterTrustBundleProjection.name "
+    "ClusterTrustBundleProjection.signerName Container.restartPolicy ContainerStatus.stopSignal EndpointAddress.nodeName "
+    "EndpointPort.appProtocol EphemeralContainer.restartPolicy GRPCAction.service HostPathVolumeSource.type ISCSIPersistentVolumeSource.initiatorName "
+    "ISCSIVolumeSource.initiatorName Lifecycle.stopSignal LoadBalancerIngress.ipMode LocalVolumeSource.fsType "
+    "PersistentVolumeClaimSpec.storageClassName PersistentVolumeClaimSpec.volumeAttributesClassName PersistentVolumeClaimSpec.volumeMode "
+    "PersistentVolumeClaimStatus.currentVolumeAttributesClassName PersistentVolumeSpec.volumeAttributesClassName PersistentVolumeSpec.volumeMode "
+    "PodDNSConfigOption.value PodResourceClaim.resourceClaimName PodResourceClaim.resourceClaimTemplateName PodResourceClaimStatus.resourceClaimName "
+    "PodSchedulingGroup.podGroupName PodSecurityContext.fsGroupChangePolicy PodSecurityContext.seLinuxChangePolicy "
+    "PodSecurityContext.supplementalGroupsPolicy PodSpec.hostnameOverride PodSpec.preemptionPolicy PodSpec.runtimeClassName PortStatus.error "
+    "SeccompProfile.localhostProfile SecurityContext.procMount ServicePort.appProtocol ServiceSpec.internalTrafficPolicy "
+    "ServiceSpec.ipFamilyPolicy ServiceSpec.loadBalancerClass ServiceSpec.trafficDistribution TopologySpreadConstraint.nodeAffinityPolicy "
+    "TopologySpreadConstraint.nodeTaintsPolicy TypedLocalObjectReference.apiGroup TypedObjectReference.apiGroup TypedObjectReference.namespace "
+    "VolumeMount.mountPropagation VolumeMount.recursiveReadOnly VolumeMountStatus.recursiveReadOnly WindowsSecurityContextOptions.gmsaCredentialSpec "
+    "WindowsSecurityContextOptions.gmsaCredentialSpecName WindowsSecurityContextOptions.runAsUserName",
+    "discovery.v1": "Endpoint.hostname Endpoint.nodeName Endpoint.zone EndpointPort.appProtocol EndpointPort.name EndpointPort.protocol",
+    "meta.v1": "DeleteOptions.propagationPolicy Preconditions.resourceVersion Preconditions.uid",
+    "networking.v1": "HTTPIngressPath.pathType IngressClassParametersReference.apiGroup IngressClassParametersReference.namespace "
+    "IngressClassParametersReference.scope IngressPortStatus.error IngressSpec.ingressClassName NetworkPolicyPort.protocol",
+    "policy.v1": "PodDisruptionBudgetSpec.unhealthyPodEvictionPolicy",
+    "resource.v1": "AllocatedDeviceStatus.shareID Device.nodeName DeviceAttribute.string DeviceAttribute.version DeviceClassSpec.extendedResourceName "
+    "DeviceConstraint.distinctAttribute DeviceConstraint.matchAttribute DeviceRequestAllocationResult.shareID ResourceSliceSpec.nodeName",
+    "scheduling.v1": "PriorityClass.preemptionPolicy",
+    "storage.v1": "CSIDriverSpec.fsGroupPolicy StorageClass.reclaimPolicy StorageClass.volumeBindingMode VolumeAttachmentSource.persistentVolumeName",
 }  # fmt: skip
+STRING_POINTER_NAMES = {f"{package}.{field}" for package, fields in STRING_POINTERS.items() for field in fields.split()}
 #: Fields that the reference server writes even when nobody set them, besides all required ones.
 ALWAYS = {
     "apps.v1.DeploymentSpec.strategy", "apps.v1.ReplicaSetSpec.template", "apps.v1.StatefulSetSpec.serviceName", "apps.v1.StatefulSetSpec.updateStrategy",
@@ -62,11 +93,15 @@ ALWAYS = {
     "core.v1.PodTemplateSpec.metadata", "core.v1.PodTemplateSpec.spec", "core.v1.PodTemplate.template", "core.v1.ServiceStatus.loadBalancer",
     "core.v1.TypedLocalObjectReference.apiGroup", "core.v1.TypedObjectReference.apiGroup", "core.v1.NodeStatus.daemonEndpoints",
     "core.v1.NodeStatus.nodeInfo", "core.v1.NodeDaemonEndpoints.kubeletEndpoint", "core.v1.PersistentVolumeClaimSpec.resources",
-    "core.v1.PersistentVolumeClaimTemplate.spec",
-    "policy.v1.PodDisruptionBudgetStatus.currentHealthy",
-    "policy.v1.PodDisruptionBudgetStatus.desiredHealthy",
-    "policy.v1.PodDisruptionBudgetStatus.disruptionsAllowed",
-    "policy.v1.PodDisruptionBudgetStatus.expectedPods",
+    "core.v1.PersistentVolumeClaimTemplate.spec", "core.v1.PersistentVolumeClaimTemplate.metadata", "core.v1.ResourceFieldSelector.divisor",
+    "core.v1.NodeRuntimeHandler.name", "apps.v1.ControllerRevision.data", "apps.v1.StatefulSetOrdinals.start",
+    "authentication.v1.SelfSubjectReviewStatus.userInfo", "authentication.v1.TokenRequestStatus.expirationTimestamp",
+    "authentication.v1.TokenRequestStatus.token", "authentication.v1.TokenRequestSpec.audiences",
+    "events.v1.Event.regarding", "flowcontrol.v1.LimitedPriorityLevelConfiguration.limitResponse", "networking.v1.IngressServiceBackend.port",
+    "policy.v1.PodDisruptionBudgetStatus.currentHealthy", "policy.v1.PodDisruptionBudgetStatus.desiredHealthy",
+    "policy.v1.PodDisruptionBudgetStatus.disruptionsAllowed", "policy.v1.PodDisruptionBudgetStatus.expectedPods",
+    "rbac.v1.RoleRef.apiGroup", "resource.v1.AllocationResult.devices", "resource.v1.DeviceClaim.requests", "resource.v1.DeviceAllocationResult.results",
+    "scheduling.v1.PriorityClass.value", "storage.v1.VolumeError.time", "batch.v1.PodFailurePolicyOnPodConditionsPattern.status",
     "discovery.v1.Endpoint.conditions", "discovery.v1.EndpointSlice.endpoints", "discovery.v1.EndpointSlice.ports",
     "events.v1.Event.deprecatedFirstTimestamp", "events.v1.Event.deprecatedLastTimestamp", "events.v1.Event.deprecatedSource",
     "events.v1.Event.eventTime", "networking.v1.IngressStatus.loadBalancer", "networking.v1.NetworkPolicySpec.podSelector",
@@ -75,6 +110,13 @@ ALWAYS = {
     "apiextensions.v1.CustomResourceDefinitionStatus.conditions", "apiextensions.v1.CustomResourceDefinitionStatus.acceptedNames",
     "apiextensions.v1.CustomResourceDefinitionStatus.storedVersions", "authorization.v1.SubjectAccessReviewStatus.allowed",
     "certificates.v1.CertificateSigningRequestCondition.lastUpdateTime",
+}  # fmt: skip
+#: Always written, and null when nobody set them.
+NULL_ZERO = {
+    "admissionregistration.v1.MutatingWebhook.sideEffects", "admissionregistration.v1.ValidatingWebhook.sideEffects",
+    "apps.v1.DaemonSetSpec.selector", "apps.v1.DeploymentSpec.selector", "apps.v1.ReplicaSetSpec.selector", "apps.v1.StatefulSetSpec.selector",
+    "authentication.v1.TokenRequestSpec.boundObjectRef", "core.v1.ScaleIOPersistentVolumeSource.secretRef", "core.v1.ScaleIOVolumeSource.secretRef",
+    "core.v1.TypedLocalObjectReference.apiGroup", "core.v1.TypedObjectReference.apiGroup", "networking.v1.HTTPIngressPath.pathType",
 }  # fmt: skip
 #: Never written although the schema calls them required.
 NOT_ALWAYS = {
@@ -133,12 +175,20 @@ SPECIAL = {
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray": "any",
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray": "any",
 }  # fmt: skip
+#: Free-form places where a JSON schema may stand.
+EITHER = {
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool": "schema-or-bool",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray": "schema-or-array",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray": "schema-or-strings",
+}
 
 
 def node(schema: dict[str, Any]) -> dict[str, Any]:
     """One schema as the compact form that api/tables.py reads."""
     ref = reference(schema)
     out: dict[str, Any] = {"t": SPECIAL[ref]} if ref in SPECIAL else {"r": ref} if ref else _plain(schema)
+    if ref in EITHER:
+        out["f"] = EITHER[ref]
     if out.get("t") == "any":
         out["mt"] = "atomic"  # free-form JSON is owned as a whole
     for long, key in (("x-kubernetes-list-type", "lt"), ("x-kubernetes-map-type", "mt"), ("x-kubernetes-patch-merge-key", "pk")):
@@ -171,7 +221,7 @@ def keeps_zero(owner: str, field: str, kind: str) -> bool:
     if kind in ("integer", "number", "boolean"):
         return field not in PLAIN or f"{owner}.{field}" in POINTERS
     if kind == "string":
-        return field in STRING_POINTERS or f"{field}@{owner}" in STRING_POINTERS
+        return f"{short(owner)}.{field}" in STRING_POINTER_NAMES
     return False
 
 
@@ -194,8 +244,8 @@ def definition(name: str, schema: dict[str, Any]) -> dict[str, Any]:
         out = node(sub)
         if keeps_zero(name, field, out.get("t", "")):
             out["z"] = 1
-        if is_always(name, field, schema, field in required) and field not in ("apiVersion", "kind"):
-            out["a"] = 1
+        if is_always(name, field, schema, field in required):
+            out["a"] = 2 if f"{short(name)}.{field}" in NULL_ZERO else 1
         fields[field] = out
     made: dict[str, Any] = {"p": fields}
     if required:
