@@ -90,6 +90,7 @@ class ControllerManager:
         transport = self._transport_of(entry, shared)
         pause = FIRST_PAUSE
         try:
+            await self._clock.sleep(entry.start_after)
             while True:
                 context = ControllerContext(entry.component or entry.name, shared, transport, self._options.settings)
                 started = self._clock.monotonic()

@@ -22,6 +22,8 @@ class Entry:
     place: str
     account: str
     default: bool = True
+    #: Seconds after the manager's start at which it starts: what a new cluster waits for comes first.
+    start_after: float = 0.03
     #: The name that its Events bear, where it is not its own.
     component: str = ""
     #: Options without which it has nothing to do.
@@ -39,17 +41,31 @@ ENTRIES: tuple[Entry, ...] = (
         "token:TokenController",
         "",  # the manager itself: it reads and writes the secrets of all accounts
         needs=("service_account_private_key",),
+        start_after=0.0,
     ),
-    Entry("serviceaccount-controller", "serviceaccount", "serviceaccount:ServiceAccountController", "service-account-controller"),
+    Entry(
+        "serviceaccount-controller",
+        "serviceaccount",
+        "serviceaccount:ServiceAccountController",
+        "service-account-controller",
+        start_after=0.0,
+    ),
     Entry(
         "root-ca-certificate-publisher-controller",
         "root-ca-cert-publisher",
         "root_ca:RootCAPublisher",
         "root-ca-cert-publisher",
         needs=("root_ca",),
+        start_after=0.0,
     ),
     Entry("namespace-controller", "namespace", "namespace:NamespaceController", "namespace-controller"),
-    Entry("garbage-collector-controller", "garbagecollector", "garbage_collector:GarbageCollector", "generic-garbage-collector"),
+    Entry(
+        "garbage-collector-controller",
+        "garbagecollector",
+        "garbage_collector:GarbageCollector",
+        "generic-garbage-collector",
+        start_after=1.0,  # it lists everything
+    ),
     Entry("replicaset-controller", "replicaset", "replicaset:ReplicaSetController", "replicaset-controller"),
     Entry(
         "replicationcontroller-controller",
