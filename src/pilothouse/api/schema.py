@@ -30,6 +30,7 @@ class Schema:
         "list_type",
         "map_type",
         "name",
+        "null_zero",
         "patch_key",
         "patch_strategy",
         "required",
@@ -50,6 +51,7 @@ class Schema:
         patch_key: str = "",
         keep_zero: bool = False,
         always: bool = False,
+        null_zero: bool = False,
         fields: dict[str, Schema] | None = None,
         items: Schema | None = None,
         load: Callable[[], tuple[dict[str, Schema] | None, Schema | None]] | None = None,
@@ -66,6 +68,7 @@ class Schema:
         self.patch_key = patch_key
         self.keep_zero = keep_zero  # an optional scalar whose zero value survives decoding (a pointer in the reference server)
         self.always = always  # written even when nobody set it (a plain value that the reference server never leaves out)
+        self.null_zero = null_zero  # always written, and null when nobody set it (a pointer that is never left out)
         self.compiled: Any = None  # a decoder made for this node on first use (api/decode.py)
         self.defaults = defaults or {}  # structural defaults by field, where the schema itself declares them (list-map keys)
         self._fields = fields

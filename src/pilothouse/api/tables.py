@@ -117,6 +117,7 @@ def _node(raw: Raw) -> Schema:
         "patch_key": raw.get("pk", ""),
         "keep_zero": bool(raw.get("z")),
         "always": bool(raw.get("a")),
+        "null_zero": raw.get("a") == 2,
     }
     reference = raw.get("r")
     if reference is not None:

@@ -1,0 +1,344 @@
+"""Values as the reference server would write them back: canonical quantities and times, no nulls, no zero values that it leaves out,
+nothing that the kind does not know.
+
+A decoder is compiled once for each schema node. The fast path knows no paths: a wrong value raises, and its place is put together on the
+way out; an unknown field is only noticed, and where it was is asked afterwards (`unknown_fields`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from pilothouse.api import base64text, quantity, tables, times
+from pilothouse.api.errors import Obj
+from pilothouse.api.schema import Schema
+
+Decoder = Callable[[Any, "Findings"], Any]
+
+_INT32 = 2**31
+_INT64 = 2**63
+_JSON_TYPES = {dict: "object", list: "array", str: "string", bool: "bool", int: "number", float: "number", type(None): "null"}
+#: Types whose empty value is the same as none.
+_DROPPED = {"string", "integer", "number", "boolean", "list", "map", "bytes", "time", "microtime"}
+
+
+class Mismatch(ValueError):
+    """A value of the wrong kind. `path` is filled in from the inside out."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.path: list[str] = []
+
+    def text(self) -> str:
+        where = ".".join(reversed(self.path))
+        message = str(self)
+        return message.replace("{}", where) if "{}" in message else message
+
+
+class Findings:
+    """What one decoding noticed: whether any field was unknown (where, is asked later)."""
+
+    __slots__ = ("unknown",)
+
+    def __init__(self) -> None:
+        self.unknown = False
+
+
+def normalize(value: Any, schema: Schema, findings: Findings | None = None) -> Any:
+    """A fresh value in the reference server's form. Raises Mismatch."""
+    return decoder(schema)(value, findings or Findings())
+
+
+def decoder(schema: Schema) -> Decoder:
+    """The compiled decoder of a node; made once."""
+    made = schema.compiled
+    if made is None:
+        made = schema.compiled = _MAKERS[schema.type](schema)
+    found: Decoder = made
+    return found
+
+
+def zero_of(schema: Schema) -> Any:
+    """What an always-written field holds when nobody set it."""
+    if schema.null_zero:
+        return None
+    kind = schema.type
+    if kind == "object":
+        return decoder(schema)({}, Findings())
+    if kind in ("string", "bytes"):
+        return ""
+    if kind in ("integer", "number", "intorstring"):
+        return 0
+    if kind == "boolean":
+        return False
+    return "0" if kind == "quantity" else None
+
+
+def json_type(value: Any) -> str:
+    """What JSON calls a value."""
+    return _JSON_TYPES.get(type(value), "value")
+
+
+def _go_type(schema: Schema) -> str:
+    return {"integer": schema.format or "int", "number": "float64", "boolean": "bool"}.get(schema.type, schema.type)
+
+
+def _wrong(value: Any, schema: Schema) -> Mismatch:
+    return Mismatch(f"json: cannot unmarshal {json_type(value)} into Go struct field {{}} of type {_go_type(schema)}")
+
+
+# --- objects, maps, lists ------------------------------------------------------------------------------------------------------------
+
+#: Types of which any value will do: no decoder needs to be called.
+_PLAIN: dict[str, type] = {"string": str, "boolean": bool}
+
+
+class _Field:
+    """How one field is decoded: `plain` values are taken as they are, the others go through a decoder made on first use."""
+
+    __slots__ = ("decode", "drops", "nulls", "plain", "schema")
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.plain = _PLAIN.get(schema.type)
+        self.drops = schema.type in _DROPPED and not schema.always and not schema.keep_zero
+        self.nulls = schema.always and schema.type in ("list", "map")
+        self.decode: Decoder = self._first
+
+    def _first(self, value: Any, findings: Findings) -> Any:
+        self.decode = decoder(self.schema)
+        return self.decode(value, findings)
+
+
+def _make_object(schema: Schema) -> Decoder:
+    fields = {name: _Field(sub) for name, sub in schema.fields.items()}
+    always = [(name, sub) for name, sub in schema.fields.items() if sub.always]
+    find = fields.get
+
+    def decode_object(value: Any, findings: Findings) -> Any:
+        if type(value) is not dict:
+            if value is None:
+                value = {}
+            else:
+                raise _wrong(value, schema)
+        out: Obj = {}
+        for key, item in value.items():
+            field = find(key)
+            if field is None:
+                findings.unknown = True
+            elif type(item) is field.plain:
+                if item or not field.drops:
+                    out[key] = item
+            elif item is not None:
+                try:
+                    item = field.decode(item, findings)
+                except Mismatch as e:
+                    e.path.append(key)
+                    raise
+                if item or not field.drops:
+                    out[key] = item if item or not field.nulls else None
+        for name, sub in always:
+            if name not in out:
+                out[name] = zero_of(sub)
+        return out
+
+    return decode_object
+
+
+def _make_map(schema: Schema) -> Decoder:
+    items = schema.items
+    assert items is not None
+    inner = decoder(items)
+    plain = _PLAIN.get(items.type)
+
+    def decode_map(value: Any, findings: Findings) -> Any:
+        if type(value) is not dict:
+            raise _wrong(value, schema)
+        out = {}
+        for key, item in value.items():
+            if type(item) is plain:
+                out[key] = item
+                continue
+            try:
+                out[key] = zero_of(items) if item is None else inner(item, findings)
+            except Mismatch as e:
+                e.path.append(key)
+                raise
+        return out
+
+    return decode_map
+
+
+def _make_list(schema: Schema) -> Decoder:
+    items = schema.items
+    assert items is not None
+    made: list[Decoder] = []
+
+    def decode_list(value: Any, findings: Findings) -> Any:
+        if type(value) is not list:
+            raise _wrong(value, schema)
+        if not made:
+            made.append(decoder(items))
+        inner = made[0]
+        return [zero_of(items) if item is None else inner(item, findings) for item in value]
+
+    return decode_list
+
+
+# --- scalars ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _make_string(schema: Schema) -> Decoder:
+    def decode_string(value: Any, findings: Findings) -> Any:
+        if type(value) is not str:
+            raise _wrong(value, schema)
+        return value
+
+    return decode_string
+
+
+def _make_integer(schema: Schema) -> Decoder:
+    limit = _INT32 if schema.format == "int32" else _INT64
+
+    def decode_integer(value: Any, findings: Findings) -> Any:
+        if type(value) is not int:
+            raise _wrong(value, schema)
+        if not -limit <= value < limit:
+            raise Mismatch(f"json: cannot unmarshal number {value} into Go struct field {{}} of type {_go_type(schema)}")
+        return value
+
+    return decode_integer
+
+
+def _make_number(schema: Schema) -> Decoder:
+    def decode_number(value: Any, findings: Findings) -> Any:
+        if type(value) not in (int, float):
+            raise _wrong(value, schema)
+        return value
+
+    return decode_number
+
+
+def _make_boolean(schema: Schema) -> Decoder:
+    def decode_boolean(value: Any, findings: Findings) -> Any:
+        if type(value) is not bool:
+            raise _wrong(value, schema)
+        return value
+
+    return decode_boolean
+
+
+def _make_bytes(schema: Schema) -> Decoder:
+    def decode_bytes(value: Any, findings: Findings) -> Any:
+        if type(value) is not str:
+            raise _wrong(value, schema)
+        try:
+            return base64text.canonical(value)
+        except ValueError as e:
+            raise Mismatch(str(e)) from None
+
+    return decode_bytes
+
+
+def _make_time(schema: Schema) -> Decoder:
+    canonical = times.canonical_micro_time if schema.type == "microtime" else times.canonical_time
+
+    def decode_time(value: Any, findings: Findings) -> Any:
+        if type(value) is not str:
+            raise _wrong(value, schema)
+        try:
+            return canonical(value)
+        except ValueError as e:
+            raise Mismatch(str(e)) from None
+
+    return decode_time
+
+
+def _make_quantity(schema: Schema) -> Decoder:
+    def decode_quantity(value: Any, findings: Findings) -> Any:
+        try:
+            return quantity.canonical(value)
+        except ValueError as e:
+            raise Mismatch(str(e)) from None
+
+    return decode_quantity
+
+
+def _make_int_or_string(schema: Schema) -> Decoder:
+    def decode_int_or_string(value: Any, findings: Findings) -> Any:
+        if type(value) is str:
+            return value
+        if type(value) is not int:
+            raise _wrong(value, schema)
+        if not -_INT32 <= value < _INT32:
+            raise Mismatch(f"json: cannot unmarshal number {value} into Go struct field {{}} of type int32")
+        return value
+
+    return decode_int_or_string
+
+
+# --- free-form JSON, and JSON schemas in it ------------------------------------------------------------------------------------------
+
+_JSON_SCHEMA = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
+
+
+def _make_any(schema: Schema) -> Decoder:
+    """Free-form JSON. `format` says where a JSON schema stands in it: its unknown fields are dropped without a word."""
+    form = schema.format
+    if not form:
+        return lambda value, findings: value
+
+    def decode_either(value: Any, findings: Findings) -> Any:
+        if type(value) is dict:
+            return normalize(value, tables.schema_of(_JSON_SCHEMA))
+        if form == "schema-or-bool":
+            if type(value) is not bool:
+                raise Mismatch("boolean or JSON schema expected")
+            return value
+        if type(value) is not list:
+            return None
+        if form == "schema-or-array":
+            return [normalize(item, tables.schema_of(_JSON_SCHEMA)) for item in value]
+        return value
+
+    return decode_either
+
+
+_MAKERS: dict[str, Callable[[Schema], Decoder]] = {
+    "object": _make_object,
+    "map": _make_map,
+    "list": _make_list,
+    "string": _make_string,
+    "duration": _make_string,
+    "integer": _make_integer,
+    "number": _make_number,
+    "boolean": _make_boolean,
+    "bytes": _make_bytes,
+    "time": _make_time,
+    "microtime": _make_time,
+    "quantity": _make_quantity,
+    "intorstring": _make_int_or_string,
+    "any": _make_any,
+}
+
+
+# --- where the unknown fields are ------------------------------------------------------------------------------------------------------
+
+
+def unknown_fields(value: Any, schema: Schema, path: str = "") -> list[str]:
+    """Paths of the fields that the schema does not know, e.g. spec.containers[0].foo, in the order of the text."""
+    out: list[str] = []
+    if schema.type == "object" and isinstance(value, dict):
+        for key, item in value.items():
+            where = f"{path}.{key}" if path else key
+            sub = schema.fields.get(key)
+            out += [where] if sub is None else unknown_fields(item, sub, where)
+    elif schema.items is not None and isinstance(value, list):
+        for n, item in enumerate(value):
+            out += unknown_fields(item, schema.items, f"{path}[{n}]")
+    elif schema.items is not None and isinstance(value, dict):
+        for key, item in value.items():
+            out += unknown_fields(item, schema.items, f"{path}.{json.dumps(key)[1:-1]}" if path else key)
+    return out
