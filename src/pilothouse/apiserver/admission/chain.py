@@ -24,7 +24,7 @@ PLUGINS: tuple[tuple[str, bool, str], ...] = (
     ("TaintNodesByCondition", True, "taint_nodes_by_condition:TaintNodesByCondition"),
     ("AlwaysPullImages", False, ""),
     ("ImagePolicyWebhook", False, ""),
-    ("PodSecurity", True, ""),
+    ("PodSecurity", True, "pod_security:PodSecurity"),
     ("PodNodeSelector", False, ""),
     ("Priority", True, "priority:Priority"),
     ("DefaultTolerationSeconds", True, "default_toleration_seconds:DefaultTolerationSeconds"),
