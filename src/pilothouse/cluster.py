@@ -112,9 +112,13 @@ class Cluster:
             from pilothouse.controllers.manager import ControllerManager
             from pilothouse.controllers.manager import Options as ManagerOptions
 
+            settings = {
+                "root_ca": hub.pki.ca.read_text(),
+                "service_account_private_key": hub.pki.service_account_key.read_bytes(),
+            }
             manager = ControllerManager(
                 lambda token: hub.transport("system:kube-controller-manager", agent="kube-controller-manager"), clock,
-                ManagerOptions(leader_elect=False, use_service_account_credentials=True, settings={"root_ca": hub.pki.ca.read_text()}),
+                ManagerOptions(leader_elect=False, use_service_account_credentials=True, settings=settings),
                 hub.account_transport,
             )  # fmt: skip
             out.append(("controllers", manager.run()))

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -177,17 +177,20 @@ def controller_manager(
     leader_elect: LeaderElect = True,
     use_service_account_credentials: Annotated[bool, typer.Option("--use-service-account-credentials")] = False,
     root_ca_file: Annotated[Path | None, typer.Option("--root-ca-file")] = None,
+    service_account_private_key_file: Annotated[Path | None, typer.Option("--service-account-private-key-file")] = None,
     controllers: Annotated[str, typer.Option("--controllers", help="`*`, names, or -names.")] = "*",
 ) -> None:
     """Run the controllers alone, against any Kubernetes API server."""
-    raise typer.Exit(
-        _run(lambda: _controllers(kubeconfig, leader_elect, use_service_account_credentials, root_ca_file, _split(controllers)))
-    )
+    settings: dict[str, Any] = {}
+    if root_ca_file:
+        settings["root_ca"] = root_ca_file.read_text()
+    if service_account_private_key_file:
+        settings["service_account_private_key"] = service_account_private_key_file.read_bytes()
+    names = _split(controllers)
+    raise typer.Exit(_run(lambda: _controllers(kubeconfig, leader_elect, use_service_account_credentials, settings, names)))
 
 
-async def _controllers(kubeconfig: Path, elect: bool, accounts: bool, root_ca: Path | None, names: tuple[str, ...]) -> int:
-    from dataclasses import replace
-
+async def _controllers(kubeconfig: Path, elect: bool, accounts: bool, settings: dict[str, Any], names: tuple[str, ...]) -> int:
     from pilothouse.client.events import default_identity
     from pilothouse.client.http import HttpTransport
     from pilothouse.client.kubeconfig import load
@@ -195,14 +198,12 @@ async def _controllers(kubeconfig: Path, elect: bool, accounts: bool, root_ca: P
     from pilothouse.controllers.manager import ControllerManager, Options
 
     connection = load(kubeconfig)
-    settings = {"root_ca": root_ca.read_text()} if root_ca else {}
     options = Options(
         names, leader_elect=elect, identity=default_identity(), use_service_account_credentials=accounts, settings=settings
     )
 
     def make(token: str | None) -> HttpTransport:
-        own = connection if token is None else replace(connection, token=token)
-        return HttpTransport(own, "kube-controller-manager")
+        return HttpTransport(connection if token is None else connection.as_bearer(token), "kube-controller-manager")
 
     return await _work(ControllerManager(make, SystemClock(), options).run())
 

@@ -6,7 +6,7 @@ import base64
 import os
 import ssl
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,12 @@ class Connection:
     tls: ssl.SSLContext | None
     token: str = ""
     token_file: str = ""
+    #: Trust in the server alone, without a client certificate; None: `tls` has none either.
+    trust: ssl.SSLContext | None = None
+
+    def as_bearer(self, token: str) -> Connection:
+        """The same server with this token and no other credentials: a client certificate would count for more than the token."""
+        return replace(self, tls=self.trust or self.tls, token=token, token_file="")
 
 
 def load(path: str | os.PathLike[str], context: str = "") -> Connection:
@@ -47,8 +53,9 @@ def load(path: str | os.PathLike[str], context: str = "") -> Connection:
         raise KubeconfigError(f"kubeconfig {path}: exec and auth-provider credentials are not supported")
     server = cluster.get("server", "")
     tls = make_tls(cluster, user, base) if server.startswith("https") else None
+    trust = make_tls(cluster, {}, base) if tls else None
     token_file = user.get("tokenFile") or ""
-    return Connection(server.rstrip("/"), tls, user.get("token") or "", str(base / token_file) if token_file else "")
+    return Connection(server.rstrip("/"), tls, user.get("token") or "", str(base / token_file) if token_file else "", trust)
 
 
 def in_cluster() -> Connection:

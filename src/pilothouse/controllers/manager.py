@@ -98,7 +98,7 @@ class ControllerManager:
                     await self._run_one(entry, context)
                 except Exception as error:
                     log.exception("%s failed; it will be started again", entry.name)
-                    self.health[entry.name] = f"{type(error).__name__}: {error}"
+                    self.health[entry.name] = _told(error)
                 finally:
                     context.close()
                 if self._clock.monotonic() - started > LONGEST_PAUSE:
@@ -123,3 +123,10 @@ class ControllerManager:
         if self._account_transport is not None:
             return self._account_transport(entry.account)
         return AccountTransport(entry.account, Requests(shared.transport, COMPONENT), self._make, self._clock)
+
+
+def _told(error: BaseException) -> str:
+    """In one line, what was at the bottom of it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"

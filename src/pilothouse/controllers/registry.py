@@ -41,7 +41,6 @@ ENTRIES: tuple[Entry, ...] = (
         "token:TokenController",
         "",  # the manager itself: it reads and writes the secrets of all accounts
         needs=("service_account_private_key",),
-        start_after=0.0,
     ),
     Entry(
         "serviceaccount-controller",
