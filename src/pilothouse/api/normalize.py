@@ -98,13 +98,12 @@ _PLAIN: dict[str, type] = {"string": str, "boolean": bool}
 class _Field:
     """How one field is decoded: `plain` values are taken as they are, the others go through a decoder made on first use."""
 
-    __slots__ = ("decode", "drops", "nulls", "plain", "schema")
+    __slots__ = ("decode", "drops", "plain", "schema")
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         self.plain = _PLAIN.get(schema.type)
         self.drops = schema.type in _DROPPED and not schema.always and not schema.keep_zero
-        self.nulls = schema.always and schema.type in ("list", "map")
         self.decode: Decoder = self._first
 
     def _first(self, value: Any, findings: Findings) -> Any:
@@ -138,7 +137,7 @@ def _make_object(schema: Schema) -> Decoder:
                     e.path.append(key)
                     raise
                 if item or not field.drops:
-                    out[key] = item if item or not field.nulls else None
+                    out[key] = item
         for name, sub in always:
             if name not in out:
                 out[name] = zero_of(sub)
