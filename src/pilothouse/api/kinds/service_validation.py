@@ -204,9 +204,9 @@ def validate_change(spec: Obj, old: Obj) -> list[FieldError]:
     out: list[FieldError] = []
     if spec["type"] == old.get("type") == "LoadBalancer" and spec.get("loadBalancerClass") != old.get("loadBalancerClass"):
         out.append(invalid("spec.loadBalancerClass", spec.get("loadBalancerClass"), "may not change once set"))
-    if needs_health_check(spec) and needs_health_check(old):
-        if spec.get("healthCheckNodePort") != old.get("healthCheckNodePort"):
-            out.append(forbidden("spec.healthCheckNodePort", "field is immutable"))
+    both = needs_health_check(spec) and needs_health_check(old)
+    if both and spec.get("healthCheckNodePort") != old.get("healthCheckNodePort"):
+        out.append(forbidden("spec.healthCheckNodePort", "field is immutable"))
     return out
 
 
