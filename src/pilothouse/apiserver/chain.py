@@ -116,6 +116,8 @@ class Chain:
                 response.audit = b"%b%012x" % (self._audit_base, self._audit_count)
             else:
                 response.audit = given
+        if request.warnings:
+            _add_warnings(response, request.warnings)
         plan.cell.observe(response.status, self.server.monotonic() - started)
         return response
 
@@ -186,11 +188,8 @@ class Chain:
             raise plan.late
         ask = Ask(request, plan.route, plan.served, user)
         if plan.served.strategy.deprecated:
-            ask.warnings.append(plan.served.strategy.deprecated)
-        answer = self._call(plan, ask)
-        if isinstance(answer, Response):
-            return _with_warnings(answer, ask) if ask.warnings else answer
-        return self._with_warnings_later(answer, ask)
+            request.warnings.append(plan.served.strategy.deprecated)
+        return self._call(plan, ask)
 
     def _call(self, plan: Plan, ask: Ask) -> Answer:
         if plan.special is not None:
@@ -204,20 +203,12 @@ class Chain:
             raise plan.fail
         return not_found_page() if plan.route.resource else self.server.paths.answer(request, plan.route, user)
 
-    async def _with_warnings_later(self, work: Coroutine[Any, Any, Response], ask: Ask) -> Response:
-        try:
-            response = await work
-        except StatusError as error:
-            response = self._failed(ask.request, ask.route, error)
-        return _with_warnings(response, ask) if ask.warnings else response
 
-
-def _with_warnings(response: Response, ask: Ask) -> Response:
+def _add_warnings(response: Response, warnings: list[str]) -> None:
     """Warning headers, one for each text."""
-    for text in ask.warnings:
+    for text in warnings:
         quoted = text.replace("\\", "\\\\").replace('"', '\\"')
         response.add("Warning", f'299 - "{quoted}"')
-    return response
 
 
 def not_found_page() -> Response:

@@ -7,7 +7,7 @@ options are parsed, bodies are decoded and answers are given their form; what a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pilothouse.api.decode import decode
@@ -57,7 +57,10 @@ class Ask:
     route: Route
     served: Served
     user: User
-    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def warnings(self) -> list[str]:
+        return self.request.warnings
 
     @property
     def namespace(self) -> str:

@@ -27,7 +27,7 @@ class Peer(Protocol):
 class Request:
     """One request. Header names are lower-case; where a header is repeated, `headers` has its first value, `more` the others."""
 
-    __slots__ = ("body", "close", "connection", "headers", "method", "more", "native", "target", "too_large", "user")
+    __slots__ = ("body", "close", "connection", "headers", "method", "more", "native", "target", "too_large", "user", "warnings")
 
     def __init__(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes = b"", connection: Peer | None = None,
                  more: Iterable[tuple[bytes, bytes]] = ()) -> None:  # fmt: skip
@@ -43,6 +43,8 @@ class Request:
         self.native = False
         #: The identity of a caller in this process, which presents no credentials.
         self.user: Any = None
+        #: Texts for Warning headers, gathered on the way.
+        self.warnings: list[str] = []
 
     def header(self, name: bytes) -> str:
         value = self.headers.get(name)
