@@ -13,7 +13,7 @@ from pilothouse.client.informer import error_of
 from pilothouse.client.interface import Response, WatchEvent
 from pilothouse.client.kubeconfig import Connection
 
-#: Connections to one server; watches hold theirs.
+#: Connections to one server for requests. Watches hold theirs for long and have no limit: they must not starve requests.
 LIMIT = 100
 REQUEST_SECONDS = 60.0
 
@@ -24,15 +24,17 @@ class HttpTransport:
     def __init__(self, connection: Connection, user_agent: str = "pilothouse") -> None:
         self._connection = connection
         self._agent = user_agent
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[int, aiohttp.ClientSession] = {}
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            connector = aiohttp.TCPConnector(ssl=self._connection.tls or False, limit=0, limit_per_host=LIMIT)
-            self._session = aiohttp.ClientSession(
+    def _open(self, limit: int) -> aiohttp.ClientSession:
+        session = self._sessions.get(limit)
+        if session is None or session.closed:
+            connector = aiohttp.TCPConnector(ssl=self._connection.tls or False, limit=0, limit_per_host=limit)
+            session = aiohttp.ClientSession(
                 self._connection.server, connector=connector, json_serialize=lambda o: orjson.dumps(o).decode()
             )
-        return self._session
+            self._sessions[limit] = session
+        return session
 
     def _headers(self, accept: str) -> dict[str, str]:
         headers = {"Accept": accept, "User-Agent": self._agent}
@@ -52,7 +54,7 @@ class HttpTransport:
             headers["Content-Type"] = content_type
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
         try:
-            async with self._open().request(method, path, params=query, data=data, headers=headers, timeout=timeout) as answer:
+            async with self._open(LIMIT).request(method, path, params=query, data=data, headers=headers, timeout=timeout) as answer:
                 content = await answer.read()
                 return Response(answer.status, _decoded(content, answer.content_type), dict(answer.headers))
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -63,7 +65,7 @@ class HttpTransport:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS)
         params = {**(query or {}), "watch": "true"}
         try:
-            async with self._open().get(
+            async with self._open(0).get(
                 path, params=params, headers=self._headers("application/json"), timeout=timeout
             ) as answer:
                 if answer.status != 200:
@@ -78,8 +80,8 @@ class HttpTransport:
             raise ConnectionError(f"watch {path}: {error or type(error).__name__}") from error
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
 
 def _decoded(content: bytes, content_type: str) -> Any:

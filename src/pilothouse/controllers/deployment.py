@@ -42,11 +42,16 @@ class DeploymentController(Controller):
         indexes.add(self.deployments, "uid", "namespace")
         indexes.add(self.sets, "uid", "controller", "orphans")
         indexes.add(self.pods, "controller")
-        self.follow(self.deployments)
+        self.deployments.add_handler(self._deployment_changed)
         self.sets.add_handler(self._set_changed)
         self.pods.add_handler(self._pod_changed)
 
     # Events -----------------------------------------------------------------------------------------------------------
+
+    def _deployment_changed(self, old: Obj | None, new: Obj | None) -> None:
+        if new is None and old is not None:
+            self.selectors.forget(old)
+        self.enqueue(new or old or {})
 
     def _set_changed(self, old: Obj | None, new: Obj | None) -> None:
         for each in (old, new):

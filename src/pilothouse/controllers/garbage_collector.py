@@ -196,12 +196,11 @@ class GarbageCollector(Controller):
 
     async def _finish_foreground(self, node: Node) -> None:
         """Take the finalizer off once nothing blocks any more; till then see to it that the blocking ones go."""
-        blocking = self.graph.blocking(node)
-        if not blocking:
+        if not node.blockers:
             await self._drop_finalizer(node, FOREGROUND)
-        for each in blocking:
-            if not each.deleting:
-                self.queue.add(f"look:{each.identity.uid}")
+        for each in node.blockers:
+            if not self.graph.nodes[each].deleting:
+                self.queue.add(f"look:{each}")
 
     async def _bereave(self, node: Node) -> None:
         """Make all dependents ownerless, then let the owner go."""

@@ -47,6 +47,8 @@ class Node:
     identity: Identity
     owners: tuple[Owner, ...] = ()
     dependents: set[str] = field(default_factory=set)
+    #: Those of the dependents that keep a foreground deletion from ending.
+    blockers: set[str] = field(default_factory=set)
     deleting: bool = False
     foreground: bool = False
     orphan: bool = False
@@ -120,11 +122,6 @@ class Graph:
             if owner := self.nodes.get(ref.uid):
                 self._part(owner, node)
 
-    def blocking(self, node: Node) -> list[Node]:
-        """The dependents that keep a foreground deletion from ending."""
-        found = [self.nodes[uid] for uid in node.dependents if uid in self.nodes]
-        return [d for d in found if any(ref.uid == node.identity.uid and ref.blocks for ref in d.owners)]
-
     def knows(self, ref: Owner, namespace: str) -> Node | None:
         """The owner that a reference from this namespace names, if it was seen there."""
         node = self.nodes.get(ref.uid)
@@ -151,8 +148,8 @@ class Graph:
             owner = self.nodes.get(uid)
             if owner and uid not in now:
                 self._part(owner, node)
-            elif owner and ref.blocks and not now[uid].blocks and owner.waits_for_dependents:
-                self._look(uid)
+            elif owner and ref.blocks != now[uid].blocks:
+                self._block(owner, node, now[uid].blocks)
         for uid, ref in now.items():
             if uid not in before:
                 self._join(node, ref)
@@ -165,15 +162,24 @@ class Graph:
             )
             self._look(ref.uid)
         owner.dependents.add(node.identity.uid)
+        self._block(owner, node, ref.blocks)
         if owner.waits_for_dependents or (not owner.virtual and self.knows(ref, node.identity.namespace) is None):
             self._look(node.identity.uid)
 
     def _part(self, owner: Node, node: Node) -> None:
         owner.dependents.discard(node.identity.uid)
-        if owner.waits_for_dependents:
-            self._look(owner.identity.uid)
-        elif owner.virtual and not owner.dependents:
+        self._block(owner, node, False)
+        if owner.virtual and not owner.dependents:
             self.nodes.pop(owner.identity.uid, None)
+
+    def _block(self, owner: Node, node: Node, blocks: bool) -> None:
+        """Note whether `node` blocks its owner. An owner that waits deserves a look when the last one does not any more."""
+        if blocks:
+            owner.blockers.add(node.identity.uid)
+            return
+        owner.blockers.discard(node.identity.uid)
+        if owner.waits_for_dependents and not owner.blockers:
+            self._look(owner.identity.uid)
 
 
 def _owners(obj: Obj) -> tuple[Owner, ...]:

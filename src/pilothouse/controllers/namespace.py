@@ -1,7 +1,7 @@
 """namespace-controller: empties a namespace that is being deleted, and then lets it go.
 
-Everything that discovery shows as namespaced and deletable is deleted, pods first, because other objects (service accounts, secrets)
-may still be needed by them; what has finalizers is waited for. Reference: "Namespaces: automatic deletion".
+Everything that discovery shows as namespaced and deletable is deleted: first the pods, and when they are gone the rest, so that no pod
+outlives what protects it (KEP-5080). What has finalizers is waited for. Reference: "Namespaces: automatic deletion".
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pilothouse.api.errors import StatusError
-from pilothouse.clock import parse_rfc3339
 from pilothouse.controllers import namespace_plan as plans
 from pilothouse.controllers.discovery import Served, discover
 from pilothouse.controllers.kinds import NAMESPACES, PODS
@@ -17,6 +16,8 @@ from pilothouse.controllers.kit import Context, Controller, is_not_found
 from pilothouse.controllers.objects import Obj, is_deleting
 
 _KUBERNETES = "kubernetes"
+#: Seconds between two passes while something stays: at first, and at most.
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 8.0
 
 
 class NamespaceController(Controller):
@@ -26,7 +27,10 @@ class NamespaceController(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.namespaces = self.cache(NAMESPACES)
+        self.pods = self.cache(PODS)
         self.namespaces.add_handler(self._changed)
+        self.pods.add_handler(self._pod_changed)
+        self._pauses: dict[str, float] = {}
         #: Seconds before the first pass: with several API servers, time for all of them to refuse new content.
         self.delay = float(context.options.get("namespace_deletion_delay", 0.0))
 
@@ -34,16 +38,25 @@ class NamespaceController(Controller):
         if new is not None and is_deleting(new) and _KUBERNETES in (new["spec"].get("finalizers") or ()):
             self.enqueue(new, 0.0 if old is not None and is_deleting(old) else self.delay)
 
+    def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
+        """With the last pod gone the next pass need not wait."""
+        name = (new or old or {})["metadata"]["namespace"]
+        if new is None and name in self._pauses and not self.pods.list(name):
+            self.queue.add(name)
+
     async def sync(self, key: str) -> None:
         namespace = self.namespaces.get("", key)
         if namespace is None or not is_deleting(namespace) or _KUBERNETES not in (namespace["spec"].get("finalizers") or ()):
+            self._pauses.pop(key, None)
             return
         findings = await self._empty(key)
         namespace = await self._tell(namespace, findings)
         if findings.is_empty:
             await self._let_go(namespace)
         else:
-            self.queue.add_after(key, findings.wait / 2 + 1 if findings.wait else 1.0)
+            pause = self._pauses.get(key, _FIRST_PAUSE)
+            self._pauses[key] = min(_LONGEST_PAUSE, pause * 2)
+            self.queue.add_after(key, pause)
 
     async def _empty(self, name: str) -> plans.Findings:
         """One pass over all content."""
@@ -56,6 +69,8 @@ class NamespaceController(Controller):
             except StatusError as error:
                 if error.code not in (404, 405):
                     findings.content_errors.append(f"{_name(each)}: {error}")
+            if each.kind == PODS and findings.remaining:
+                break
         return findings
 
     async def _empty_of(self, name: str, served: Served, findings: plans.Findings) -> None:
@@ -72,9 +87,6 @@ class NamespaceController(Controller):
         for item in items:
             for finalizer in item["metadata"].get("finalizers") or ():
                 findings.finalizers[finalizer] = findings.finalizers.get(finalizer, 0) + 1
-        if served.kind == PODS:
-            now = self.clock.now()
-            findings.wait = max([0.0, *(_left(item, now) for item in items)])
 
     async def _delete_all(self, name: str, served: Served, items: list[Obj]) -> None:
         options = {"propagationPolicy": "Background"}
@@ -117,9 +129,3 @@ def _in_order(served: Iterable[Served]) -> list[Served]:
 
 def _name(served: Served) -> str:
     return f"{served.kind.plural}.{served.kind.group}"
-
-
-def _left(pod: Obj, now: float) -> float:
-    """Seconds until the pod's grace period is over."""
-    stamp = pod["metadata"].get("deletionTimestamp")
-    return parse_rfc3339(stamp) - now if stamp else 0.0

@@ -24,8 +24,6 @@ class Findings:
     remaining: dict[str, int] = field(default_factory=dict)
     #: Objects that each finalizer holds.
     finalizers: dict[str, int] = field(default_factory=dict)
-    #: Seconds after which what is left (pods being terminated) should be gone.
-    wait: float = 0.0
 
     @property
     def is_empty(self) -> bool:
