@@ -18,9 +18,9 @@ PLUGINS: tuple[tuple[str, bool, str], ...] = (
     ("NamespaceLifecycle", True, "namespace_lifecycle:NamespaceLifecycle"),
     ("NamespaceExists", False, ""),
     ("LimitPodHardAntiAffinityTopology", False, ""),
-    ("LimitRanger", True, ""),
+    ("LimitRanger", True, "limit_ranger:LimitRanger"),
     ("ServiceAccount", True, "service_account:ServiceAccount"),
-    ("NodeRestriction", False, ""),
+    ("NodeRestriction", False, "node_restriction:NodeRestriction"),
     ("TaintNodesByCondition", True, "taint_nodes_by_condition:TaintNodesByCondition"),
     ("AlwaysPullImages", False, ""),
     ("ImagePolicyWebhook", False, ""),
@@ -52,7 +52,7 @@ PLUGINS: tuple[tuple[str, bool, str], ...] = (
     ("MutatingAdmissionWebhook", True, ""),
     ("ValidatingAdmissionPolicy", True, ""),
     ("ValidatingAdmissionWebhook", True, ""),
-    ("ResourceQuota", True, ""),
+    ("ResourceQuota", True, "resource_quota:ResourceQuota"),
     ("AlwaysDeny", False, ""),
 )
 _NAMES = frozenset(name for name, _, _ in PLUGINS)
