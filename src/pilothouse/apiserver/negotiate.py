@@ -115,7 +115,7 @@ def _serve(clause: Clause, transforms: bool, watch: bool) -> Format | None:
     pretty = clause.param("pretty") == "1"
     transform = clause.param("as")
     if not transform:
-        return Format(media, pretty=pretty)
+        return PLAIN if media == JSON and not pretty else Format(media, pretty=pretty)
     version = clause.param("v")
     if not transforms or clause.param("g") != "meta.k8s.io" or version not in ("v1", "v1beta1"):
         return None
