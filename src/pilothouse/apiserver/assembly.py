@@ -16,13 +16,13 @@ from typing import Any
 from pilothouse.apiserver import pki as pki_files
 from pilothouse.apiserver.admission import chain
 from pilothouse.apiserver.admission.escalation import Escalation
-from pilothouse.apiserver.allocators import NodePortRange, service_hooks
+from pilothouse.apiserver.allocators import Addresses, NodePortRange, service_hooks
 from pilothouse.apiserver.authn import keys, oidc
 from pilothouse.apiserver.authn.serviceaccount import ServiceAccountTokens
 from pilothouse.apiserver.authn.tokenfile import TokenFile
 from pilothouse.apiserver.authn.union import Union
 from pilothouse.apiserver.authz import modes
-from pilothouse.apiserver.bootstrap import BootstrapOptions, bootstrap
+from pilothouse.apiserver.bootstrap import BootstrapOptions, bootstrap, keep_namespaces, renew_identity
 from pilothouse.apiserver.bootstrap.objects import first_address
 from pilothouse.apiserver.interface import AdmissionPlugin, Authorizer, Hub
 from pilothouse.apiserver.pki import Pki
@@ -30,6 +30,10 @@ from pilothouse.apiserver.server import ApiServer, Options
 from pilothouse.apiserver.special import Parts, handlers
 from pilothouse.clock import Clock, SystemClock
 from pilothouse.store.interface import Store
+
+#: How often a server says that it is there: often where there are several, else as often as its lease (an hour) needs.
+_SHARED_RENEW_SECONDS, _RENEW_SECONDS = 10.0, 1200.0
+_NAMESPACES_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,10 @@ class _Assembly:
             special=self._special,
             documents=self._documents,
             bootstrap=(self._bootstrap,),
+            periodic=(
+                (_SHARED_RENEW_SECONDS if settings.shared_store else _RENEW_SECONDS, renew_identity),
+                (_NAMESPACES_SECONDS, keep_namespaces),
+            ),
         )
 
     def _tls(self) -> ssl.SSLContext:
@@ -175,6 +183,7 @@ class _Assembly:
             rbac="RBAC" in settings.authorization_modes,
         )
         await bootstrap(server, options)
+        await Addresses(server, settings.service_ranges).repair()
 
     def _documents(self, server: ApiServer) -> Mapping[str, tuple[str, dict[str, Any]]]:
         """The two documents of OpenID discovery."""

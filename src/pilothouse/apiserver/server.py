@@ -12,6 +12,7 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
@@ -93,6 +94,8 @@ class Options:
     documents: Callable[[ApiServer], Mapping[str, tuple[str, Obj]]] = lambda server: {}
     #: Runs before the server is ready: the objects of a new cluster.
     bootstrap: Sequence[Callable[[ApiServer], Awaitable[None]]] = ()
+    #: Runs again and again while the server is up: seconds between runs, and what.
+    periodic: Sequence[tuple[float, Callable[[ApiServer], Awaitable[None]]]] = ()
 
 
 class ApiServer:
@@ -121,7 +124,7 @@ class ApiServer:
         self.paths = Paths(self)
         self.chain = Chain(self, self.registry, self.handlers)
         self.http = HttpServer(self.chain, self.clock.now)
-        self._timers: list[Timer] = []
+        self._timers: dict[int, Timer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wire()
 
@@ -161,11 +164,13 @@ class ApiServer:
             raise
         self._every(options.compaction_interval, self._compact)
         self._every(BOOKMARK_SECONDS, self._bookmark)
+        for seconds, work in options.periodic:
+            self._every(seconds, partial(work, self))
 
     async def stop(self) -> None:
         """End watches, let running requests finish, close the store."""
         self.stopping = True
-        for timer in self._timers:
+        for timer in self._timers.values():
             timer.cancel()
         for task in self._tasks:
             task.cancel()
@@ -178,6 +183,7 @@ class ApiServer:
 
     def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
         """Run something periodically, by the server's clock."""
+        number = len(self._timers)
 
         def fire() -> None:
             task = asyncio.ensure_future(run())
@@ -190,12 +196,11 @@ class ApiServer:
             except Exception:
                 log.exception("periodic work failed")
             if not self.stopping:
-                self._timers.append(self.clock.call_later(seconds, fire))
+                self._timers[number] = self.clock.call_later(seconds, fire)
 
-        self._timers.append(self.clock.call_later(seconds, fire))
+        self._timers[number] = self.clock.call_later(seconds, fire)
 
     async def _bookmark(self) -> None:
-        self._timers.clear()
         self.handlers.bookmark_all()
 
     async def _compact(self) -> None:

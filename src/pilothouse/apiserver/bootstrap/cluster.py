@@ -69,7 +69,7 @@ def _singles(hub: Hub, options: BootstrapOptions) -> list[Awaitable[None]]:
     works.append(_ensure(hub, "", "configmaps", objects.token_tracking_configmap(today)))
     if options.client_ca or options.front_proxy_ca:
         works.append(_configmap(hub, objects.authentication_configmap(options.client_ca, options.front_proxy_ca)))
-    works.append(_identity_lease(hub, options))
+    works.append(_identity_lease(hub, options.hostname))
     works += [_ensure(hub, "apiregistration.k8s.io", "apiservices", s) for s in objects.api_services(_served(hub))]
     return works
 
@@ -165,25 +165,24 @@ async def _endpoints(hub: Hub, group: str, plural: str, wanted: Obj, key: str) -
 # --- identity ---------------------------------------------------------------------------------------------------------------------------
 
 
-async def _identity_lease(hub: Hub, options: BootstrapOptions) -> None:
-    """The lease by which this API server is known; renewed by `renew_identity`."""
-    name = objects.identity(options.hostname)
+async def _identity_lease(hub: Hub, hostname: str) -> None:
+    """The lease by which this API server is known, as of this start."""
+    name = objects.identity(hostname)
     holder = f"{name}_{new_uid(hub.clock)}"
-    now = rfc3339_micro(hub.clock.now())
+    lease = objects.identity_lease(name, holder, hostname, rfc3339_micro(hub.clock.now()))
     entry = hub.cache("coordination.k8s.io", "leases").get("kube-system", name)
-    lease = objects.identity_lease(name, holder, options.hostname, now)
     if entry is None:
         await _ensure(hub, "coordination.k8s.io", "leases", lease)
     else:
         await hub.update("coordination.k8s.io", "leases", {**entry.obj, "spec": lease["spec"]})
 
 
-async def renew_identity(hub: Hub, options: BootstrapOptions) -> None:
-    """Say that this API server is still there: to be called every 10 seconds."""
-    name = objects.identity(options.hostname)
-    entry = hub.cache("coordination.k8s.io", "leases").get("kube-system", name)
+async def renew_identity(hub: Hub) -> None:
+    """Say that this API server is still there."""
+    hostname = socket.gethostname()
+    entry = hub.cache("coordination.k8s.io", "leases").get("kube-system", objects.identity(hostname))
     if entry is None:
-        await _identity_lease(hub, options)
+        await _identity_lease(hub, hostname)
         return
     spec = {**entry.obj["spec"], "renewTime": rfc3339_micro(hub.clock.now())}
     await hub.update("coordination.k8s.io", "leases", {**entry.obj, "spec": spec})
