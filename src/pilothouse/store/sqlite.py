@@ -205,7 +205,9 @@ class SqliteStore(MvccStore):
         try:
             (free,), (pages,) = (connection.execute(f"PRAGMA {p}").fetchone() for p in ("freelist_count", "page_count"))
             if free > max(KEEP_FREE, pages // 3):
-                connection.execute(f"PRAGMA incremental_vacuum({GIVE_BACK})").fetchall()
+                connection.executescript(
+                    f"PRAGMA incremental_vacuum({GIVE_BACK})"
+                )  # a page a step: `execute` would take just one
         except sqlite3.Error as e:
             log.warning("%s", explain(e, self._path))
 
