@@ -57,10 +57,28 @@ _HEADS = {
 _WITHOUT_VALUE = {"FieldValueRequired", "FieldValueForbidden", "FieldValueTooLong", "FieldValueTooMany", "InternalError"}
 
 
+_SHORT_ESCAPES = {
+    "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", '"': '\\"', "\\": "\\\\",
+}  # fmt: skip
+
+
+def quote(text: str) -> str:
+    """A string as Kubernetes quotes it in a message: what can be printed stands for itself, the rest is escaped."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return '"' + "".join(_SHORT_ESCAPES.get(c) or (c if c.isprintable() else _escape(ord(c))) for c in text) + '"'
+
+
+def _escape(code: int) -> str:
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
 def show(value: Any) -> str:
     """A value as Kubernetes prints it in a message: strings quoted, numbers bare, objects as JSON, None as null."""
     if isinstance(value, str):
-        return orjson.dumps(value).decode()
+        return quote(value)
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -144,22 +162,22 @@ def unauthorized() -> StatusError:
 
 
 def not_found_error(group: str, resource: str, name: str) -> StatusError:
-    message = f'{_qualified(group, resource)} "{name}" not found'
+    message = f"{_qualified(group, resource)} {quote(name)} not found"
     return StatusError(404, "NotFound", message, _details(group, resource, name))
 
 
 def already_exists(group: str, resource: str, name: str) -> StatusError:
-    message = f'{_qualified(group, resource)} "{name}" already exists'
+    message = f"{_qualified(group, resource)} {quote(name)} already exists"
     return StatusError(409, "AlreadyExists", message, _details(group, resource, name))
 
 
 def conflict(group: str, resource: str, name: str, why: str) -> StatusError:
-    message = f'Operation cannot be fulfilled on {_qualified(group, resource)} "{name}": {why}'
+    message = f"Operation cannot be fulfilled on {_qualified(group, resource)} {quote(name)}: {why}"
     return StatusError(409, "Conflict", message, _details(group, resource, name))
 
 
 def forbidden_error(group: str, resource: str, name: str, why: str) -> StatusError:
-    subject = f'{_qualified(group, resource)} "{name}"' if name else _qualified(group, resource)
+    subject = f"{_qualified(group, resource)} {quote(name)}" if name else _qualified(group, resource)
     return StatusError(403, "Forbidden", f"{subject} is forbidden: {why}", _details(group, resource, name))
 
 
@@ -185,6 +203,6 @@ def invalid_object(group: str, kind: str, name: str, errors: Sequence[FieldError
     """422 with one cause per field error (duplicates of one and the same error are told once)."""
     unique = list(dict.fromkeys(str(e) for e in errors))
     text = unique[0] if len(unique) == 1 else "[" + ", ".join(unique) + "]"
-    subject = f'{kind}.{group} "{name}"' if group else f'{kind} "{name}"'
+    subject = f"{_qualified(group, kind)} {quote(name)}"
     causes = [{"reason": e.type, "message": e.message, "field": e.field} for e in errors]
     return StatusError(422, "Invalid", f"{subject} is invalid: {text}", _details(group, kind, name, causes=causes))

@@ -79,9 +79,8 @@ def validate_owner_references(references: list[Obj] | None, path: str) -> list[F
         for key in ("kind", "name", "uid"):
             if not ref.get(key):
                 out.append(invalid(f"{path}.{key}", ref.get(key) or "", "must not be empty"))
-        if ref.get("kind") == "Event" and ref.get("apiVersion") in ("v1", "events.k8s.io/v1"):
-            group, _, bare = ref["apiVersion"].rpartition("/")
-            out.append(invalid(path, ref, f"{group}/{bare}, Kind=Event is disallowed from being an owner"))
+        if ref.get("kind") == "Event" and ref.get("apiVersion") == "v1":
+            out.append(invalid(path, ref, "/v1, Kind=Event is disallowed from being an owner"))
         if ref.get("controller"):
             controllers.append(f"{ref.get('kind')}/{ref.get('name')}")
     if len(controllers) > 1:

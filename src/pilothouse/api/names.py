@@ -99,6 +99,13 @@ def dns1035_label(name: str, prefix: bool = False) -> list[str]:
     return out if _is_label_1035(name) else [*out, LABEL_1035_MESSAGE]
 
 
+def long_name(name: str, prefix: bool = False) -> list[str]:
+    """A subdomain where the kind's own schema checks it: the limit is told in bytes."""
+    name = _masked(name, prefix)
+    out = [] if size(name) <= 253 else [too_long(253)]
+    return out if _is_subdomain(name) else [*out, SUBDOMAIN_MESSAGE]
+
+
 def path_segment(name: str, prefix: bool = False) -> list[str]:
     """RBAC's names: anything that can stand in a URL path."""
     if name in (".", ".."):
@@ -116,7 +123,7 @@ def _qualified(key: str) -> tuple[str, ...]:
         if not parts[0]:
             out.append("prefix part must be non-empty")
         else:
-            out += ["prefix part " + m for m in dns1123_subdomain(parts[0])]
+            out += ["prefix part " + m for m in long_name(parts[0])]
     name = parts[-1]
     if not name:
         out.append("name part must be non-empty")

@@ -25,14 +25,16 @@ _DROPPED = {"string", "integer", "number", "boolean", "list", "map", "bytes", "t
 
 
 class Mismatch(ValueError):
-    """A value of the wrong kind. `path` is filled in from the inside out."""
+    """A value of the wrong kind. `path` and `owner` (the innermost type with named fields) are filled in from the inside out."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.path: list[str] = []
+        self.owner = ""
 
     def text(self) -> str:
-        where = ".".join(reversed(self.path))
+        """The message, with its place where the message wants one."""
+        where = f"{self.owner}.{'.'.join(reversed(self.path))}"
         message = str(self)
         return message.replace("{}", where) if "{}" in message else message
 
@@ -82,7 +84,21 @@ def json_type(value: Any) -> str:
 
 
 def _go_type(schema: Schema) -> str:
-    return {"integer": schema.format or "int", "number": "float64", "boolean": "bool"}.get(schema.type, schema.type)
+    """What the reference server's messages call a type."""
+    kind = schema.type
+    if kind == "object":
+        return ".".join(schema.name.split(".")[-2:])
+    if kind in ("list", "map") and schema.items is not None:
+        return ("[]" if kind == "list" else "map[string]") + _go_type(schema.items)
+    if kind == "integer":
+        return schema.format or "int64"
+    return {
+        "number": "float64",
+        "boolean": "bool",
+        "bytes": "[]uint8",
+        "quantity": "resource.Quantity",
+        "intorstring": "int32",
+    }.get(kind, "string")
 
 
 def _wrong(value: Any, schema: Schema) -> Mismatch:
@@ -115,6 +131,7 @@ def _make_object(schema: Schema) -> Decoder:
     fields = {name: _Field(sub) for name, sub in schema.fields.items()}
     always = [(name, sub) for name, sub in schema.fields.items() if sub.always]
     find = fields.get
+    owner = schema.name.rpartition(".")[2]
 
     def decode_object(value: Any, findings: Findings) -> Any:
         if type(value) is not dict:
@@ -135,6 +152,7 @@ def _make_object(schema: Schema) -> Decoder:
                     item = field.decode(item, findings)
                 except Mismatch as e:
                     e.path.append(key)
+                    e.owner = e.owner or owner
                     raise
                 if item or not field.drops:
                     out[key] = item
@@ -160,11 +178,7 @@ def _make_map(schema: Schema) -> Decoder:
             if type(item) is plain:
                 out[key] = item
                 continue
-            try:
-                out[key] = zero_of(items) if item is None else inner(item, findings)
-            except Mismatch as e:
-                e.path.append(key)
-                raise
+            out[key] = zero_of(items) if item is None else inner(item, findings)
         return out
 
     return decode_map

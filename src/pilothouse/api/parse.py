@@ -32,7 +32,10 @@ def parse(body: bytes, media: str, kind: str) -> tuple[Any, list[str]]:
         parsed = _parse_json(body)
     except _Unreadable as e:
         raise unrecognized(kind, str(e), body) from None
-    return parsed, [f'duplicate field "{path}"' for path in duplicate_fields(body, parsed)]
+    repeated = _read_again(body, parsed)
+    if repeated is None:
+        return parsed, []
+    return _merged(repeated), [f'duplicate field "{path}"' for path in dict.fromkeys(_repeated(repeated, ""))]
 
 
 def unrecognized(kind: str, problem: str, body: bytes | None = None) -> StatusError:
@@ -85,18 +88,44 @@ class _Pairs(list):
 
 
 def duplicate_fields(body: bytes, parsed: Any) -> list[str]:
-    """Paths of keys that a JSON text gives twice.
+    """Paths of keys that a JSON text gives twice."""
+    read = _read_again(body, parsed)
+    return [] if read is None else list(dict.fromkeys(_repeated(read, "")))
+
+
+def _read_again(body: bytes, parsed: Any) -> Any:
+    """A JSON text with its duplicate keys still in it; None when it has none.
 
     A text without duplicates has as many quotation marks as its content written anew (white space has none); only a text with more, or
     with escapes that could hide some, is read a second time.
     """
     if b"\\u" not in body and body.count(b'"') <= orjson.dumps(parsed).count(b'"'):
-        return []
+        return None
     try:
         read = json.loads(body, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
-        return []
-    return list(dict.fromkeys(_repeated(read, "")))
+        return None
+    return read if _repeated(read, "") else None
+
+
+def _merged(value: Any) -> Any:
+    """Values as the reference server has them: the second object of one name is read into the first, anything else replaces it."""
+    if isinstance(value, _Pairs):
+        out: dict[str, Any] = {}
+        for key, item in value:
+            new = _merged(item)
+            before = out.get(key)
+            out[key] = _into(before, new) if isinstance(before, dict) and isinstance(new, dict) else new
+        return out
+    return [_merged(v) for v in value] if isinstance(value, list) else value
+
+
+def _into(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    both = dict(first)
+    for key, item in second.items():
+        before = both.get(key)
+        both[key] = _into(before, item) if isinstance(before, dict) and isinstance(item, dict) else item
+    return both
 
 
 def _repeated(value: Any, path: str) -> list[str]:
