@@ -54,7 +54,9 @@ class HttpTransport:
             headers["Content-Type"] = content_type
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
         try:
-            async with self._open(LIMIT).request(method, path, params=query, data=data, headers=headers, timeout=timeout) as answer:
+            async with self._open(LIMIT).request(
+                method, path, params=query, data=data, headers=headers, timeout=timeout
+            ) as answer:
                 content = await answer.read()
                 return Response(answer.status, _decoded(content, answer.content_type), dict(answer.headers))
         except (aiohttp.ClientError, TimeoutError) as error:

@@ -22,13 +22,24 @@ def envelope(raw: bytes, kind: bytes = b"Pod") -> bytes:
 
 def test_messages_become_the_dicts_of_json() -> None:
     probe = field(1, field(2, field(2, field(1, 0) + field(2, 80)))) + field(2, 5)  # handler{httpGet{port}} is inlined
-    container = field(1, b"c") + field(2, b"image:1") + field(8, field(1, field(1, b"cpu") + field(2, field(1, b"500m")))) + bytes([82, len(probe)]) + probe
+    container = (
+        field(1, b"c")
+        + field(2, b"image:1")
+        + field(8, field(1, field(1, b"cpu") + field(2, field(1, b"500m"))))
+        + bytes([82, len(probe)])
+        + probe
+    )
     metadata = bytes([10, 1]) + b"p" + bytes([90, 10]) + field(1, b"app") + field(2, b"web")
     pod = field(1, metadata) + field(2, field(2, container))
     obj = protobuf.read(envelope(pod), POD)
     assert (obj["kind"], obj["metadata"]) == ("Pod", {"name": "p", "labels": {"app": "web"}})
     assert obj["spec"]["containers"] == [
-        {"name": "c", "image": "image:1", "resources": {"limits": {"cpu": "500m"}}, "livenessProbe": {"httpGet": {"port": 80}, "initialDelaySeconds": 5}}
+        {
+            "name": "c",
+            "image": "image:1",
+            "resources": {"limits": {"cpu": "500m"}},
+            "livenessProbe": {"httpGet": {"port": 80}, "initialDelaySeconds": 5},
+        }
     ]
 
 

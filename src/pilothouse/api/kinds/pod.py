@@ -125,7 +125,9 @@ class PodStrategy(Strategy):
     def row_conditions(self, obj: Obj) -> list[Obj]:
         phase = (obj.get("status") or {}).get("phase")
         if phase == "Succeeded":
-            return [{"type": "Completed", "status": "True", "reason": "Succeeded", "message": "The pod has completed successfully."}]
+            return [
+                {"type": "Completed", "status": "True", "reason": "Succeeded", "message": "The pod has completed successfully."}
+            ]
         if phase == "Failed":
             return [{"type": "Completed", "status": "True", "reason": "Failed", "message": "The pod failed."}]
         return []
