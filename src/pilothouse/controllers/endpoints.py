@@ -16,7 +16,14 @@ class EndpointsController(ServicePodsController):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.endpoints = self.cache(ENDPOINTS)
+        #: Services that were seen to go: their Endpoints go with them, whoever made them.
+        self._gone: set[str] = set()
+        self.services.add_handler(self._service_changed)
         self.endpoints.add_handler(self._endpoints_changed)
+
+    def _service_changed(self, old: Obj | None, new: Obj | None) -> None:
+        if new is None and old is not None:
+            self._gone.add(key(old))
 
     def _endpoints_changed(self, old: Obj | None, new: Obj | None) -> None:
         """Put back what somebody removed; and clean up, at start, after Services that went while nobody looked."""
@@ -30,8 +37,10 @@ class EndpointsController(ServicePodsController):
         service, current = self.services.get(namespace, name), self.endpoints.get(namespace, name)
         if service is None:
             self.forget(key)
-            if current is not None and labels_of(current).get(endpoints_plan.MANAGED_BY) == endpoints_plan.MANAGER:
+            mine = current is not None and labels_of(current).get(endpoints_plan.MANAGED_BY) == endpoints_plan.MANAGER
+            if current is not None and (mine or key in self._gone):
                 await self._delete(current)
+            self._gone.discard(key)
             return
         if not service_pods.selects(service) or is_deleting(service):
             return

@@ -82,7 +82,8 @@ class NodeLifecycleController(Controller):
         """Judge every node, then the zones."""
         nodes = {n["metadata"]["name"]: n for n in self.nodes.list()}
         self._greet(nodes.values())
-        for error in await gather(*(self._judge(node, nodes) for node in list(nodes.values()))):
+        silent = [node for node in nodes.values() if self._is_silent(node)]
+        for error in await gather(*(self._pronounce(node, nodes) for node in silent)):
             log.warning("%s: %s", self.name, error)
         await self._judge_zones(list(nodes.values()))
 
@@ -92,22 +93,24 @@ class NodeLifecycleController(Controller):
             if name not in self.health:
                 self._event(node, "RegisteredNode", f"Node {name} event: Registered Node {name} in Controller")
 
-    async def _judge(self, node: Obj, judged: dict[str, Obj]) -> None:
-        """Note the node's heartbeat; if it has been silent for too long, say so and put what became of it into `judged`."""
+    def _is_silent(self, node: Obj) -> bool:
+        """Note the node's heartbeat."""
         now, name = self.clock.now(), node["metadata"]["name"]
         lease = self.leases.get(_LEASE_NAMESPACE, name)
         health = self.health[name] = node_health.observe(node, lease, self.health.get(name), now)
-        if not node_health.silent_since(node, health, self.timing, now):
-            return
+        return node_health.silent_since(node, health, self.timing, now)
+
+    async def _pronounce(self, node: Obj, judged: dict[str, Obj]) -> None:
+        """Say of a silent node that nothing is known of it, and put what became of it into `judged`."""
+        now, name = self.clock.now(), node["metadata"]["name"]
         conditions = node_health.unknown_conditions(node, now)
-        if conditions is None:
-            return
-        before = condition(node, "Ready")
-        body = {**node, "status": {**(node.get("status") or {}), "conditions": conditions}}
-        judged[name] = await self.api.update(NODES, body, "status")
-        if before is not None and before["status"] == "True":
-            self._event(node, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
-            await self._mark_pods(node)
+        if conditions is not None:
+            before = condition(node, "Ready")
+            body = {**node, "status": {**(node.get("status") or {}), "conditions": conditions}}
+            judged[name] = await self.api.update(NODES, body, "status")
+            if before is not None and before["status"] == "True":
+                self._event(node, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
+        await self._mark_pods(node)
 
     async def _mark_pods(self, node: Obj) -> None:
         """Nobody can say any more that the pods of a silent node are ready."""

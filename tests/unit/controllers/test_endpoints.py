@@ -112,3 +112,15 @@ def test_controllers_are_selected_by_names_and_former_names():
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
 def test_every_controller_that_is_registered_exists(entry):
     assert entry.load().name == entry.name
+
+
+async def test_endpoints_go_with_their_service_whoever_made_them():
+    async with Cluster() as cluster:
+        cluster.start(EndpointsController)
+        await cluster.create(SERVICES, service())
+        await cluster.create(ENDPOINTS, {"metadata": {"name": "s"}, "subsets": []})
+        await cluster.create(ENDPOINTS, {"metadata": {"name": "lone"}, "subsets": []})
+        await cluster.settle()
+        await cluster.delete(SERVICES, "ns", "s")
+        await cluster.settle()
+        assert [e["metadata"]["name"] for e in cluster.all(ENDPOINTS)] == ["lone"]
