@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import functools
 import heapq
 import itertools
 import random
@@ -167,7 +168,12 @@ class VirtualClock:
 
 def rfc3339(seconds: float) -> str:
     """Seconds since the epoch as Kubernetes' `Time` (whole seconds, UTC): `2026-01-01T00:00:00Z`."""
-    return dt.datetime.fromtimestamp(int(seconds), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _whole_second(int(seconds))
+
+
+@functools.lru_cache(maxsize=64)
+def _whole_second(second: int) -> str:
+    return dt.datetime.fromtimestamp(second, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def rfc3339_micro(seconds: float) -> str:

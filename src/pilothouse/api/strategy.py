@@ -3,8 +3,8 @@
 The hub runs every write through one generic path and asks the kind's `Strategy` at fixed points. A kind that needs nothing
 special uses this base class as it is. One kind is one file in `api/kinds/`, listed in `api/kinds/__init__.py`.
 
-Order of a create:  decode -> default -> prepare_create -> mutating admission -> default -> validate -> validating admission
--> canonicalize -> store.  Of an update: decode/patch -> default -> prepare_update -> mutating admission -> validate_update ->
+Order of a create:  decode -> default -> mutating admission -> prepare_create -> validate -> validating admission -> store: what
+admission and preparation add must be complete. Of an update: decode/patch -> default -> prepare_update -> mutating admission -> validate_update ->
 validating admission -> store. Objects handed to a strategy belong to the request and may be changed in place, except `old`,
 which never may be.
 """

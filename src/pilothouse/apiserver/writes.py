@@ -140,13 +140,11 @@ class Writer:
         stored = False
         try:
             strategy.prepare_create(obj, self.context(call))
-            strategy.default(obj)
             self._validate_new(call, obj)
             request.name = metadata.get("name", "")
             await self.chain.validate(request)
             for text in strategy.warnings(obj, None):
                 call.warn(text)
-            served.settle(obj)
             key = served.key(metadata.get("namespace", ""), metadata["name"])
             if call.params.dry_run:
                 existing = served.cache.by_key(key)
@@ -275,7 +273,6 @@ class Writer:
     async def _store(self, call: Call, obj: Obj, old: Obj, old_entry: Entry) -> Written:
         """Write what changed; an object whose last finalizer went while it was being deleted is deleted."""
         served = call.served
-        served.settle(obj)
         keep_times_if_unchanged(obj, old)
         if _finished(obj["metadata"], old["metadata"]) or (served.strategy.terminates and _emptied(obj, old)):
             return await self._finish_deletion(call, obj, old_entry)
