@@ -1,22 +1,18 @@
 """JSON and YAML texts as plain values, and what is to be said about keys that a text gives twice.
 
 JSON is orjson's; a text that it refuses is read again as leniently as the reference server reads (invalid UTF-8 and lone surrogates
-become U+FFFD). YAML is version 1.1 without its sexagesimal numbers and timestamps, the first document of a stream, keys as strings.
+become U+FFFD). YAML is yamltext's.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-import re
 from typing import Any
 
 import orjson
 
 from pilothouse.api.errors import StatusError, bad_request
 
-#: How many values a YAML text may stand for once its aliases are written out.
-_MOST_VALUES = 1_000_000
 _SHOWN = 30
 
 
@@ -146,98 +142,11 @@ def _repeated(value: Any, path: str) -> list[str]:
 
 # --- YAML ------------------------------------------------------------------------------------------------------------------------------
 
-_INTEGER = re.compile(r"[-+]?(?:0b[01_]+|0[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_MERGE = "tag:yaml.org,2002:merge"
-
 
 def _parse_yaml(body: bytes) -> tuple[Any, list[str]]:
-    import yaml
+    from pilothouse.api import yamltext  # PyYAML costs time and memory that a server without YAML clients can spare
 
     try:
-        loader = _loader()(body)
-        try:
-            parsed = loader.get_data() if loader.check_data() else None
-        finally:
-            loader.dispose()
-    except (yaml.YAMLError, ValueError, RecursionError) as e:
-        raise _Unreadable(_yaml_problem(e)) from None
-    if b"*" in body and b"&" in body and _too_many(parsed):
-        raise _Unreadable("yaml: document contains excessive aliasing")
-    return parsed, loader.repeated
-
-
-def _yaml_problem(error: Exception) -> str:
-    """The first line of what the parser says, with its place: `line 1: did not find expected ',' or ']'`."""
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
-    return f"line {mark.line + 1}: {problem}" if mark is not None else problem
-
-
-@functools.cache
-def _loader() -> Any:
-    """PyYAML's safe loader with the reference server's reading of plain scalars and keys. Made when first needed: importing costs."""
-    import yaml
-
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-        def __init__(self, stream: bytes) -> None:
-            super().__init__(stream)
-            self.repeated: list[str] = []
-
-    replaced = {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in found if tag not in replaced]
-        for first, found in Loader.yaml_implicit_resolvers.items()
-    }
-    Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(f"(?:{_INTEGER.pattern})$"), list("-+0123456789"))
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"(?:{_FLOAT.pattern})$"), list("-+0123456789."))
-    Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-    Loader.add_constructor("tag:yaml.org,2002:int", _integer)
-    Loader.add_constructor("tag:yaml.org,2002:float", _float)
-    return Loader
-
-
-def _mapping(loader: Any, node: Any) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    merged: list[Any] = []
-    for key_node, value_node in node.value:
-        if key_node.tag == _MERGE:
-            merged.append(loader.construct_object(value_node, deep=True))
-            continue
-        key = loader.construct_object(key_node, deep=True)
-        key = key if isinstance(key, str) else json.dumps(key)
-        if key in out:
-            loader.repeated.append(f'line {value_node.start_mark.line + 1}: key "{key}" already set in map')
-        out[key] = loader.construct_object(value_node, deep=True)
-    for extra in merged:
-        for source in extra if isinstance(extra, list) else [extra]:
-            out = {**source, **out}
-    return out
-
-
-def _integer(loader: Any, node: Any) -> int:
-    text = loader.construct_scalar(node).replace("_", "")
-    digits = text.lstrip("+-")
-    base = {"0b": 2, "0x": 16}.get(digits[:2], 8 if len(digits) > 1 and digits[0] == "0" else 10)
-    return int(text, base)
-
-
-def _float(loader: Any, node: Any) -> float | int:
-    """Whole numbers come out as integers, as in the JSON that the reference server makes of the YAML."""
-    value = float(loader.construct_scalar(node))
-    return int(value) if value.is_integer() and abs(value) < 1e21 else value
-
-
-def _too_many(value: Any) -> bool:
-    """Whether a value with shared parts is too big when written out."""
-    count, pending = 0, [value]
-    while pending:
-        item = pending.pop()
-        count += 1
-        if count > _MOST_VALUES:
-            return True
-        if isinstance(item, dict):
-            pending += item.values()
-        elif isinstance(item, list):
-            pending += item
-    return False
+        return yamltext.load(body)
+    except yamltext.YamlError as e:
+        raise _Unreadable(str(e)) from None

@@ -34,7 +34,6 @@ class Schema:
         "patch_key",
         "patch_strategy",
         "required",
-        "settler",
         "type",
     )
 
@@ -71,9 +70,6 @@ class Schema:
         self.always = always  # written even when nobody set it (a plain value that the reference server never leaves out)
         self.null_zero = null_zero  # always written, and null when nobody set it (a pointer that is never left out)
         self.compiled: Any = None  # a decoder made for this node on first use (api/decode.py)
-        self.settler: Any = (
-            False  # what empties its always-written lists before storing, or None; made on first use (api/settle.py)
-        )
         self.defaults = defaults or {}  # structural defaults by field, where the schema itself declares them (list-map keys)
         self._fields = fields
         self._items = items

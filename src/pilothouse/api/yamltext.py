@@ -65,7 +65,7 @@ def _mapping(loader: Any, node: Any) -> dict[str, Any]:
         key = _key(loader.construct_object(key_node, deep=True))
         if id(key_node) in own:
             if key in seen:
-                loader.repeated.append(f'line {key_node.start_mark.line + 1}: key "{key}" already set in map')
+                loader.repeated.append(f'line {value_node.start_mark.line + 1}: key "{key}" already set in map')
             seen.add(key)
         out[key] = loader.construct_object(value_node, deep=True)
     return out

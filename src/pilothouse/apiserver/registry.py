@@ -15,7 +15,6 @@ import orjson
 from pilothouse.api.errors import Obj
 from pilothouse.api.resource import Resource
 from pilothouse.api.schema import Schema
-from pilothouse.api.settle import settle
 from pilothouse.api.strategy import Strategy
 from pilothouse.apiserver.entries import Decoded, Entry, encode, head_of
 from pilothouse.apiserver.interface import SpecialRequest, WriteHook
@@ -96,10 +95,6 @@ class Served:
     def value(self, stored: Obj) -> bytes:
         """The store's bytes for an object of the stored version."""
         return encode(stored, self.stored_kind, self.stored_api_version)
-
-    def settle(self, obj: Obj) -> None:
-        """Take from an object of this version what storing would lose."""
-        settle(obj, self.schema)
 
     def labelled(self, obj: Obj) -> Obj:
         """The object with this version's kind and apiVersion, first."""
