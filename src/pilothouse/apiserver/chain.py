@@ -167,7 +167,8 @@ class Chain:
         if not route.resource:
             return Attributes(user, route.method.lower(), path=route.path)
         return Attributes(
-            user, route.verb, route.group, route.version, route.resource, route.subresource, route.namespace, plan.name, route.path
+            user, route.verb, route.group, route.version, route.resource, route.subresource, route.namespace, plan.name, route.path,
+            *(_selectors(route) if route.query else ()),
         )  # fmt: skip
 
     # --- where to -----------------------------------------------------------------------------------------------------------------------
@@ -218,6 +219,13 @@ def not_found_page() -> Response:
 def _too_many_requests() -> Response:
     text = b"Too many requests, please try again later.\n"
     return Response(429, text, "text/plain; charset=utf-8", (("Retry-After", "1"), ("X-Content-Type-Options", "nosniff")))
+
+
+def _selectors(route: Route) -> tuple[str, str]:
+    """The selectors of a request about many objects."""
+    if route.verb not in ("list", "watch", "deletecollection"):
+        return "", ""
+    return route.first("fieldSelector"), route.first("labelSelector")
 
 
 def forbidden_request(attributes: Attributes, reason: str) -> StatusError:
