@@ -41,6 +41,11 @@ class Expectations:
             return True
         return False
 
+    def patience_left(self, owner: str) -> float:
+        """Seconds after which the cache will be believed in any case; 0 if it is now."""
+        awaited = self._awaited.get(owner)
+        return max(0.0, awaited.since + PATIENCE - self._clock.monotonic()) if awaited else 0.0
+
     def expect_creations(self, owner: str, count: int) -> None:
         self._of(owner).creations += count
 

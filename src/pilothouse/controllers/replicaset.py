@@ -108,6 +108,8 @@ class ReplicaSetController(Controller):
         if owner is None:
             return
         satisfied = self.expectations.satisfied(uid(owner))
+        if not satisfied:
+            self.queue.add_after(key, self.expectations.patience_left(uid(owner)) + 1)
         owned = list(self.pods.indexed("controller", uid(owner)))
         terminating = sum(map(pods.is_terminating, owned))
         active = await self._claim(owner, [p for p in owned if pods.is_active(p)])
@@ -163,7 +165,7 @@ class ReplicaSetController(Controller):
     async def _create_one(self, owner: Obj, body: Obj) -> None:
         try:
             made = await self.api.create(PODS, body)
-        except StatusError as error:
+        except (StatusError, OSError) as error:
             if not namespace_is_terminating(error):
                 self.context.event(owner, self.kind, "Warning", "FailedCreate", f"Error creating: {error}")
             raise
@@ -179,7 +181,7 @@ class ReplicaSetController(Controller):
         meta = pod["metadata"]
         try:
             await self.api.delete(PODS, meta["namespace"], meta["name"], {"preconditions": {"uid": meta["uid"]}})
-        except StatusError as error:
+        except (StatusError, OSError) as error:
             self.expectations.deletion_seen(uid(owner), meta["uid"])
             if is_not_found(error) or is_conflict(error):
                 return
