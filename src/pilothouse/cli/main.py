@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,8 @@ import typer
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.assembly import Settings
+    from pilothouse.clock import Clock
+    from pilothouse.store.interface import Store
 
 STARTED = time.perf_counter()
 
@@ -126,11 +129,17 @@ def apiserver(
     ] = "https://kubernetes.default.svc.cluster.local",
     service_account_key_file: Annotated[list[Path] | None, typer.Option("--service-account-key-file")] = None,
     service_account_signing_key_file: Annotated[Path | None, typer.Option("--service-account-signing-key-file")] = None,
+    etcd_servers: Annotated[str, typer.Option("--etcd-servers", help="URLs of an etcd cluster, as the store.")] = "",
+    etcd_cafile: Annotated[Path | None, typer.Option("--etcd-cafile")] = None,
+    etcd_certfile: Annotated[Path | None, typer.Option("--etcd-certfile")] = None,
+    etcd_keyfile: Annotated[Path | None, typer.Option("--etcd-keyfile")] = None,
     kubeconfig: Annotated[
         Path | None, typer.Option("--kubeconfig-out", help="Write the administrator's kubeconfig here.")
     ] = None,
 ) -> None:
-    """Run the API server alone, on the embedded store."""
+    """Run the API server alone, on the embedded store or on etcd."""
+    if etcd_servers and data_dir:
+        fail("--etcd-servers and --data-dir exclude each other")
     from pilothouse.apiserver.allocators import NodePortRange
     from pilothouse.apiserver.assembly import Settings
     from pilothouse.apiserver.authz.modes import parse_modes
@@ -147,13 +156,37 @@ def apiserver(
         )  # fmt: skip
     except ValueError as error:
         fail(str(error))
-    raise typer.Exit(_run(lambda: _apiserver(settings, data_dir, kubeconfig)))
+    etcd = Etcd(_split(etcd_servers), etcd_cafile, etcd_certfile, etcd_keyfile) if etcd_servers else None
+    raise typer.Exit(_run(lambda: _apiserver(settings, data_dir, kubeconfig, etcd)))
 
 
-async def _apiserver(settings: Settings, data_dir: Path | None, kubeconfig: Path | None) -> int:
+@dataclass(frozen=True, slots=True)
+class Etcd:
+    """Where an etcd cluster is, and how to be trusted by it."""
+
+    servers: tuple[str, ...]
+    cafile: Path | None = None
+    certfile: Path | None = None
+    keyfile: Path | None = None
+
+    def store(self, clock: Clock) -> Store:
+        from pilothouse.store.etcd import EtcdStore
+        from pilothouse.store.etcd_connection import Credentials
+
+        return EtcdStore(self.servers, clock, Credentials(self.cafile, self.certfile, self.keyfile))
+
+
+async def _apiserver(settings: Settings, data_dir: Path | None, kubeconfig: Path | None, etcd: Etcd | None = None) -> int:
+    from dataclasses import replace
+
+    from pilothouse.clock import SystemClock
     from pilothouse.cluster import ApiHub
 
-    hub = ApiHub(settings, data_dir)
+    clock = SystemClock()
+    if etcd is None:
+        hub = ApiHub(settings, data_dir, clock)
+    else:
+        hub = ApiHub(replace(settings, shared_store=True), None, clock, etcd.store(clock))
     await hub.server.start()
     if kubeconfig is not None:
         hub.write_kubeconfig(kubeconfig)
