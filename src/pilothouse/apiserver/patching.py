@@ -14,8 +14,9 @@ from typing import Any
 import orjson
 
 from pilothouse.api import apply as ssa
+from pilothouse.api.apply.config import decode_configuration
 from pilothouse.api.decode import decode_parsed, duplicate_fields
-from pilothouse.api.errors import Obj, StatusError, bad_request
+from pilothouse.api.errors import Obj, StatusError
 from pilothouse.api.patch import convert, jsonpatch, merge, strategic, text
 from pilothouse.api.schema import Schema
 from pilothouse.apiserver import metadata as md
@@ -155,7 +156,7 @@ def _shown(result: Any, doc: Obj) -> str:
 
 def apply(live: Obj | None, body: bytes, kind: Kind, call: Call, clock: Clock, subresource: str | None = None) -> Obj:
     """The object after the call's manager applied the configuration in the body, decoded."""
-    config, problems = _configuration(body)
+    config, repeated = decode_configuration(body, call.params.field_validation)
     group, version, name = kind.gvk
     assert call.apply_manager is not None
     out = ssa.apply(
@@ -163,47 +164,7 @@ def apply(live: Obj | None, body: bytes, kind: Kind, call: Call, clock: Clock, s
         now=clock.now(), force=bool(call.params.force), subresource=call.subresource if subresource is None else subresource,
         reset_fields=call.served.strategy.reset_fields.get(call.subresource, ()), versions=call.versions,
     )  # fmt: skip
-    _tell_repeated(problems, call)
     obj, found = decode_parsed(out, [], kind.schema, kind.gvk)
-    for problem in found:
+    for problem in repeated + found:
         call.warn(problem)
     return obj
-
-
-def _tell_repeated(problems: list[str], call: Call) -> None:
-    if problems and call.params.field_validation == "Strict":
-        told = "\n  ".join(["error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:", *problems])
-        raise bad_request(told)
-    if call.params.field_validation == "Warn":
-        for problem in problems:
-            call.warn(problem)
-
-
-def _configuration(body: bytes) -> tuple[Obj, list[str]]:
-    """An apply configuration (YAML, of which JSON is a part) and what is to be said of repeated keys."""
-    problems: list[str] = []
-    try:
-        config = orjson.loads(body)
-        if duplicate_fields(body, config):
-            config, problems = read_yaml(body)
-    except ValueError:
-        config, problems = read_yaml(body)
-    if config is None:
-        return {}, problems
-    if not isinstance(config, dict):
-        raise bad_request(
-            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal it into an object"
-        )
-    return config, problems
-
-
-def read_yaml(body: bytes) -> tuple[Any, list[str]]:
-    """The first document of a YAML text, and what is to be said of repeated keys."""
-    from pilothouse.api.decode import parse
-
-    first = body.split(b"\n---\n", 1)[0]
-    try:
-        return parse(first, "yaml", "")
-    except StatusError as error:
-        problem = error.message.rpartition("json parse error: ")[2]
-        raise bad_request(f"error decoding YAML: error converting YAML to JSON: yaml: {problem}") from None
