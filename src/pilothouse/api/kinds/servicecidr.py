@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilothouse.api import table
+from pilothouse.api import checks, table
 from pilothouse.api.errors import Obj
 from pilothouse.api.kinds.statusonly import StatusOnly
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
@@ -19,6 +19,10 @@ class ServiceCIDRStrategy(StatusOnly):
 
 class IPAddressStrategy(Strategy):
     columns = (NAME_COLUMN, Column("ParentRef"))
+
+    def validate_name(self, name: str, prefix: bool = False) -> list[str]:
+        """The name is the address."""
+        return list(checks.ip_problems(name))
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
         """The age has no column of its own; it comes after the last one all the same, as clients are used to."""

@@ -6,9 +6,9 @@ cluster does not have, since its endpoints are the user's own.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 
+from pilothouse.api.checks import check_ip
 from pilothouse.api.errors import FieldError, Obj, duplicate, invalid, not_supported
 from pilothouse.apiserver.allocators.addresses import family_of
 
@@ -80,23 +80,9 @@ def _check_addresses(ips: Sequence[str]) -> list[FieldError]:
         if index == 0 and ip == "None":
             if len(ips) > 1:
                 errors.append(invalid("spec.clusterIPs", list(ips), "'None' must be the first and only value"))
-        elif problem := address_problem(ip):
-            errors.append(invalid(f"spec.clusterIPs[{index}]", ip, problem))
+        else:
+            errors += check_ip(f"spec.clusterIPs[{index}]", ip)
     return errors
-
-
-def address_problem(text: str) -> str:
-    """Why a text is no IP address, "" if it is one."""
-    try:
-        ip = ipaddress.ip_address(text)
-    except ValueError:
-        parts = text.split(".")
-        if len(parts) == 4 and all(p.isdigit() for p in parts) and all(int(p) < 256 for p in parts):
-            return "must not have leading 0s"
-        return "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        return "must not be an IPv4-mapped IPv6 address"
-    return ""
 
 
 def _check_matching(ips: Sequence[str], families: Sequence[str]) -> list[FieldError]:
