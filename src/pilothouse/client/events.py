@@ -20,6 +20,8 @@ SIMILAR, SIMILAR_SECONDS = 10, 600.0
 COMBINED = "(combined from similar events): "
 #: Events about one object: so many at once, then one each so many seconds.
 BURST, REFILL_SECONDS = 25, 300.0
+#: How often an event is tried to be written while the server cannot be reached.
+ATTEMPTS, RETRY_SECONDS = 12, 10.0
 
 Key = tuple[str, ...]
 
@@ -114,10 +116,16 @@ class EventRecorder:
         """Write events until cancelled."""
         while True:
             key, ref, type, reason, message, action = await self._queue.get()
+            await self._deliver(key, ref, type, reason, message, action)
+
+    async def _deliver(self, key: Key, ref: Obj, type: str, reason: str, message: str, action: str) -> None:
+        """Write an event, again and again while the server cannot be reached."""
+        for attempt in range(1, ATTEMPTS + 1):
             try:
-                await self._write(key, ref, type, reason, message, action)
+                return await self._write(key, ref, type, reason, message, action)
             except OSError as error:
-                log.info("event %s about %s lost: %s", reason, ref.get("name"), error)
+                log.info("event %s about %s not written: %s (attempt %d)", reason, ref.get("name"), error, attempt)
+            await self._clock.sleep(RETRY_SECONDS)
 
     async def _write(self, key: Key, ref: Obj, type: str, reason: str, message: str, action: str) -> None:
         now = rfc3339(self._clock.now())

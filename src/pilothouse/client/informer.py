@@ -1,7 +1,8 @@
 """Informers: a local copy of one resource, kept up to date by a list and a watch, with indexes and handlers.
 
 The copy holds the transport's objects as they came (in process they are the hub's own): nobody may change them. When the watch ends it
-is resumed from the last revision; when that is gone (410) the resource is listed anew and the differences are told as events.
+is resumed from the last revision; when that is gone (410) the resource is listed anew and the differences are told as events. The server
+is asked to end each watch after five to ten minutes, so that a connection that died unnoticed is not waited on for ever.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.client import error_of, page_of
 from pilothouse.client.interface import Obj, Transport, WatchEvent
-from pilothouse.clock import Clock
+from pilothouse.clock import Clock, Timer
 
 log = logging.getLogger("pilothouse.client")
 
@@ -22,6 +23,9 @@ Handler = Callable[[Obj | None, Obj | None], None]
 Key = tuple[str, str]
 
 FIRST_RETRY, LONGEST_RETRY = 0.2, 30.0
+WATCH_SECONDS = 300
+#: A watch that ends sooner than this, with nothing told, is begun again after a pause.
+SHORT_WATCH = 1.0
 PAGE = 500
 
 
@@ -33,8 +37,12 @@ def key_of(obj: Obj) -> Key:
 class Informer:
     """The objects of one resource (and, with `query`, of one selector), by namespace and name."""
 
-    def __init__(self, transport: Transport, clock: Clock, path: str, query: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, transport: Transport, clock: Clock, path: str, query: dict[str, str] | None = None, resync: float = 0.0
+    ) -> None:
+        """`resync`: seconds after which handlers are told of every object again, as of a change to itself (0: never)."""
         self.path = path
+        self._resync = resync
         self._transport = transport
         self._clock = clock
         self._query = query or {}
@@ -45,6 +53,7 @@ class Informer:
         self._handlers: list[Handler] = []
         self._synced = asyncio.Event()
         self._revision = ""
+        self._timer: Timer | None = None
 
     # --- reading ---------------------------------------------------------------------------------------------------------------
 
@@ -86,7 +95,7 @@ class Informer:
         """Tell this handler every change, and first what is here already."""
         self._handlers.append(handler)
         for obj in list(self._objects.values()):
-            handler(None, obj)
+            self._tell(handler, None, obj)
 
     def remove_handler(self, handler: Handler) -> None:
         self._handlers.remove(handler)
@@ -95,24 +104,32 @@ class Informer:
 
     async def run(self) -> None:
         """List and watch until cancelled."""
+        if self._resync:
+            self._timer = self._clock.call_later(self._resync, self._tell_all)
+        try:
+            await self._list_and_watch()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    async def _list_and_watch(self) -> None:
         pause = FIRST_RETRY
         while True:
             try:
                 if not self._revision:
                     await self._relist()
-                await self._follow()
-                pause = FIRST_RETRY
+                if await self._follow():
+                    pause = FIRST_RETRY
+                    continue
+                log.info("the watch of %s ended at once; trying again in %.1f s", self.path, pause)
             except StatusError as error:
                 if error.code == 410:
                     self._revision = ""
-                    continue
                 log.warning("watching %s: %s; trying again in %.1f s", self.path, error.message, pause)
-                await self._clock.sleep(pause)
-                pause = min(pause * 2, LONGEST_RETRY)
             except OSError as error:
                 log.info("watching %s: %s; trying again in %.1f s", self.path, error, pause)
-                await self._clock.sleep(pause)
-                pause = min(pause * 2, LONGEST_RETRY)
+            await self._clock.sleep(pause * (1 + self._clock.random.random() / 10))
+            pause = min(pause * 2, LONGEST_RETRY)
 
     async def _relist(self) -> None:
         items, revision = await list_all(self._transport, self.path, self._query)
@@ -126,11 +143,15 @@ class Informer:
         self._revision = revision
         self._synced.set()
 
-    async def _follow(self) -> None:
-        query = {**self._query, "resourceVersion": self._revision, "allowWatchBookmarks": "true"}
+    async def _follow(self) -> bool:
+        """One watch, to its end. Whether it was of any use."""
+        seconds = int(WATCH_SECONDS * (1 + self._clock.random.random()))
+        query = {**self._query, "resourceVersion": self._revision, "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        began, before = self._clock.monotonic(), self._revision
         async for batch in self._transport.watch(self.path, query):
             for event in batch:
                 self._take(event)
+        return self._revision != before or self._clock.monotonic() - began >= SHORT_WATCH
 
     def _take(self, event: WatchEvent) -> None:
         obj = event.object
@@ -154,8 +175,21 @@ class Informer:
         elif old is None:
             return
         before = last if obj is None and last is not None else old
-        for handler in self._handlers:
+        for handler in tuple(self._handlers):
+            self._tell(handler, before, obj)
+
+    def _tell(self, handler: Handler, before: Obj | None, obj: Obj | None) -> None:
+        """A handler that fails must not stop the others, nor the informer."""
+        try:
             handler(before, obj)
+        except Exception:
+            log.exception("a handler of %s failed", self.path)
+
+    def _tell_all(self) -> None:
+        self._timer = self._clock.call_later(self._resync, self._tell_all)
+        for obj in list(self._objects.values()):
+            for handler in tuple(self._handlers):
+                self._tell(handler, obj, obj)
 
     def _unindex(self, key: Key, old: Obj) -> None:
         namespace = self._by_namespace[key[0]]
@@ -171,27 +205,20 @@ class Informer:
                     del index[value]
 
 
-def error_of(body: Any, status: int) -> StatusError:
-    """A failed answer as the StatusError that it stands for."""
-    if isinstance(body, dict) and body.get("kind") == "Status":
-        return StatusError(body.get("code", status), body.get("reason", ""), body.get("message", ""), body.get("details"))
-    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
-    return StatusError(status, "", text[:500])
-
-
 async def list_all(transport: Transport, path: str, query: dict[str, str] | None = None) -> tuple[list[Obj], str]:
     """All objects under a path, read in pages, with the revision that they were read at. StatusError as the server answers."""
     items: list[Obj] = []
     token = ""
     while True:
-        page = {**(query or {}), "limit": str(PAGE), **({"continue": token} if token else {})}
-        answer = await transport.request("GET", path, page)
+        wanted = {**(query or {}), "limit": str(PAGE), **({"continue": token} if token else {})}
+        answer = await transport.request("GET", path, wanted)
         if answer.status != 200:
             raise error_of(answer.body, answer.status)
-        items += answer.body["items"] or []
-        token = answer.body["metadata"].get("continue") or ""
+        page = page_of(answer.body)
+        items += page.items
+        token = page.continue_
         if not token:
-            return items, answer.body["metadata"]["resourceVersion"]
+            return items, page.resource_version
 
 
 class InformerFactory:

@@ -29,6 +29,8 @@ class Connection:
     token_file: str = ""
     #: Trust in the server alone, without a client certificate; None: `tls` has none either.
     trust: ssl.SSLContext | None = None
+    #: The name that the server's certificate must have, where that is not the one in the URL.
+    server_name: str = ""
 
     def as_bearer(self, token: str) -> Connection:
         """The same server with this token and no other credentials: a client certificate would count for more than the token."""
@@ -51,11 +53,17 @@ def load(path: str | os.PathLike[str], context: str = "") -> Connection:
     user = _named(document, "users", chosen.get("user", ""), "user") if chosen.get("user") else {}
     if "exec" in user or "auth-provider" in user:
         raise KubeconfigError(f"kubeconfig {path}: exec and auth-provider credentials are not supported")
-    server = cluster.get("server", "")
-    tls = make_tls(cluster, user, base) if server.startswith("https") else None
-    trust = make_tls(cluster, {}, base) if tls else None
-    token_file = user.get("tokenFile") or ""
-    return Connection(server.rstrip("/"), tls, user.get("token") or "", str(base / token_file) if token_file else "", trust)
+    server = cluster.get("server") or ""
+    if not server.startswith(("http://", "https://")):
+        raise KubeconfigError(f"kubeconfig {path}: cluster {chosen.get('cluster')!r} has no server's URL")
+    secure = server.startswith("https")
+    try:
+        tls, trust = (make_tls(cluster, u, base) if secure else None for u in (user, {}))
+    except (OSError, ValueError) as e:  # files that cannot be read, or that hold no certificates (ssl's errors are OSErrors)
+        raise KubeconfigError(f"kubeconfig {path}: its certificates cannot be used: {e}") from None
+    token = user.get("token") or ""
+    token_file = str(base / user["tokenFile"]) if user.get("tokenFile") and not token else ""
+    return Connection(server.rstrip("/"), tls, token, token_file, trust, cluster.get("tls-server-name") or "")
 
 
 def in_cluster() -> Connection:
@@ -67,7 +75,8 @@ def in_cluster() -> Connection:
             "not in a cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set; give --kubeconfig"
         )
     tls = ssl.create_default_context(cafile=str(folder / "ca.crt"))
-    return Connection(f"https://{host}:{port}", tls, token_file=str(folder / "token"))
+    address = f"[{host}]" if ":" in host else host
+    return Connection(f"https://{address}:{port}", tls, token_file=str(folder / "token"))
 
 
 def _named(document: Obj, section: str, name: str, what: str) -> Obj:
