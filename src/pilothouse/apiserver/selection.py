@@ -121,9 +121,12 @@ def _test(served: Served, field: str, operator: str, value: str) -> Fields:
 def _getter(served: Served, field: str) -> Callable[[Entry], str]:
     if field == "metadata.name":
         return lambda entry: entry.name
-    if field == "metadata.namespace" and served.strategy.namespace_selectable:
-        return _namespace if served.resource.namespaced else lambda entry: ""
     names = served.strategy.selectable
+    if field == "metadata.namespace" and served.strategy.namespace_selectable:
+        if served.resource.namespaced:
+            return _namespace
+        if not names:  # cluster-wide kinds with fields of their own list metadata.name only
+            return lambda entry: ""
     if field not in names:
         raise _unknown(served, field)
     index = served.field_index(field)
