@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pilothouse.api import names
-from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, required, too_long
+from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, quote, required, too_long
 
 NameCheck = Callable[[str, bool], list[str]]
 
@@ -36,14 +36,26 @@ def _validate_namespace(namespace: str, namespaced: bool, path: str) -> list[Fie
 
 
 def validate_common(meta: Obj, path: str) -> list[FieldError]:
-    """What is checked on create and on update alike."""
+    """What a new object's metadata is checked for besides its name, and a changed object's again."""
     out: list[FieldError] = []
     if (meta.get("generation") or 0) < 0:
         out.append(invalid(f"{path}.generation", meta["generation"], "must be greater than or equal to 0"))
-    out += validate_labels(meta.get("labels"), f"{path}.labels")
-    out += validate_annotations(meta.get("annotations"), f"{path}.annotations")
-    out += validate_owner_references(meta.get("ownerReferences"), f"{path}.ownerReferences")
-    out += validate_finalizers(meta.get("finalizers"), f"{path}.finalizers")
+    out += _validate_parts(meta, path)
+    if meta.get("finalizers"):
+        out += validate_finalizers(meta["finalizers"], f"{path}.finalizers")
+    return out
+
+
+def _validate_parts(meta: Obj, path: str) -> list[FieldError]:
+    out: list[FieldError] = []
+    if meta.get("labels"):
+        out += validate_labels(meta["labels"], f"{path}.labels")
+    if meta.get("annotations"):
+        out += validate_annotations(meta["annotations"], f"{path}.annotations")
+    if meta.get("ownerReferences"):
+        out += validate_owner_references(meta["ownerReferences"], f"{path}.ownerReferences")
+    if meta.get("managedFields"):
+        out += validate_managed_fields(meta["managedFields"], f"{path}.managedFields")
     return out
 
 
@@ -89,6 +101,30 @@ def validate_owner_references(references: list[Obj] | None, path: str) -> list[F
     return out
 
 
+def validate_managed_fields(entries: list[Obj], path: str) -> list[FieldError]:
+    """Who owns which fields: known operations and formats, names of managers that can be printed."""
+    out: list[FieldError] = []
+    for n, entry in enumerate(entries):
+        where = f"{path}[{n}]"
+        if entry.get("operation") not in ("Apply", "Update"):
+            out.append(invalid(f"{where}.operation", entry.get("operation") or "", "must be `Apply` or `Update`"))
+        if entry.get("fieldsType") not in (None, "", "FieldsV1"):
+            out.append(invalid(f"{where}.fieldsType", entry["fieldsType"], "must be `FieldsV1`"))
+        out += validate_field_manager(entry.get("manager") or "", f"{where}.manager")
+        if names.size(entry.get("subresource") or "") > 256:
+            out.append(too_long(f"{where}.subresource", 256))
+    return out
+
+
+def validate_field_manager(manager: str, path: str) -> list[FieldError]:
+    """At most 128 bytes that can be printed."""
+    out = [] if names.size(manager) <= 128 else [too_long(path, 128)]
+    for n, char in enumerate(manager):
+        if not char.isprintable():
+            return [*out, invalid(path, manager, f"invalid character U+{ord(char):04X} (at position {n})")]
+    return out
+
+
 def validate_finalizers(finalizers: list[str] | None, path: str) -> list[FieldError]:
     """Qualified names; without a prefix only the standard ones; not both of the garbage collector's."""
     out: list[FieldError] = []
@@ -112,17 +148,24 @@ def immutable(new: Any, old: Any, path: str) -> list[FieldError]:
 
 
 def validate_object_meta_update(new: Obj, old: Obj, path: str = "metadata") -> list[FieldError]:
-    """Errors of changed metadata: what never changes, and no new finalizers on an object that is being deleted."""
+    """Errors of changed metadata: no new finalizers on an object that is being deleted, what never changes, and labels and their like.
+
+    Finalizers themselves are not looked at: `validate_common` does that.
+    """
     out: list[FieldError] = []
-    out += validate_common({**new, "finalizers": None}, path)
-    out += validate_finalizers(new.get("finalizers"), f"{path}.finalizers")
     if old.get("deletionTimestamp"):
-        extra = [f for f in new.get("finalizers") or () if f not in (old.get("finalizers") or ())]
-        if extra:
-            told = f"no new finalizers can be added if the object is being deleted, found new finalizers {extra!r}".replace(
-                "'", '"'
-            )
-            out.append(forbidden(f"{path}.finalizers", told.replace('["', '[]string{"').replace('"]', '"}')))
+        out += _new_finalizers(new.get("finalizers") or [], old.get("finalizers") or [], path)
+    if (new.get("generation") or 0) < (old.get("generation") or 0):
+        out.append(invalid(f"{path}.generation", new.get("generation") or 0, "must not be decremented"))
     for key in ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
         out += immutable(new.get(key), old.get(key), f"{path}.{key}")
-    return out
+    return out + _validate_parts(new, path)
+
+
+def _new_finalizers(new: list[str], old: list[str], path: str) -> list[FieldError]:
+    extra = [f for f in new if f not in old]
+    if not extra:
+        return []
+    listed = ", ".join(quote(f) for f in extra)
+    told = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
+    return [forbidden(f"{path}.finalizers", told)]

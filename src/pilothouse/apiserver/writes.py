@@ -303,7 +303,7 @@ class Writer:
 def _metadata_errors(strategy: Strategy, new: Obj, old: Obj, subresource: bool) -> list[FieldError]:
     """What is wrong with changed metadata: told by the rules for all kinds, and again by most kinds' own."""
     changed = meta.validate_object_meta_update(new, old, "metadata")
-    if not changed:
+    if not changed and not new.get("finalizers"):
         return changed
     common = meta.validate_common(new, "metadata")
     errors = common + changed
