@@ -155,13 +155,22 @@ def named(path: str, value: str, problems: Iterable[str]) -> list[FieldError]:
 #: Resources that are counted in whole ones.
 _WHOLE = frozenset(("pods", "services", "replicationcontrollers", "resourcequotas", "secrets", "configmaps", "persistentvolumeclaims",
                     "services.nodeports", "services.loadbalancers"))  # fmt: skip
-STANDARD = _WHOLE | {"cpu", "memory", "storage", "ephemeral-storage", "requests.cpu", "requests.memory", "requests.storage",
-                     "requests.ephemeral-storage", "limits.cpu", "limits.memory", "limits.ephemeral-storage"}  # fmt: skip
+#: Resources that quotas know by these names.
+FOR_QUOTA = _WHOLE | {"cpu", "memory", "ephemeral-storage", "requests.cpu", "requests.memory", "requests.storage",
+                      "requests.ephemeral-storage", "limits.cpu", "limits.memory", "limits.ephemeral-storage"}  # fmt: skip
+STANDARD = FOR_QUOTA | {"storage"}
+FOR_CONTAINERS = frozenset(("cpu", "memory", "ephemeral-storage"))
+_HUGE = ("hugepages-", "requests.hugepages-")
 
 
 def is_whole(resource: str) -> bool:
     """Whether a resource is counted in whole ones: objects, and extended resources (example.com/gpu)."""
-    return resource in _WHOLE or ("/" in resource and not resource.startswith("kubernetes.io/"))
+    return resource in _WHOLE or is_extended(resource)
+
+
+def is_extended(resource: str) -> bool:
+    """Whether it is a resource of somebody else's, with a domain."""
+    return "/" in resource and "kubernetes.io/" not in resource and not resource.startswith("requests.")
 
 
 def quantity_value(path: str, resource: str, value: str) -> list[FieldError]:
@@ -179,14 +188,28 @@ def positive_quantity(path: str, value: str) -> list[FieldError]:
     return [] if quantity.sign(value) > 0 else [invalid(path, value, "must be greater than zero")]
 
 
-def resource_name(path: str, name: str, known: frozenset[str] = STANDARD, unknown: str = "must be a standard resource type or fully qualified"
-                  ) -> list[FieldError]:  # fmt: skip
-    """Errors of a resource's name: a qualified name, of the standard ones where it has no domain."""
+def resource_name(path: str, name: str) -> list[FieldError]:
+    """Errors of a resource's name: a qualified name, a standard one where it has no domain."""
     out = named(path, name, names.qualified_name(name))
-    if out:
-        return out
-    if "/" not in name and name not in known and not name.startswith("hugepages-"):
-        out.append(invalid(path, name, unknown))
+    if not out and "/" not in name and name not in STANDARD and not name.startswith(_HUGE):
+        out.append(invalid(path, name, "must be a standard resource type or fully qualified"))
+    return out
+
+
+def quota_resource_name(path: str, name: str) -> list[FieldError]:
+    out = resource_name(path, name)
+    if "/" not in name and name not in FOR_QUOTA and not name.startswith(_HUGE):
+        out.append(invalid(path, name, "must be a standard resource for quota"))
+    return out
+
+
+def container_resource_name(path: str, name: str) -> list[FieldError]:
+    out = resource_name(path, name)
+    if "/" not in name:
+        if name not in FOR_CONTAINERS and not name.startswith("hugepages-"):
+            out.append(invalid(path, name, "must be a standard resource for containers"))
+    elif "kubernetes.io/" not in name and not is_extended(name):
+        out.append(invalid(path, name, "doesn't follow extended resource name standard"))
     return out
 
 
@@ -205,10 +228,3 @@ def object_reference(ref: Obj | None) -> Obj | None:
     return {"Kind": ref.get("kind", ""), "Namespace": ref.get("namespace", ""), "Name": ref.get("name", ""), "UID": ref.get("uid", ""),
             "APIVersion": ref.get("apiVersion", ""), "ResourceVersion": ref.get("resourceVersion", ""),
             "FieldPath": ref.get("fieldPath", "")}  # fmt: skip
-
-
-__all__ = [
-    "IMMUTABLE", "NOT_AN_IP", "NOT_A_CIDR", "NOT_NEGATIVE", "STANDARD", "check_cidr", "check_ip", "cidr_problems", "forbid", "immutable",
-    "ip_problems", "is_whole", "named", "non_negative", "non_special_ip", "object_reference", "one_of", "one_per_family", "parse_cidr",
-    "parse_ip", "port", "positive_quantity", "quantity_value", "resource_name", "some_of",
-]  # fmt: skip

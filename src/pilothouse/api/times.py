@@ -69,3 +69,8 @@ def _fault(text: str, layout: str) -> str:
 def _tail(layout: str) -> tuple[tuple[str, str, None], ...]:
     fraction = (".000000", r"[.,]\d{6}", None) if layout is _MICRO_LAYOUT else ("", r"(?:[.,]\d+)?", None)
     return (fraction, ("Z07:00", r"Z|[+-]\d\d:\d\d", None))
+
+
+def text(seconds: float) -> str:
+    """Seconds since the epoch as a `Time`."""
+    return dt.datetime.fromtimestamp(int(seconds), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
