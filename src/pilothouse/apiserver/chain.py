@@ -74,7 +74,7 @@ class Chain:
         if self._too_many(plan.mutating, request):
             work.close()
             return self._finish(request, plan, _too_many_requests(), started)
-        self._count(plan.mutating, 1)
+        self._count(plan.mutating, 0 if request.native else 1)
         try:
             async with asyncio.timeout(min(plan.timeout or REQUEST_SECONDS, REQUEST_SECONDS)):
                 response = await work
@@ -84,7 +84,7 @@ class Chain:
         except Exception as error:
             response = self._failed(request, plan.route, error)
         finally:
-            self._count(plan.mutating, -1)
+            self._count(plan.mutating, 0 if request.native else -1)
         return self._finish(request, plan, response, started)
 
     def _too_many(self, mutating: bool, request: Request) -> bool:
