@@ -16,6 +16,7 @@ from typing import Any
 from pilothouse.apiserver import pki as pki_files
 from pilothouse.apiserver.admission import chain
 from pilothouse.apiserver.admission.escalation import Escalation
+from pilothouse.apiserver.admission.requester import Requester
 from pilothouse.apiserver.allocators import Addresses, NodePortRange, service_hooks
 from pilothouse.apiserver.authn import keys, oidc
 from pilothouse.apiserver.authn.serviceaccount import ServiceAccountTokens
@@ -154,6 +155,7 @@ class _Assembly:
 
     def _admission(self, hub: Hub) -> Sequence[AdmissionPlugin]:
         plugins = list(chain.build(hub, self.settings.enable_admission_plugins, self.settings.disable_admission_plugins))
+        plugins.append(Requester(hub))
         rbac = modes.find_rbac(self.authorizers)
         if rbac is not None:
             plugins.append(Escalation(hub, rbac))

@@ -225,3 +225,38 @@ async def test_a_scoped_quota_sees_only_its_pods() -> None:
         assert (await call("POST", PODS, pod("a"))).code == 403
         asking = [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "1"}}}]
         assert (await call("POST", PODS, pod("b", containers=asking))).code == 201
+
+
+async def test_nobody_asks_for_a_certificate_in_anothers_name() -> None:
+    import base64
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509.oid import NameOID
+
+    def request_of(organization: str) -> str:
+        subject = x509.Name(
+            [x509.NameAttribute(NameOID.COMMON_NAME, "me"), x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)]
+        )
+        csr = (
+            x509.CertificateSigningRequestBuilder()
+            .subject_name(subject)
+            .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+        )
+        return base64.b64encode(csr.public_bytes(Encoding.PEM)).decode()
+
+    group = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+    async with cluster() as call:
+        spec = {
+            "signerName": "kubernetes.io/kube-apiserver-client",
+            "usages": ["client auth"],
+            "username": "eve",
+            "groups": ["x"],
+        }
+        got = await call("POST", group, {"metadata": {"name": "a"}, "spec": {**spec, "request": request_of("devs")}})
+        assert got.code == 201, got.body
+        assert (got.body["spec"]["username"], got.body["spec"]["groups"]) == ("admin", ["system:masters", "system:authenticated"])
+        got = await call("POST", group, {"metadata": {"name": "b"}, "spec": {**spec, "request": request_of("system:masters")}})
+        assert got.code == 403 and "system:masters group is not allowed" in got.body["message"]

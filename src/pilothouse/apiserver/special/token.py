@@ -24,7 +24,10 @@ class IssueToken:
 
     def default(self, body: Obj) -> None:
         spec = body.setdefault("spec", {})
-        spec.setdefault("expirationSeconds", _DEFAULT_SECONDS)
+        if not spec.get("expirationSeconds"):
+            spec["expirationSeconds"] = _DEFAULT_SECONDS
+        if not spec.get("boundObjectRef"):
+            spec.pop("boundObjectRef", None)
 
     async def __call__(self, request: SpecialRequest) -> SpecialResult:
         body = body_of(request)
