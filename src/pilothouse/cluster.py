@@ -1,6 +1,6 @@
 """The composition root: builds any set of components into one process, started and stopped in order.
 
-Nothing else knows all components. `build_api_server` makes the hub from flags; `Cluster` adds the spokes around it: controllers, scheduler
+Nothing else knows all components. `ApiHub` makes the hub from its settings; `Cluster` adds the spokes around it: controllers, scheduler
 and simulated nodes, in the same process through the in-process transport, each with its own identity.
 """
 
@@ -53,7 +53,7 @@ class ApiHub:
         if store is None:
             store = SqliteStore(data_dir, self.clock) if data_dir else MemoryStore(self.clock)
         self.pki = make_pki(self.settings, self.clock.now())
-        self.server = ApiServer(server_options(store, self.settings, self.clock))
+        self.server = ApiServer(server_options(store, self.settings, self.clock, self.pki))
 
     def transport(self, user: str, *groups: str, agent: str = "pilothouse") -> Transport:
         """A way in for a component of this process, as this user."""

@@ -86,21 +86,21 @@ def make_pki(settings: Settings, now: float) -> Pki:
     return pki_files.ensure(settings.cert_dir, now, [h for h in hosts if h and h not in ("0.0.0.0", "::")])
 
 
-def server_options(store: Store, settings: Settings, clock: Clock | None = None) -> Options:
-    """Everything that `ApiServer` needs. ValueError for settings that cannot work, OSError for files that cannot be read."""
+def server_options(store: Store, settings: Settings, clock: Clock | None = None, pki: Pki | None = None) -> Options:
+    """Everything that `ApiServer` needs; `pki` is what `make_pki` made, where the caller has it. ValueError for settings that cannot work, OSError for files that cannot be read."""
     check(settings)
     clock = clock or SystemClock()
-    return _Assembly(store, settings, clock).options()
+    return _Assembly(store, settings, clock, pki or make_pki(settings, clock.now())).options()
 
 
 class _Assembly:
     """One server's parts while they are being put together: some need each other."""
 
-    def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
+    def __init__(self, store: Store, settings: Settings, clock: Clock, pki: Pki) -> None:
         self.store = store
         self.settings = settings
         self.clock = clock
-        self.pki = make_pki(settings, clock.now())
+        self.pki = pki
         self.signing = keys.load_signing_key(settings.service_account_signing_key_file or self.pki.service_account_key)
         files = settings.service_account_key_files or (settings.service_account_signing_key_file or self.pki.service_account_key,)
         self.verifying = [key for path in files for key in keys.load_verifying_keys(path)]

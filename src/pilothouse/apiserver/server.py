@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from pilothouse import __version__
+from pilothouse import GIT_VERSION
 from pilothouse.api import tables
 from pilothouse.api.errors import Obj
 from pilothouse.api.kinds import strategy_for
@@ -58,7 +58,6 @@ from pilothouse.store.interface import Store
 
 log = logging.getLogger(__name__)
 
-GIT_VERSION = f"v1.36.0+pilothouse.{__version__}"
 COMPACT_SECONDS = 300.0
 EVENT_TTL = 3600
 

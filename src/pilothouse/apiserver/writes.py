@@ -109,7 +109,11 @@ class Writer:
         if metadata.get("resourceVersion"):
             raise StatusError(400, "BadRequest", "resourceVersion should not be set on objects to be created")
         md.wipe(metadata)
-        served.strategy.default(obj)
+        return await self._add(call, obj)
+
+    async def _add(self, call: Call, obj: Obj) -> Written:
+        """Defaults, field ownership and mutating admission of an object that is not there yet, then its insertion."""
+        call.served.strategy.default(obj)
         ownership.track(call, obj, None, self.clock.now())
         request = self._request(call, "CREATE", obj, None)
         await self.chain.admit(request)
@@ -201,12 +205,7 @@ class Writer:
         metadata = md.metadata_of(obj)
         if metadata.get("uid"):
             raise md.wrong_uid(served, call.name, call.key, 0, metadata["uid"], "")
-        served.strategy.default(obj)
-        ownership.track(call, obj, None, self.clock.now())
-        request = self._request(call, "CREATE", obj, None)
-        await self.chain.admit(request)
-        md.dedup_owners(md.metadata_of(obj), call.warn)
-        return await self.insert(call, obj, request)
+        return await self._add(call, obj)
 
     async def _replace(self, call: Call, transform: Transform, old_entry: Entry) -> Written:
         served = call.served

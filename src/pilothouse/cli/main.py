@@ -69,11 +69,13 @@ def up(
 
 async def _up(folder: Path | None, port: int, nodes: int, kubeconfig: Path, tokens: Path | None, startup_delay: float) -> int:
     from pilothouse.apiserver.assembly import Settings
+    from pilothouse.apiserver.process import tune_garbage_collector
     from pilothouse.cluster import ApiHub, Cluster, Spokes
 
     hub = ApiHub(Settings(Path(), port=port, token_auth_file=tokens), folder)
     cluster = Cluster(hub, Spokes(nodes=nodes, startup_delay=startup_delay))
     await cluster.start()
+    tune_garbage_collector()
     cluster.hub.write_kubeconfig(kubeconfig)
     seconds = time.perf_counter() - STARTED
     told = "1 simulated node" if nodes == 1 else f"{nodes} simulated nodes"
@@ -179,6 +181,7 @@ class Etcd:
 async def _apiserver(settings: Settings, data_dir: Path | None, kubeconfig: Path | None, etcd: Etcd | None = None) -> int:
     from dataclasses import replace
 
+    from pilothouse.apiserver.process import tune_garbage_collector
     from pilothouse.clock import SystemClock
     from pilothouse.cluster import ApiHub
 
@@ -188,6 +191,7 @@ async def _apiserver(settings: Settings, data_dir: Path | None, kubeconfig: Path
     else:
         hub = ApiHub(replace(settings, shared_store=True), None, clock, etcd.store(clock))
     await hub.server.start()
+    tune_garbage_collector()
     if kubeconfig is not None:
         hub.write_kubeconfig(kubeconfig)
     typer.echo(f"The API server is ready after {time.perf_counter() - STARTED:.2f} s at {hub.url}")

@@ -62,9 +62,7 @@ def default_container(c: Obj, host_network: bool) -> None:
         if isinstance(hook, dict) and hook.get("httpGet"):
             default_http_get(hook["httpGet"])
     for env in c.get("env") or ():
-        ref = (env.get("valueFrom") or {}).get("fieldRef")
-        if ref is not None and not ref.get("apiVersion"):
-            ref["apiVersion"] = "v1"
+        _default_field_ref(env.get("valueFrom") or {})
     default_resources(c.get("resources") or {})
 
 
