@@ -130,6 +130,13 @@ class Strategy:
         """Errors of a new object, beyond its structure and its ObjectMeta, in the order in which Kubernetes reports them."""
         return []
 
+    def validation_key(self, obj: Obj) -> bytes | None:
+        """All of a new object that `validate` and `warnings` look at, as bytes: what was valid once is not checked again. None: check.
+
+        Worth it only for kinds that are expensive to check and come in many equal copies.
+        """
+        return None
+
     def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
         """Errors of a changed object, beyond its ObjectMeta. The base validates it as if it were new."""
         return self.validate(obj)

@@ -103,6 +103,11 @@ class Writer:
 
     async def create(self, call: Call, obj: Obj) -> Written:
         """Create from a decoded object, which becomes the write's own."""
+        self.prepare(call, obj)
+        return await self.create_prepared(call, obj)
+
+    def prepare(self, call: Call, obj: Obj) -> None:
+        """The part of a create that depends on nothing but the object (and the time): namespace, defaults, field ownership."""
         served = call.served
         metadata = md.metadata_of(obj)
         md.check_namespace(served, metadata, call.namespace)
@@ -111,6 +116,9 @@ class Writer:
         md.wipe(metadata)
         served.strategy.default(obj)
         ownership.track(call, obj, None, self.clock.now())
+
+    async def create_prepared(self, call: Call, obj: Obj) -> Written:
+        """The rest of a create: admission, validation, the store."""
         request = self._request(call, "CREATE", obj, None)
         await self.chain.admit(request)
         md.dedup_owners(md.metadata_of(obj), call.warn)
@@ -143,8 +151,6 @@ class Writer:
             self._validate_new(call, obj)
             request.name = metadata.get("name", "")
             await self.chain.validate(request)
-            for text in strategy.warnings(obj, None):
-                call.warn(text)
             key = served.key(metadata.get("namespace", ""), metadata["name"])
             if call.params.dry_run:
                 existing = served.cache.by_key(key)
@@ -159,12 +165,21 @@ class Writer:
                 await finish(stored)
 
     def _validate_new(self, call: Call, obj: Obj) -> None:
+        """422 for an invalid object; warnings for a doubtful one. What a kind says is worth remembering is checked once."""
         served, metadata = call.served, obj["metadata"]
         strategy = served.strategy
         errors = meta.validate_object_meta(metadata, served.resource.namespaced, strategy.validate_name, "metadata")
-        errors += strategy.validate(obj)
+        key = strategy.validation_key(obj)
+        known = served.valid.get(key) if key is not None else None
+        if known is None:
+            errors += strategy.validate(obj)
+            known = tuple(strategy.warnings(obj, None)) if not errors else ()
+            if key is not None and not errors:
+                served.remember_valid(key, known)
         if errors:
             raise invalid_object(strategy.group_in_errors, served.resource.kind, metadata.get("name", ""), errors)
+        for text in known:
+            call.warn(text)
 
     def _exists(self, served: Served, name: str, lost: Conflict) -> StatusError:
         resource = served.resource
