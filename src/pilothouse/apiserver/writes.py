@@ -245,7 +245,7 @@ class Writer:
         resource = call.served.resource
         wanted = metadata.get("resourceVersion") or ""
         if wanted in ("", "0"):
-            if not call.served.strategy.allow_unconditional_update and not call.part:
+            if not call.served.strategy.allow_unconditional_update and call.subresource != "scale":
                 error = invalid("metadata.resourceVersion", 0, "must be specified for an update")
                 raise invalid_object(resource.group, resource.plural, call.name, [error])
         elif wanted != str(entry.revision):
