@@ -10,7 +10,7 @@ from etcd_server import EtcdServer
 
 from pilothouse.clock import SystemClock, VirtualClock
 from pilothouse.store.etcd import EtcdStore
-from pilothouse.store.interface import StoreError
+from pilothouse.store.interface import Store, StoreError
 from pilothouse.store.memory import MemoryStore
 from pilothouse.store.mvcc import MvccStore
 from pilothouse.store.sqlite import SqliteStore
