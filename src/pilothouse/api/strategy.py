@@ -191,6 +191,11 @@ class Strategy:
         meta = obj["metadata"]
         return [meta.get("name", ""), meta.get("creationTimestamp")]
 
+    def bare_metadata(self, obj: Obj) -> Obj:
+        """The metadata that is shown where it is all that is wanted (PartialObjectMetadata)."""
+        metadata: Obj = obj["metadata"]
+        return metadata
+
     def row_conditions(self, obj: Obj) -> list[Obj]:
         """Conditions of the object's row in a Table: kubectl hides, or greys, rows of pods that have completed."""
         return []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pilothouse.api import discovery, openapi, tables
+from pilothouse.api import discovery, openapi, openapi_protobuf, tables
 from pilothouse.api.resource import Resource
 from pilothouse.api.tables import RESOURCES
 
@@ -171,3 +171,55 @@ def test_custom_resources_appear_by_being_in_the_list() -> None:
     assert "/apis/stable.example.com/v1/namespaces/{namespace}/crontabs" in document["paths"]
     v2 = openapi.v2([CRON_TAB], custom)["definitions"]["com.example.stable.v1.CronTab"]
     assert "type" not in v2["properties"]["spec"]
+
+
+# --- OpenAPI in protobuf -------------------------------------------------------------------------------------------------------------
+
+
+def members(message: bytes) -> list[tuple[int, Any]]:
+    """The fields of a protobuf message: numbers with whole numbers or bytes."""
+    out: list[tuple[int, Any]] = []
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while at < len(message):
+        number, wire = divmod(varint(), 8)
+        if wire == 0:
+            out.append((number, varint()))
+        else:
+            size = varint()
+            out.append((number, message[at : at + size]))
+            at += size
+    return out
+
+
+def one(message: bytes, *path: int) -> bytes:
+    for number in path:
+        message = next(value for n, value in members(message) if n == number)
+    return message
+
+
+def test_the_protobuf_form_holds_every_path_and_definition() -> None:
+    document = openapi.v2(RESOURCES)
+    encoded = openapi_protobuf.encode(document)
+    assert one(encoded, 1) == b"2.0"
+    assert [one(m, 1).decode() for _, m in members(one(encoded, 8))] == list(document["paths"])
+    definitions = {one(m, 1).decode(): one(m, 2) for _, m in members(one(encoded, 9))}
+    assert list(definitions) == list(document["definitions"])
+    pod = definitions["io.k8s.api.core.v1.Pod"]
+    assert one(pod, 22, 1) == b"object"
+    assert {one(m, 1).decode() for _, m in members(one(pod, 25))} == set(
+        document["definitions"]["io.k8s.api.core.v1.Pod"]["properties"]
+    )
+    assert one(pod, 31, 1) == b"x-kubernetes-group-version-kind"
+    assert one(pod, 31, 2, 2) == b'[{"group":"","kind":"Pod","version":"v1"}]'

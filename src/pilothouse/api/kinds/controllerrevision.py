@@ -24,7 +24,9 @@ class ControllerRevisionStrategy(Strategy):
 
     def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
         out = _check_revision(obj)
-        return out if obj.get("data") == old.get("data") else [*out, invalid("data", obj.get("data"), "field is immutable")]
+        return (
+            out if obj.get("data") == old.get("data") else [*out, invalid("data", _sorted(obj.get("data")), "field is immutable")]
+        )
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
         owner = next((r for r in obj["metadata"].get("ownerReferences") or () if r.get("controller")), None)
@@ -35,3 +37,10 @@ class ControllerRevisionStrategy(Strategy):
 def _check_revision(obj: Obj) -> list[FieldError]:
     revision = obj.get("revision") or 0
     return [invalid("revision", revision, NON_NEGATIVE)] if revision < 0 else []
+
+
+def _sorted(value: Any) -> Any:
+    """As messages repeat it: members in order of their names."""
+    if isinstance(value, dict):
+        return {k: _sorted(v) for k, v in sorted(value.items())}
+    return [_sorted(v) for v in value] if isinstance(value, list) else value

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from pilothouse.api import selectors
 from pilothouse.api.errors import FieldError, Obj, invalid, not_supported, required
 from pilothouse.api.kinds.deployment import check_collisions
 from pilothouse.api.kinds.workload import (
     WorkloadStrategy,
     check_at_most_all,
-    check_immutable,
     check_int_or_percent,
     check_non_negative,
+    check_selector_immutable,
     is_zero,
 )
 from pilothouse.api.podspec.checks import Errors
-from pilothouse.api.podspec.template import check_forever, check_matches, check_selector, check_template
+from pilothouse.api.podspec.template import check_forever, check_matches, check_template
 from pilothouse.api.selectors import selector_text
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Context
 from pilothouse.api.table import age, containers, labels_text
@@ -45,11 +46,15 @@ class DaemonSetStrategy(WorkloadStrategy):
             rolling = strategy.get("rollingUpdate")
             if rolling is None:
                 rolling = strategy["rollingUpdate"] = {}
-            for field, value in (("maxUnavailable", 1), ("maxSurge", 0)):
-                if rolling.get(field) is None:
-                    rolling[field] = value
+            if rolling.get("maxUnavailable") is None:
+                rolling["maxUnavailable"] = 1
+        if strategy.get("rollingUpdate") is not None:
+            for field in ("maxUnavailable", "maxSurge"):
+                strategy["rollingUpdate"].setdefault(field, 0)
         if spec.get("revisionHistoryLimit") is None:
             spec["revisionHistoryLimit"] = 10
+        if GENERATION not in (obj["metadata"].get("annotations") or {}):
+            _set_generation(obj, 0)
 
     def prepare_create(self, obj: Obj, ctx: Context) -> None:
         super().prepare_create(obj, ctx)
@@ -70,8 +75,7 @@ class DaemonSetStrategy(WorkloadStrategy):
     def validate(self, obj: Obj) -> list[FieldError]:
         out: list[FieldError] = []
         spec = obj["spec"]
-        if check_selector(spec, "daemonset", "", out):
-            check_matches(spec, "spec.template", out)
+        _check_selector(spec, out)
         check_template(spec["template"], "spec.template", out)
         check_forever(spec["template"], "DaemonSet", "spec.template", out)
         check_non_negative(spec, "spec", out, "minReadySeconds")
@@ -80,9 +84,9 @@ class DaemonSetStrategy(WorkloadStrategy):
         return out
 
     def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
-        out = self.validate(obj)
-        check_immutable(obj["spec"], old["spec"], "selector", out)
-        return out
+        out: list[FieldError] = []
+        check_selector_immutable(obj["spec"], old["spec"], out)
+        return out + self.validate(obj)
 
     def validate_subresource(self, sub: str, obj: Obj, old: Obj) -> list[FieldError]:
         out: list[FieldError] = []
@@ -92,12 +96,31 @@ class DaemonSetStrategy(WorkloadStrategy):
             check_collisions(status, old.get("status") or {}, out)
         return out
 
+    def bare_metadata(self, obj: Obj) -> Obj:
+        """The annotation is only how this API's version shows a field that has no other place."""
+        metadata: Obj = obj["metadata"]
+        annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != GENERATION}
+        out = {**metadata, "annotations": annotations}
+        if not annotations:
+            del out["annotations"]
+        return out
+
     def cells(self, obj: Obj, now: float) -> list[Any]:
         spec, status = obj["spec"], obj.get("status") or {}
         names, images = containers(spec["template"]["spec"])
         numbers = ("desiredNumberScheduled", "currentNumberScheduled", "numberReady", "updatedNumberScheduled", "numberAvailable")
         return [obj["metadata"]["name"], *(status.get(n) or 0 for n in numbers), labels_text(spec["template"]["spec"].get("nodeSelector")),
                 age(obj, now), names, images, selector_text(spec.get("selector"))]  # fmt: skip
+
+
+def _check_selector(spec: Obj, out: Errors) -> None:
+    selector = spec.get("selector")
+    problems = selectors.validate_label_selector(selector, "spec.selector") if selector else []
+    out += problems
+    if not problems:
+        check_matches(spec, "spec.template", out)
+    if selector is not None and not selector.get("matchLabels") and not selector.get("matchExpressions"):
+        out.append(invalid("spec.selector", selector, "empty selector is invalid for daemonset"))
 
 
 def _set_generation(obj: Obj, generation: int) -> None:

@@ -8,15 +8,16 @@ from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, not_suppo
 from pilothouse.api.kinds.workload import (
     WorkloadStrategy,
     check_at_most_all,
-    check_immutable,
     check_int_or_percent,
     check_non_negative,
+    check_selector_immutable,
     is_zero,
+    restore,
 )
 from pilothouse.api.podspec.checks import Errors
 from pilothouse.api.podspec.template import check_forever, check_matches, check_selector, check_template
 from pilothouse.api.selectors import selector_text
-from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column
+from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Context, Path
 from pilothouse.api.table import age, containers
 
 _COUNTS = ("observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas",
@@ -24,7 +25,8 @@ _COUNTS = ("observedGeneration", "replicas", "updatedReplicas", "readyReplicas",
 
 
 class DeploymentStrategy(WorkloadStrategy):
-    columns = (NAME_COLUMN, Column("Ready"), Column("Up-to-date", "integer"), Column("Available", "integer"), AGE_COLUMN,
+    reset_fields: dict[str, tuple[Path, ...]] = {"": (("status",),), "status": (("spec",), ("metadata", "labels"))}  # noqa: RUF012
+    columns = (NAME_COLUMN, Column("Ready"), Column("Up-to-date"), Column("Available"), AGE_COLUMN,
                Column("Containers", priority=1), Column("Images", priority=1), Column("Selector", priority=1))  # fmt: skip
 
     def default(self, obj: Obj) -> None:
@@ -64,7 +66,7 @@ class DeploymentStrategy(WorkloadStrategy):
 
     def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
         out = self.validate(obj)
-        check_immutable(obj["spec"], old["spec"], "selector", out)
+        check_selector_immutable(obj["spec"], old["spec"], out)
         return out
 
     def validate_subresource(self, sub: str, obj: Obj, old: Obj) -> list[FieldError]:
@@ -72,6 +74,12 @@ class DeploymentStrategy(WorkloadStrategy):
         if sub == "status":
             _check_status(obj.get("status") or {}, old.get("status") or {}, out)
         return out
+
+    def prepare_subresource(self, sub: str, obj: Obj, old: Obj, ctx: Context) -> None:
+        """Labels are not changed through the status."""
+        super().prepare_subresource(sub, obj, old, ctx)
+        if sub == "status":
+            restore(obj["metadata"], old["metadata"], "labels")
 
     def spec_changed(self, obj: Obj, old: Obj) -> bool:
         """A Deployment's annotations go to its sets, so a change of them starts a new generation, too."""
@@ -121,13 +129,16 @@ def _check_status(status: Obj, old: Obj, out: Errors) -> None:
     most = status.get("replicas") or 0
     for field in ("updatedReplicas", "readyReplicas", "availableReplicas"):
         if (status.get(field) or 0) > most:
-            out.append(invalid(f"status.{field}", status[field], told))
+            out.append(invalid(f"status.{field}", status.get(field) or 0, told))
     if (status.get("availableReplicas") or 0) > (status.get("readyReplicas") or 0):
-        out.append(invalid("status.availableReplicas", status["availableReplicas"], "cannot be greater than readyReplicas"))
+        out.append(
+            invalid("status.availableReplicas", status.get("availableReplicas") or 0, "cannot be greater than readyReplicas")
+        )
     check_collisions(status, old, out)
 
 
 def check_collisions(status: Obj, old: Obj, out: Errors) -> None:
     """status.collisionCount only grows: names are made from it."""
-    if old.get("collisionCount") is not None and (status.get("collisionCount") or 0) < old["collisionCount"]:
+    count = status.get("collisionCount")
+    if old.get("collisionCount") is not None and (count is None or count < old["collisionCount"]):
         out.append(invalid("status.collisionCount", status.get("collisionCount") or 0, "cannot be decremented"))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import orjson
+
+from pilothouse.api import times
 from pilothouse.api.errors import FieldError, Obj, forbidden
 from pilothouse.api.podspec.affinity import merge_label_keys
 from pilothouse.api.podspec.annotations import check_pod_annotations
 from pilothouse.api.podspec.cells import pod_cells
 from pilothouse.api.podspec.containers import check_image_padding
-from pilothouse.api.podspec.defaults import default_pod_spec
+from pilothouse.api.podspec.defaults import default_pod_only, default_pod_spec
+from pilothouse.api.podspec.disabled import drop_disabled
 from pilothouse.api.podspec.qos import qos_class
 from pilothouse.api.podspec.subresources import check_ephemeral_update, check_resize, check_status_update, resized
 from pilothouse.api.podspec.update import check_pod_update
@@ -17,8 +22,14 @@ from pilothouse.api.podspec.validation import check_pod_spec
 from pilothouse.api.podspec.warnings import pod_warnings
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Context, Path, Strategy
 
-_SCHEDULING_GATED = {"type": "PodScheduled", "status": "False", "observedGeneration": 1, "lastProbeTime": None, "lastTransitionTime": None,
+_SCHEDULING_GATED = {"type": "PodScheduled", "status": "False", "lastProbeTime": None, "lastTransitionTime": None,
                      "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates"}  # fmt: skip
+
+
+_TOKEN_VOLUME = re.compile(rb"kube-api-access-[a-z0-9]{5}")
+
+
+_COMPLETED = {"Succeeded": "The pod has completed successfully.", "Failed": "The pod failed."}
 
 
 class PodStrategy(Strategy):
@@ -39,20 +50,24 @@ class PodStrategy(Strategy):
         spec = obj.get("spec")
         if spec is None:
             spec = obj["spec"] = {}
-        if spec.get("enableServiceLinks") is None:
-            spec["enableServiceLinks"] = True
         default_pod_spec(spec)
+        default_pod_only(spec)
 
     def prepare_create(self, obj: Obj, ctx: Context) -> None:
         spec, metadata = obj["spec"], obj["metadata"]
         metadata["generation"] = 1
         status: Obj = {"phase": "Pending"}
         if spec.get("schedulingGates"):
-            status["conditions"] = [dict(_SCHEDULING_GATED)]
+            status["conditions"] = [{**_SCHEDULING_GATED, "lastTransitionTime": times.text(ctx.now)}]
         status["qosClass"] = qos_class(spec)
         obj["status"] = status
+        drop_disabled(spec)
         if spec.get("affinity") or spec.get("topologySpreadConstraints"):
             merge_label_keys(spec, metadata.get("labels") or {})
+
+    def prepare_update(self, obj: Obj, old: Obj, ctx: Context) -> None:
+        drop_disabled(obj["spec"])
+        super().prepare_update(obj, old, ctx)
 
     def validate(self, obj: Obj) -> list[FieldError]:
         out: list[FieldError] = []
@@ -66,21 +81,30 @@ class PodStrategy(Strategy):
 
     def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
         out: list[FieldError] = []
-        self._check(obj, out)
+        self._check(obj, out, old)
         check_pod_update(obj, old, out)
         return out
 
-    def _check(self, obj: Obj, out: list[FieldError]) -> None:
-        """What holds for a pod whenever it is written."""
+    def _check(self, obj: Obj, out: list[FieldError], old: Obj | None = None) -> None:
+        """What holds for a pod whenever it is written; what did not change since `old`, which was valid, still holds."""
         spec, metadata = obj["spec"], obj["metadata"]
         if metadata.get("annotations"):
             check_pod_annotations(metadata["annotations"], spec, "metadata.annotations", out)
+        if old is not None and spec == old["spec"] and metadata.get("labels") == old["metadata"].get("labels"):
+            return
         check_pod_spec(spec, "spec", out, metadata)
         if not spec.get("serviceAccountName"):
             _check_tokens(spec.get("volumes") or (), out)
         for field in ("containers", "initContainers"):
             for n, container in enumerate(spec.get(field) or ()):
                 check_image_padding(container, f"spec.{field}[{n}]", out)
+
+    def validation_key(self, obj: Obj) -> bytes | None:
+        """Pods of one template differ in their names and in the name of their token's volume only, which nothing depends on."""
+        metadata = obj["metadata"]
+        parts = [obj["spec"], obj.get("status"), metadata.get("labels"), metadata.get("annotations")]
+        key = _TOKEN_VOLUME.sub(b"", orjson.dumps(parts))
+        return None if b'"ephemeral":' in key else key
 
     def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
         return pod_warnings(obj["metadata"], obj["spec"], "spec", "metadata") if old is None else []
@@ -142,6 +166,10 @@ class PodStrategy(Strategy):
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
         return pod_cells(obj, now)
+
+    def row_conditions(self, obj: Obj) -> list[Obj]:
+        told = _COMPLETED.get((obj.get("status") or {}).get("phase") or "")
+        return [{"type": "Completed", "status": "True", "reason": obj["status"]["phase"], "message": told}] if told else []
 
 
 def _prepare_status(obj: Obj, old: Obj) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from pilothouse.api.errors import FieldError, Obj
 from pilothouse.api.kinds.workload import template_warnings
+from pilothouse.api.podspec.disabled import drop_disabled
 from pilothouse.api.podspec.template import check_template, default_template
-from pilothouse.api.strategy import NAME_COLUMN, Column, Strategy
+from pilothouse.api.strategy import NAME_COLUMN, Column, Context, Strategy
 from pilothouse.api.table import containers, labels_text
 
 
@@ -18,6 +19,14 @@ class PodTemplateStrategy(Strategy):
 
     def default(self, obj: Obj) -> None:
         default_template(obj)
+
+    def prepare_create(self, obj: Obj, ctx: Context) -> None:
+        drop_disabled(obj["template"]["spec"])
+        super().prepare_create(obj, ctx)
+
+    def prepare_update(self, obj: Obj, old: Obj, ctx: Context) -> None:
+        drop_disabled(obj["template"]["spec"])
+        super().prepare_update(obj, old, ctx)
 
     def validate(self, obj: Obj) -> list[FieldError]:
         out: list[FieldError] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pilothouse.api.errors import FieldError, Obj, invalid
-from pilothouse.api.kinds.workload import WorkloadStrategy, check_immutable, check_non_negative
+from pilothouse.api.kinds.workload import WorkloadStrategy, check_non_negative, check_selector_immutable
 from pilothouse.api.podspec.checks import Errors
 from pilothouse.api.podspec.template import check_forever, check_matches, check_selector, check_template
 from pilothouse.api.selectors import selector_text
@@ -27,7 +27,7 @@ class ReplicaSetStrategy(WorkloadStrategy):
         out: list[FieldError] = []
         spec = obj["spec"]
         check_non_negative(spec, "spec", out, "replicas", "minReadySeconds")
-        if check_selector(spec, "replicaset", "invalid label selector", out):
+        if check_selector(spec, "deployment", "invalid label selector", out):
             check_matches(spec, "spec.template", out)
             check_template(spec["template"], "spec.template", out)
             check_forever(spec["template"], "ReplicaSet", "spec.template", out)
@@ -35,7 +35,7 @@ class ReplicaSetStrategy(WorkloadStrategy):
 
     def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
         out = self.validate(obj)
-        check_immutable(obj["spec"], old["spec"], "selector", out)
+        check_selector_immutable(obj["spec"], old["spec"], out)
         return out
 
     def validate_subresource(self, sub: str, obj: Obj, old: Obj) -> list[FieldError]:
@@ -60,6 +60,8 @@ def check_replica_status(status: Obj, out: Errors) -> None:
     most = status.get("replicas") or 0
     for field in ("fullyLabeledReplicas", "readyReplicas", "availableReplicas"):
         if (status.get(field) or 0) > most:
-            out.append(invalid(f"status.{field}", status[field], "cannot be greater than status.replicas"))
+            out.append(invalid(f"status.{field}", status.get(field) or 0, "cannot be greater than status.replicas"))
     if (status.get("availableReplicas") or 0) > (status.get("readyReplicas") or 0):
-        out.append(invalid("status.availableReplicas", status["availableReplicas"], "cannot be greater than readyReplicas"))
+        out.append(
+            invalid("status.availableReplicas", status.get("availableReplicas") or 0, "cannot be greater than readyReplicas")
+        )

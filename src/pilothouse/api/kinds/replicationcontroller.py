@@ -7,7 +7,7 @@ from typing import Any
 from pilothouse.api.errors import FieldError, Obj, invalid, required
 from pilothouse.api.kinds.replicaset import COUNT_COLUMNS, check_replica_status
 from pilothouse.api.kinds.workload import WorkloadStrategy, check_non_negative
-from pilothouse.api.podspec.template import MISMATCH, check_forever, check_template, default_template
+from pilothouse.api.podspec.template import MISMATCH, check_forever, check_template, default_template, shown_labels
 from pilothouse.api.strategy import Context
 from pilothouse.api.table import age, containers, labels_text
 
@@ -51,7 +51,7 @@ class ReplicationControllerStrategy(WorkloadStrategy):
             return out
         labels = (template.get("metadata") or {}).get("labels")
         if any((labels or {}).get(k) != v for k, v in selector.items()):
-            out.append(invalid("spec.template.metadata.labels", labels, MISMATCH))
+            out.append(invalid("spec.template.metadata.labels", shown_labels(labels), MISMATCH))
         check_template(template, "spec.template", out)
         check_forever(template, "ReplicationController", "spec.template", out)
         return out

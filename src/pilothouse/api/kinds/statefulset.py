@@ -7,16 +7,10 @@ from typing import Any
 from pilothouse.api import names
 from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, not_supported
 from pilothouse.api.kinds.deployment import check_collisions
-from pilothouse.api.kinds.workload import (
-    WorkloadStrategy,
-    check_at_most_all,
-    check_int_or_percent,
-    check_non_negative,
-    is_zero,
-)
+from pilothouse.api.kinds.persistentvolumeclaim import validate_claim_spec
+from pilothouse.api.kinds.workload import WorkloadStrategy, check_non_negative
 from pilothouse.api.meta import validate_labels
 from pilothouse.api.podspec.checks import Errors, name_errors
-from pilothouse.api.podspec.claims import check_claim_spec
 from pilothouse.api.podspec.template import check_forever, check_matches, check_selector, check_template
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Context
 from pilothouse.api.table import age, containers
@@ -61,12 +55,11 @@ class StatefulSetStrategy(WorkloadStrategy):
             strategy = spec["updateStrategy"] = {}
         if not strategy.get("type"):
             strategy["type"] = "RollingUpdate"
-        if strategy["type"] == "RollingUpdate":
-            rolling = strategy.get("rollingUpdate")
-            if rolling is None:
-                rolling = strategy["rollingUpdate"] = {}
-            if rolling.get("partition") is None:
-                rolling["partition"] = 0
+            if strategy.get("rollingUpdate") is None:
+                strategy["rollingUpdate"] = {}
+        rolling = strategy.get("rollingUpdate")
+        if strategy["type"] == "RollingUpdate" and rolling is not None and rolling.get("partition") is None:
+            rolling["partition"] = 0
         retention = spec.get("persistentVolumeClaimRetentionPolicy")
         if retention is None:
             retention = spec["persistentVolumeClaimRetentionPolicy"] = {}
@@ -81,10 +74,18 @@ class StatefulSetStrategy(WorkloadStrategy):
     def prepare_create(self, obj: Obj, ctx: Context) -> None:
         super().prepare_create(obj, ctx)
         obj["status"] = {"replicas": 0, "availableReplicas": 0}
+        _drop_max_unavailable(obj["spec"])
+
+    def prepare_update(self, obj: Obj, old: Obj, ctx: Context) -> None:
+        _drop_max_unavailable(obj["spec"])
+        super().prepare_update(obj, old, ctx)
 
     def validate(self, obj: Obj) -> list[FieldError]:
         out: list[FieldError] = []
-        spec = obj["spec"]
+        self._check(obj["spec"], out)
+        return out
+
+    def _check(self, spec: Obj, out: Errors, claims: bool = True) -> None:
         policy = spec.get("podManagementPolicy")
         if policy not in ("OrderedReady", "Parallel"):
             out.append(invalid("spec.podManagementPolicy", policy or "", "must be 'OrderedReady' or 'Parallel'"))
@@ -97,14 +98,15 @@ class StatefulSetStrategy(WorkloadStrategy):
         check_non_negative(spec.get("ordinals") or {}, "spec.ordinals", out, "start")
         if spec.get("serviceName"):
             name_errors(spec["serviceName"], names.dns1123_label, "spec.serviceName", out)
-        _check_claims(spec.get("volumeClaimTemplates") or [], out)
+        if claims:
+            _check_claims(spec.get("volumeClaimTemplates") or [], out)
         if check_selector(spec, "statefulset", "", out):
             _check_template(spec, out)
         check_forever(spec["template"], "StatefulSet", "spec.template", out)
-        return out
 
     def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
-        out = self.validate(obj)
+        out: list[FieldError] = []
+        self._check(obj["spec"], out, claims=False)
         new, had = ({k: v for k, v in o["spec"].items() if k not in _MUTABLE} for o in (obj, old))
         if new != had:
             out.append(forbidden("spec", _FIXED))
@@ -125,6 +127,11 @@ class StatefulSetStrategy(WorkloadStrategy):
         shown, images = containers(spec["template"]["spec"])
         ready = f"{status.get('readyReplicas') or 0}/{spec.get('replicas') or 0}"
         return [obj["metadata"]["name"], ready, age(obj, now), shown, images]
+
+
+def _drop_max_unavailable(spec: Obj) -> None:
+    """MaxUnavailableStatefulSet is off by default."""
+    ((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).pop("maxUnavailable", None)
 
 
 def _default_claim(claim: Obj) -> None:
@@ -151,19 +158,9 @@ def _check_update_strategy(strategy: Obj, out: Errors) -> None:
         if rolling is not None:
             out.append(invalid(f"{path}.rollingUpdate", shown, "only allowed for updateStrategy 'RollingUpdate'"))
     elif kind == "RollingUpdate":
-        _check_rolling(rolling or {}, f"{path}.rollingUpdate", out)
+        check_non_negative(rolling or {}, f"{path}.rollingUpdate", out, "partition")
     else:
         out.append(invalid(path, {"Type": kind, "RollingUpdate": shown}, "must be 'RollingUpdate' or 'OnDelete'"))
-
-
-def _check_rolling(rolling: Obj, path: str, out: Errors) -> None:
-    check_non_negative(rolling, path, out, "partition")
-    most = rolling.get("maxUnavailable")
-    if most is not None:
-        check_int_or_percent(most, f"{path}.maxUnavailable", out)
-        if is_zero(most):
-            out.append(invalid(f"{path}.maxUnavailable", most, "cannot be 0"))
-        check_at_most_all(most, f"{path}.maxUnavailable", out)
 
 
 def _check_template(spec: Obj, out: Errors) -> None:
@@ -184,7 +181,7 @@ def _check_template(spec: Obj, out: Errors) -> None:
 
 def _check_claims(claims: list[Obj], out: Errors) -> None:
     for n, claim in enumerate(claims):
-        check_claim_spec(claim.get("spec") or {}, f"spec.volumeClaimTemplates[{n}].spec", out)
+        out += validate_claim_spec(claim.get("spec") or {}, f"spec.volumeClaimTemplates[{n}].spec")
 
 
 def _check_status(status: Obj, old: Obj, out: Errors) -> None:
@@ -192,9 +189,11 @@ def _check_status(status: Obj, old: Obj, out: Errors) -> None:
     most = status.get("replicas") or 0
     for field in ("readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"):
         if (status.get(field) or 0) > most:
-            out.append(invalid(f"status.{field}", status[field], "cannot be greater than status.replicas"))
+            out.append(invalid(f"status.{field}", status.get(field) or 0, "cannot be greater than status.replicas"))
     if (status.get("availableReplicas") or 0) > (status.get("readyReplicas") or 0):
         out.append(
-            invalid("status.availableReplicas", status["availableReplicas"], "cannot be greater than status.readyReplicas")
+            invalid(
+                "status.availableReplicas", status.get("availableReplicas") or 0, "cannot be greater than status.readyReplicas"
+            )
         )
     check_collisions(status, old, out)

@@ -8,9 +8,10 @@ from pilothouse.api import names
 from pilothouse.api.errors import FieldError, Obj, invalid
 from pilothouse.api.intorstring import percent
 from pilothouse.api.podspec.checks import NON_NEGATIVE, Errors
-from pilothouse.api.podspec.template import default_template
+from pilothouse.api.podspec.disabled import drop_disabled
+from pilothouse.api.podspec.template import default_template, shown_selector
 from pilothouse.api.podspec.warnings import pod_warnings
-from pilothouse.api.strategy import Path, Strategy
+from pilothouse.api.strategy import Context, Path, Strategy
 
 _PERCENT_MESSAGE = ("a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', "
                     "regex used for validation is '[0-9]+%')")  # fmt: skip
@@ -21,7 +22,7 @@ class WorkloadStrategy(Strategy):
     """A spec with replicas, a selector and a template; a status of its own."""
 
     has_generation = True
-    reset_fields: dict[str, tuple[Path, ...]] = {"": (("status",),), "status": (("spec",), ("metadata", "labels"))}  # noqa: RUF012
+    reset_fields: dict[str, tuple[Path, ...]] = {"": (("status",),), "status": (("spec",),)}  # noqa: RUF012
     default_replicas = True
     #: The pods are named after the object, so that its name should be a label.
     names_pods = True
@@ -34,6 +35,14 @@ class WorkloadStrategy(Strategy):
             spec["replicas"] = 1
         default_template(spec)
 
+    def prepare_create(self, obj: Obj, ctx: Context) -> None:
+        drop_disabled(_template_spec(obj))
+        super().prepare_create(obj, ctx)
+
+    def prepare_update(self, obj: Obj, old: Obj, ctx: Context) -> None:
+        drop_disabled(_template_spec(obj))
+        super().prepare_update(obj, old, ctx)
+
     def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
         out: list[str] = []
         if old is None and self.names_pods:
@@ -41,6 +50,19 @@ class WorkloadStrategy(Strategy):
         if old is None or obj["metadata"].get("generation") != old["metadata"].get("generation"):
             out += template_warnings(obj["spec"].get("template") or {}, "spec.template")
         return out
+
+
+def _template_spec(obj: Obj) -> Obj:
+    spec: Obj = (obj["spec"].get("template") or {}).get("spec") or {}
+    return spec
+
+
+def restore(holder: Obj, old: Obj, field: str) -> None:
+    """The field as it was."""
+    if field in old:
+        holder[field] = old[field]
+    else:
+        holder.pop(field, None)
 
 
 def name_warnings(name: str) -> list[str]:
@@ -89,6 +111,7 @@ def is_zero(value: Any) -> bool:
     return not value if not isinstance(value, str) else not percent(value)
 
 
-def check_immutable(new: Obj, old: Obj, field: str, out: Errors) -> None:
-    if new.get(field) != old.get(field):
-        out.append(invalid(f"spec.{field}", new.get(field), IMMUTABLE))
+def check_selector_immutable(new: Obj, old: Obj, out: Errors) -> None:
+    """spec.selector never changes."""
+    if new.get("selector") != old.get("selector"):
+        out.append(invalid("spec.selector", shown_selector(new.get("selector")), IMMUTABLE))

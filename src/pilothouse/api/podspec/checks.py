@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pilothouse.api import names
@@ -10,19 +11,32 @@ from pilothouse.api.errors import FieldError, Obj, invalid, not_supported, requi
 from pilothouse.api.selectors import validate_label_selector
 
 Errors = list[FieldError]
+NameCheck = Callable[[str], Sequence[str]]
+
+
+def remembered(check: Callable[[str], list[str]]) -> NameCheck:
+    """A name check whose answers are kept: pods of one owner have the same few names again and again."""
+    return functools.lru_cache(maxsize=4096)(lambda name: tuple(check(name)))
+
+
+label_problems = remembered(names.dns1123_label)
+port_name_problems = remembered(names.port_name)
+env_name_problems = remembered(names.env_name)
+config_key_problems = remembered(names.config_key)
 
 INT32_MAX = 2**31 - 1
 NON_NEGATIVE = "must be greater than or equal to 0"
 POSITIVE = "must be greater than zero"
 
 
-def name_errors(value: str, check: Callable[[str], list[str]], path: str, out: Errors) -> None:
+def name_errors(value: str, check: NameCheck, path: str, out: Errors) -> None:
     """All that a name check finds."""
-    for message in check(value):
-        out.append(invalid(path, value, message))
+    messages = check(value)
+    if messages:
+        out.extend(invalid(path, value, message) for message in messages)
 
 
-def required_name(value: str | None, check: Callable[[str], list[str]], path: str, out: Errors) -> None:
+def required_name(value: str | None, check: NameCheck, path: str, out: Errors) -> None:
     """A name that must be there, and a good one."""
     if not value:
         out.append(required(path))
@@ -83,6 +97,8 @@ def descending(value: str, path: str, out: Errors) -> None:
 
 def local_name(value: str, path: str, out: Errors) -> None:
     """A relative path whose first element does not begin with two dots: those are the kubelet's own."""
+    if value[:1] != "/" and ".." not in value:
+        return
     descending(value, path, out)
     if value.startswith("..") and not value.startswith("../") and value != "..":
         out.append(invalid(path, value, "must not start with '..'"))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pilothouse.api import names
 from pilothouse.api.errors import FieldError, Obj, duplicate, forbidden, invalid, not_found, not_supported, required, too_many
-from pilothouse.api.podspec.checks import Errors, name_errors, one_of, supported
+from pilothouse.api.podspec.checks import Errors, label_problems, name_errors, one_of, port_name_problems, supported, within
 from pilothouse.api.podspec.env import check_env, check_env_from
 from pilothouse.api.podspec.probes import PROBES, check_lifecycle, check_probes
 from pilothouse.api.podspec.resources import check_requirements
@@ -109,7 +108,7 @@ def _check_common(container: Obj, scope: Scope, path: str, out: Errors) -> None:
     if not name:
         out.append(required(f"{path}.name"))
     else:
-        name_errors(name, names.dns1123_label, f"{path}.name", out)
+        name_errors(name, label_problems, f"{path}.name", out)
     if not container.get("image"):
         out.append(required(f"{path}.image"))
     one_of(container.get("terminationMessagePolicy"), _MESSAGE_POLICIES, f"{path}.terminationMessagePolicy", out)
@@ -137,7 +136,7 @@ def _check_ports(ports: list[Obj], path: str, out: Errors) -> None:
     for n, port in enumerate(ports):
         where, name = f"{path}[{n}]", port.get("name")
         if name:
-            problems = names.port_name(name)
+            problems = port_name_problems(name)
             if problems:
                 out.extend(invalid(f"{where}.name", name, message) for message in problems)
             elif name in seen:
@@ -147,9 +146,9 @@ def _check_ports(ports: list[Obj], path: str, out: Errors) -> None:
         if not number:
             out.append(required(f"{where}.containerPort"))
         else:
-            out.extend(invalid(f"{where}.containerPort", number, m) for m in names.port_number(number))
+            within(number, 1, 65535, f"{where}.containerPort", out)
         if host:
-            out.extend(invalid(f"{where}.hostPort", host, m) for m in names.port_number(host))
+            within(host, 1, 65535, f"{where}.hostPort", out)
         one_of(port.get("protocol"), _PROTOCOLS, f"{where}.protocol", out)
 
 
@@ -166,12 +165,12 @@ def _check_host_ports(containers: list[Obj], path: str, out: Errors) -> None:
 
 
 def check_host_network_ports(spec: Obj, path: str, out: Errors) -> None:
-    """On the node's network, a container's port is the node's."""
+    """On the node's network, a container's port is the node's. A template need not say so."""
     for group in ("containers", "initContainers"):
         for c, container in enumerate(spec.get(group) or ()):
             for n, port in enumerate(container.get("ports") or ()):
                 host = port.get("hostPort") or 0
-                if host != (port.get("containerPort") or 0):
+                if host and host != (port.get("containerPort") or 0):
                     where = f"{path}.{group}[{c}].ports[{n}].hostPort"
                     out.append(invalid(where, host, "must match `containerPort` when `hostNetwork` is true"))
 

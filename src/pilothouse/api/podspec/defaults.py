@@ -6,16 +6,26 @@ Runs on every write of these kinds, so fields are looked for before they are wal
 from __future__ import annotations
 
 import functools
+import re
 
 from pilothouse.api import quantity
 from pilothouse.api.errors import Obj
 from pilothouse.api.podspec.resources import COMPUTE, aggregate, is_huge_page
 
 _MODE = 0o644
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_HOST = (
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+)
+#: registry.example.com:5000/team/app:1.2@sha256:...
+_is_image = re.compile(
+    rf"(?:{_HOST}/)?{_PART}(?:/{_PART})*(?::(?P<tag>\w[\w.-]{{0,127}}))?(?:@(?P<digest>[A-Za-z][A-Za-z0-9+._-]*:[0-9a-fA-F]{{32,}}))?",
+    re.ASCII,
+).fullmatch
 
 
 def default_pod_spec(spec: Obj) -> None:
-    """Fill in a PodSpec, in place."""
+    """Fill in a PodSpec, in place: of a pod or of a template."""
     if not spec.get("restartPolicy"):
         spec["restartPolicy"] = "Always"
     if spec.get("terminationGracePeriodSeconds") is None:
@@ -27,17 +37,35 @@ def default_pod_spec(spec: Obj) -> None:
     if spec.get("securityContext") is None:
         spec["securityContext"] = {}
     _default_service_account(spec)
-    host = bool(spec.get("hostNetwork"))
     for c in spec.get("containers") or ():
-        default_container(c, host)
+        default_container(c)
     for c in spec.get("initContainers") or ():
-        default_container(c, host)
+        default_container(c)
     for c in spec.get("ephemeralContainers") or ():
-        default_container(c, False)
+        default_container(c)
     for v in spec.get("volumes") or ():
         default_volume(v)
+
+
+def default_pod_only(spec: Obj) -> None:
+    """What is filled in when a template has become a pod: requests from limits, the node's ports, links to services."""
+    if spec.get("enableServiceLinks") is None:
+        spec["enableServiceLinks"] = True
+    host = spec.get("hostNetwork")
+    for field in ("containers", "initContainers"):
+        for c in spec.get(field) or ():
+            if c.get("resources"):
+                default_requests(c["resources"])
+            if host and c.get("ports"):
+                _default_host_ports(c["ports"])
     if spec.get("resources"):
         default_pod_resources(spec)
+
+
+def _default_host_ports(ports: list[Obj]) -> None:
+    for port in ports:
+        if not port.get("hostPort") and port.get("containerPort"):
+            port["hostPort"] = port["containerPort"]
 
 
 def _default_service_account(spec: Obj) -> None:
@@ -47,7 +75,7 @@ def _default_service_account(spec: Obj) -> None:
         spec["serviceAccountName"] = spec["serviceAccount"] = name
 
 
-def default_container(c: Obj, host_network: bool) -> None:
+def default_container(c: Obj) -> None:
     """Fill in a Container, in place."""
     if not c.get("imagePullPolicy"):
         c["imagePullPolicy"] = pull_policy(c.get("image") or "")
@@ -58,8 +86,6 @@ def default_container(c: Obj, host_network: bool) -> None:
     for port in c.get("ports") or ():
         if not port.get("protocol"):
             port["protocol"] = "TCP"
-        if host_network and not port.get("hostPort") and port.get("containerPort"):
-            port["hostPort"] = port["containerPort"]
     for field in ("livenessProbe", "readinessProbe", "startupProbe"):
         if field in c and c[field] is not None:
             default_probe(c[field])
@@ -75,13 +101,18 @@ def default_container(c: Obj, host_network: bool) -> None:
 
 
 def default_resources(resources: Obj) -> None:
-    """Limits stand for requests that are not given; nothing is finer than a thousandth."""
-    limits, requests = resources.get("limits"), resources.get("requests")
-    for listed in filter(None, (limits, requests)):
+    """Nothing is finer than a thousandth."""
+    for listed in filter(None, (resources.get("limits"), resources.get("requests"))):
         for name, amount in listed.items():
             if amount[-1:] in ("n", "u"):
                 listed[name] = quantity.round_up_to_milli(amount)
+
+
+def default_requests(resources: Obj) -> None:
+    """Limits stand for requests that are not given."""
+    limits = resources.get("limits")
     if limits:
+        requests = resources.get("requests")
         if requests is None:
             requests = resources["requests"] = {}
         for name, amount in limits.items():
@@ -112,11 +143,11 @@ def default_http_get(action: Obj) -> None:
 
 @functools.lru_cache(maxsize=4096)
 def pull_policy(image: str) -> str:
-    """Always for the tag latest or none, else IfNotPresent."""
-    name = image.rpartition("/")[2]
-    if "@" in name:
+    """Always for the tag latest or none; else, and where the name is none that a registry could have, IfNotPresent."""
+    match = _is_image(image)
+    if match is None or match["digest"]:
         return "IfNotPresent"
-    return "Always" if name.partition(":")[2] in ("", "latest") else "IfNotPresent"
+    return "Always" if match["tag"] in (None, "latest") else "IfNotPresent"
 
 
 def default_volume(v: Obj) -> None:

@@ -6,7 +6,7 @@ import re
 
 from pilothouse.api import names, quantity
 from pilothouse.api.errors import Obj, invalid, not_supported, required
-from pilothouse.api.podspec.checks import Errors, local_name, name_errors
+from pilothouse.api.podspec.checks import Errors, config_key_problems, env_name_problems, local_name, name_errors
 
 ENV_FIELDS = ("metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP",
               "status.hostIPs", "status.podIP", "status.podIPs")  # fmt: skip
@@ -36,7 +36,7 @@ def check_env(variables: list[Obj], path: str, out: Errors) -> None:
         if not name:
             out.append(required(f"{path}[{n}].name"))
         else:
-            name_errors(name, names.env_name, f"{path}[{n}].name", out)
+            name_errors(name, env_name_problems, f"{path}[{n}].name", out)
         if variable.get("valueFrom") is not None:
             _check_value_from(variable, f"{path}[{n}].valueFrom", out)
 
@@ -71,7 +71,7 @@ def _check_key_ref(ref: Obj, path: str, out: Errors) -> None:
     if not ref.get("key"):
         out.append(required(f"{path}.key"))
     else:
-        name_errors(ref["key"], names.config_key, f"{path}.key", out)
+        name_errors(ref["key"], config_key_problems, f"{path}.key", out)
 
 
 def _check_file_ref(ref: Obj, path: str, out: Errors) -> None:
@@ -86,7 +86,7 @@ def _check_file_ref(ref: Obj, path: str, out: Errors) -> None:
     if not ref.get("key"):
         out.append(required(f"{path}.key"))
     else:
-        name_errors(ref["key"], names.env_name, f"{path}.key", out)
+        name_errors(ref["key"], env_name_problems, f"{path}.key", out)
 
 
 def check_env_from(sources: list[Obj], path: str, out: Errors) -> None:
@@ -94,7 +94,7 @@ def check_env_from(sources: list[Obj], path: str, out: Errors) -> None:
     for n, source in enumerate(sources):
         where = f"{path}[{n}]"
         if source.get("prefix"):
-            name_errors(source["prefix"], names.env_name, f"{where}.prefix", out)
+            name_errors(source["prefix"], env_name_problems, f"{where}.prefix", out)
         found = [field for field in ("configMapRef", "secretRef") if source.get(field) is not None]
         out.extend(required(f"{where}.{field}.name") for field in found if not source[field].get("name"))
         if not found:

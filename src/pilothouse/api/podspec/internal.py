@@ -150,7 +150,7 @@ ScaleIO: Gateway string, System string, SecretRef *LocalObjectReference, SSLEnab
 StorageOS: VolumeName string, VolumeNamespace string, FSType string, ReadOnly bool, SecretRef *LocalObjectReference
 CSI: Driver string, ReadOnly *bool, FSType *string, VolumeAttributes map, NodePublishSecretRef *LocalObjectReference
 Ephemeral: VolumeClaimTemplate *ClaimTemplate
-ClaimTemplate: creationTimestamp! *string, labels map, annotations map, Spec ClaimSpec
+ClaimTemplate: labels map, annotations map, Spec ClaimSpec
 ClaimSpec: AccessModes [string], Selector *LabelSelector, Resources VolumeResources, VolumeName string, StorageClassName *string,
   VolumeMode *string, DataSource *TypedReference, DataSourceRef *TypedReference, VolumeAttributesClassName *string
 VolumeResources: Limits map, Requests map
@@ -207,6 +207,8 @@ def _shaper(what: str) -> Shaper:
 
 def shape(kind: str, obj: Obj) -> Obj:
     """One structure as messages show it."""
+    if kind == "ClaimTemplate":  # its metadata is not a structure of its own
+        obj = {**(obj.get("metadata") or {}), **obj}
     out = {}
     for name, api, show, omit in _fields(kind):
         value = show(obj.get(api))

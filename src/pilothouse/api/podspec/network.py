@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 from pilothouse.api import names
+from pilothouse.api.checks import check_ip
 from pilothouse.api.errors import Obj, forbidden, invalid, required, too_long
 from pilothouse.api.podspec.checks import Errors, name_errors
 
 _MAX_NAMESERVERS = 3
 _MAX_SEARCHES = 32
 _MAX_SEARCH_CHARACTERS = 2048
-_NOT_AN_ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-_LABEL = "[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_LABEL = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 _is_search = re.compile(rf"{_LABEL}(\.{_LABEL})*").fullmatch
 _SEARCH_MESSAGE = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an "
     f"alphanumeric character (e.g. 'example.com', regex used for validation is '{_LABEL}(\\.{_LABEL})*')"
 )  # fmt: skip
-_LEADING_ZERO = re.compile(r"(^|[.:])0[0-9]")
 
 
 def check_dns(spec: Obj, path: str, out: Errors) -> None:
@@ -46,7 +44,7 @@ def _check_nameservers(servers: list[str], path: str, out: Errors) -> None:
     if len(servers) > _MAX_NAMESERVERS:
         out.append(invalid(path, servers, f"must not have more than {_MAX_NAMESERVERS} nameservers"))
     for n, server in enumerate(servers):
-        check_address(server, f"{path}[{n}]", out)
+        out += check_ip(f"{path}[{n}]", server)
 
 
 def _check_searches(searches: list[str], path: str, out: Errors) -> None:
@@ -65,35 +63,10 @@ def _check_searches(searches: list[str], path: str, out: Errors) -> None:
             out.append(invalid(f"{path}[{n}]", search, _SEARCH_MESSAGE))
 
 
-def address_problem(text: str) -> str:
-    """What is wrong with an IP address; nothing with a good one."""
-    try:
-        ipaddress.ip_address(text.partition("%")[0] if "%" not in text else "")
-    except ValueError:
-        if "." in text and _LEADING_ZERO.search(text) and _without_zeros_valid(text):
-            return "must not have leading 0s"
-        return _NOT_AN_ADDRESS
-    return ""
-
-
-def _without_zeros_valid(text: str) -> bool:
-    try:
-        ipaddress.ip_address(re.sub(r"(^|[.:])0+(?=[0-9])", r"\1", text))
-    except ValueError:
-        return False
-    return True
-
-
-def check_address(text: str, path: str, out: Errors) -> None:
-    problem = address_problem(text)
-    if problem:
-        out.append(invalid(path, text, problem))
-
-
 def check_host_aliases(aliases: list[Obj], path: str, out: Errors) -> None:
     """Lines for the pod's hosts file."""
     for n, alias in enumerate(aliases):
-        check_address(alias.get("ip") or "", f"{path}[{n}].ip", out)
+        out += check_ip(f"{path}[{n}].ip", alias.get("ip") or "")
         for m, name in enumerate(alias.get("hostnames") or ()):
             name_errors(name, names.dns1123_subdomain, f"{path}[{n}].hostnames[{m}]", out)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pilothouse.api import names
 from pilothouse.api.errors import Obj, forbidden, invalid, not_supported, required
-from pilothouse.api.podspec.checks import Errors, name_errors, non_negative
+from pilothouse.api.podspec.checks import Errors, name_errors, non_negative, port_name_problems, within
 
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _NUMBERS = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
@@ -116,9 +116,9 @@ def _check_sleep(action: Obj, grace: int | None, path: str, out: Errors) -> None
 def check_port(port: Any, path: str, out: Errors) -> None:
     """A number or the name of a container's port."""
     if isinstance(port, str):
-        name_errors(port, names.port_name, path, out)
+        name_errors(port, port_name_problems, path, out)
     else:
-        out.extend(invalid(path, port or 0, message) for message in names.port_number(port or 0))
+        within(port or 0, 1, 65535, path, out)
 
 
 _HANDLERS = (

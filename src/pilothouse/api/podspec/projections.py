@@ -77,15 +77,14 @@ def check_projected(source: Obj, path: str, out: Errors) -> None:
     files: set[str] = set()
     for n, projection in enumerate(source.get("sources") or ()):
         where = f"{path}.sources[{n}]"
-        found = 0
-        for field, check in _PROJECTIONS:
-            if projection.get(field) is None:
-                continue
-            found += 1
-            if found > 1:
+        given = [field for field in projection if field in _PROJECTIONS and projection[field] is not None]
+        if len(given) > 1:
+            given = [field for field in _PROJECTIONS if field in given]
+        for m, field in enumerate(given):
+            if m:
                 out.append(forbidden(f"{where}.{field}", "may not specify more than 1 volume type"))
             else:
-                check(projection[field], f"{where}.{field}", path, files, out)
+                _PROJECTIONS[field](projection[field], f"{where}.{field}", path, files, out)
 
 
 def _take(name: str, files: set[str], shown: str, path: str, out: Errors) -> None:
@@ -165,11 +164,12 @@ def _check_certificate(source: Obj, where: str, path: str, files: set[str], out:
         _take(source[field], files, source[field], path, out)
 
 
-_PROJECTIONS = (
-    ("secret", _check_object_items),
-    ("configMap", _check_object_items),
-    ("downwardAPI", _check_downward_items),
-    ("serviceAccountToken", _check_token),
-    ("clusterTrustBundle", _check_bundle),
-    ("podCertificate", _check_certificate),
-)
+#: In the order in which they are looked at.
+_PROJECTIONS = {
+    "secret": _check_object_items,
+    "configMap": _check_object_items,
+    "downwardAPI": _check_downward_items,
+    "serviceAccountToken": _check_token,
+    "clusterTrustBundle": _check_bundle,
+    "podCertificate": _check_certificate,
+}

@@ -42,29 +42,36 @@ def check_requirements(resources: Obj, path: str, claims: list[str] | None, out:
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     if limits or requests:
         _check_lists(limits, requests, path, out, pod_level=False)
-        every = (*limits, *requests)
-        if any(is_huge_page(name) for name in every) and not any(name in COMPUTE for name in every):
-            out.append(forbidden(path, "HugePages require cpu or memory"))
+        if not (limits.keys() | requests.keys()) <= _CONTAINER:
+            every = (*limits, *requests)
+            if any(is_huge_page(name) for name in every) and not any(name in COMPUTE for name in every):
+                out.append(forbidden(path, "HugePages require cpu or memory"))
     if resources.get("claims"):
         _check_claims(resources["claims"], claims or [], f"{path}.claims", out)
 
 
 def _check_lists(limits: Obj, requests: Obj, path: str, out: Errors, *, pod_level: bool) -> None:
+    plain = _POD_LEVEL if pod_level else _CONTAINER
     for name in sorted(limits):
-        _check_amount(name, limits[name], f"{path}.limits[{name}]", out, pod_level=pod_level)
+        if name not in plain or limits[name][:1] == "-":
+            _check_amount(name, limits[name], f"{path}.limits[{name}]", out, pod_level=pod_level)
     for name in sorted(requests):
-        amount = requests[name]
-        _check_amount(name, amount, f"{path}.requests[{name}]", out, pod_level=pod_level)
-        limit = limits.get(name)
+        amount, limit = requests[name], limits.get(name)
+        if name not in plain or amount[:1] == "-":
+            _check_amount(name, amount, f"{path}.requests[{name}]", out, pod_level=pod_level)
         if limit is None:
             if not overcommittable(name):
                 out.append(required(f"{path}.limits", "Limit must be set for non overcommitable resources"))
         elif amount != limit:
-            order = quantity.compare(amount, limit)
-            if order != 0 and not overcommittable(name):
-                out.append(invalid(f"{path}.requests", amount, f"must be equal to {name} limit of {limit}"))
-            elif order > 0:
-                out.append(invalid(f"{path}.requests", amount, f"must be less than or equal to {name} limit of {limit}"))
+            _check_order(name, amount, limit, path, out)
+
+
+def _check_order(name: str, amount: str, limit: str, path: str, out: Errors) -> None:
+    order = quantity.compare(amount, limit)
+    if order != 0 and not overcommittable(name):
+        out.append(invalid(f"{path}.requests", amount, f"must be equal to {name} limit of {limit}"))
+    elif order > 0:
+        out.append(invalid(f"{path}.requests", amount, f"must be less than or equal to {name} limit of {limit}"))
 
 
 def _check_amount(name: str, amount: str, path: str, out: Errors, *, pod_level: bool) -> None:

@@ -17,6 +17,7 @@ _PROC_MOUNTS = ("Default", "Unmasked")
 _SECCOMP = ("Localhost", "RuntimeDefault", "Unconfined")
 _APPARMOR_LIMIT = 4095
 _GMSA_LIMIT = 64 * 1024
+_GROUPS = ("containers", "initContainers", "ephemeralContainers")
 
 
 def check_pod_security(spec: Obj, path: str, out: Errors) -> None:
@@ -196,8 +197,10 @@ def _user_problem(name: str) -> str:
 def check_host_process(spec: Obj, path: str, out: Errors) -> None:
     """Windows HostProcess containers: all or none, on the node's network, and only where privileged ones are allowed."""
     whole = _host_process(spec)
+    if whole is None and not any(c.get("securityContext") for f in _GROUPS for c in spec.get(f) or ()):
+        return
     flags = [(f"{path}.{field}[{n}]", _host_process(c))
-             for field in ("containers", "initContainers", "ephemeralContainers") for n, c in enumerate(spec.get(field) or ())]  # fmt: skip
+             for field in _GROUPS for n, c in enumerate(spec.get(field) or ())]  # fmt: skip
     effective = [whole if own is None else own for _, own in flags]
     if not any(effective):
         return

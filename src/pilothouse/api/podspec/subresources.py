@@ -6,6 +6,7 @@ API reference: Pod operations; KEP-277 (ephemeral containers), KEP-1287 (in-plac
 from __future__ import annotations
 
 from pilothouse.api import names
+from pilothouse.api.checks import check_ip
 from pilothouse.api.errors import Obj, forbidden, invalid
 from pilothouse.api.podspec import internal
 from pilothouse.api.podspec.annotations import MIRROR
@@ -153,9 +154,6 @@ def _check_claim_statuses(statuses: list[Obj], spec: Obj, out: Errors) -> None:
 
 
 def _check_addresses(status: Obj, out: Errors) -> None:
-    from pilothouse.api.podspec.network import check_address
-
-    for n, entry in enumerate(status.get("podIPs") or ()):
-        check_address(entry.get("ip") or "", f"status.podIPs[{n}]", out)
-    for n, entry in enumerate(status.get("hostIPs") or ()):
-        check_address(entry.get("ip") or "", f"status.hostIPs[{n}]", out)
+    for field in ("podIPs", "hostIPs"):
+        for n, entry in enumerate(status.get(field) or ()):
+            out += check_ip(f"status.{field}[{n}]", entry.get("ip") or "")

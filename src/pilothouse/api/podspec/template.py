@@ -7,6 +7,7 @@ from typing import Any
 from pilothouse.api import selectors
 from pilothouse.api.errors import Obj, forbidden, invalid, not_supported, required
 from pilothouse.api.meta import validate_annotations, validate_labels
+from pilothouse.api.podspec import internal
 from pilothouse.api.podspec.annotations import check_pod_annotations
 from pilothouse.api.podspec.checks import Errors
 from pilothouse.api.podspec.defaults import default_pod_spec
@@ -63,7 +64,7 @@ def check_selector(spec: Obj, kind: str, bad: str, out: Errors) -> bool:
     if not selector.get("matchLabels") and not selector.get("matchExpressions"):
         out.append(invalid("spec.selector", selector, f"empty selector is invalid for {kind}"))
     if problems:
-        out.append(invalid("spec.selector", selector, bad))
+        out.append(invalid("spec.selector", shown_selector(selector), bad))
     return not problems
 
 
@@ -74,4 +75,14 @@ def check_matches(spec: Obj, path: str, out: Errors) -> None:
         return
     labels: Any = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
     if not selectors.label_predicate(selector)(labels or {}):
-        out.append(invalid(f"{path}.metadata.labels", labels, MISMATCH))
+        out.append(invalid(f"{path}.metadata.labels", shown_labels(labels), MISMATCH))
+
+
+def shown_labels(labels: dict[str, str] | None) -> Any:
+    """Labels as messages repeat them: in order of their keys."""
+    return None if labels is None else dict(sorted(labels.items()))
+
+
+def shown_selector(selector: Obj | None) -> Obj | None:
+    """A LabelSelector as messages repeat it."""
+    return None if selector is None else internal.shape("LabelSelector", selector)

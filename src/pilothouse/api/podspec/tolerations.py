@@ -31,7 +31,7 @@ def _check(toleration: Obj, path: str, out: Errors) -> None:
 
 def _check_value(operator: str, value: str, path: str, out: Errors) -> None:
     if operator in ("", "Equal"):
-        problems = names.label_value(value)
+        problems = names.label_value(value) if value else []
         if problems:
             out.append(invalid(path, value, ";".join(problems)))
     elif operator == "Exists":

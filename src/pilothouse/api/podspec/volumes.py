@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pilothouse.api import names, quantity
 from pilothouse.api.errors import Obj, duplicate, forbidden, invalid, not_found, not_supported, required
 from pilothouse.api.podspec import disks, projections
-from pilothouse.api.podspec.checks import Errors, descending, name_errors, no_backsteps
+from pilothouse.api.podspec.checks import Errors, descending, label_problems, name_errors, no_backsteps
 from pilothouse.api.podspec.claims import check_claim_template
 
 Volumes = dict[str, Obj]
@@ -40,25 +40,23 @@ def _check_volume(volume: Obj, pod_name: str, path: str, others: Volumes) -> Err
     if not name:
         out.append(required(f"{path}.name"))
     else:
-        name_errors(name, names.dns1123_label, f"{path}.name", out)
+        name_errors(name, label_problems, f"{path}.name", out)
     if name in others:
         out.append(duplicate(f"{path}.name", name))
     return out
 
 
 def _check_source(volume: Obj, path: str, out: Errors) -> None:
-    found = 0
-    for field, (shown, check) in _SOURCES.items():
-        if volume.get(field) is None:
-            continue
-        found += 1
-        if found > 1:
+    given = [field for field in volume if field in _SOURCES and volume[field] is not None]
+    if len(given) > 1:
+        given = [field for field in _SOURCES if field in given]
+    for n, field in enumerate(given):
+        shown, check = _SOURCES[field]
+        if n:
             out.append(forbidden(f"{path}.{shown}", "may not specify more than 1 volume type"))
         else:
             check(volume[field], f"{path}.{shown}", out)
-        if len(volume) == 2:
-            return
-    if not found:
+    if not given:
         out.append(required(path, "must specify a volume type"))
 
 
