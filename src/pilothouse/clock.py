@@ -14,7 +14,6 @@ import heapq
 import itertools
 import random
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
@@ -188,9 +187,16 @@ def parse_rfc3339(text: str) -> float:
 
 def new_uid(clock: Clock) -> str:
     """A random (version 4) UUID drawn from the clock's seeded source."""
-    return str(uuid.UUID(int=clock.random.getrandbits(128), version=4))
+    digits = f"{clock.random.getrandbits(128):032x}"
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def random_suffix(clock: Clock, length: int = 5) -> str:
     """The random tail of a generated name."""
-    return "".join(clock.random.choices(NAME_ALPHABET, k=length))
+    number = clock.random.getrandbits(16 * length)
+    letters = []
+    for _ in range(length):
+        number, at = divmod(number, len(NAME_ALPHABET))
+        letters.append(NAME_ALPHABET[at])
+    return "".join(letters)

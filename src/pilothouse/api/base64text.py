@@ -24,6 +24,8 @@ def decode(text: str) -> bytes:
     else:
         text_alone = text
     try:
+        if len(text_alone) % 4:
+            raise ValueError(text)
         return base64.b64decode(text_alone, validate=True)
     except (binascii.Error, ValueError):
         raise ValueError(f"illegal base64 data at input byte {_fault(text)}") from None

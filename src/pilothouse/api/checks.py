@@ -228,3 +228,48 @@ def object_reference(ref: Obj | None) -> Obj | None:
     return {"Kind": ref.get("kind", ""), "Namespace": ref.get("namespace", ""), "Name": ref.get("name", ""), "UID": ref.get("uid", ""),
             "APIVersion": ref.get("apiVersion", ""), "ResourceVersion": ref.get("resourceVersion", ""),
             "FieldPath": ref.get("fieldPath", "")}  # fmt: skip
+
+
+# --- shapes that several kinds have ---------------------------------------------------------------------------------------------------
+
+_PERCENT = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
+_REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?").fullmatch
+_REASON_TEXT = ("a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', "
+                "and must end with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  "
+                "or 'ReasonA:ReasonB', regex used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')")  # fmt: skip
+
+
+def int_or_percent(path: str, value: int | str) -> list[FieldError]:
+    """A number that is not negative, or a percentage of at most 100."""
+    if isinstance(value, int):
+        return non_negative(path, value)
+    if not re.fullmatch("[0-9]+%", value):
+        return [invalid(path, value, _PERCENT)]
+    return [invalid(path, value, "must not be greater than 100%")] if int(value[:-1]) > 100 else []
+
+
+def conditions(path: str, found: Iterable[Obj]) -> list[FieldError]:
+    """Errors of a list of conditions of the common form (API conventions: "Typical status properties")."""
+    out: list[FieldError] = []
+    seen: set[str] = set()
+    for n, condition in enumerate(found):
+        out += _condition(f"{path}[{n}]", condition)
+        if condition.get("type", "") in seen:
+            out.append(FieldError("FieldValueDuplicate", f"{path}[{n}].type", condition["type"]))
+        seen.add(condition.get("type", ""))
+    return out
+
+
+def _condition(path: str, c: Obj) -> list[FieldError]:
+    kind, reason = c.get("type") or "", c.get("reason") or ""
+    out = [] if kind else [required(f"{path}.type")]
+    out += named(f"{path}.type", kind, names.qualified_name(kind))
+    out += some_of(f"{path}.status", c.get("status") or "", ("False", "True", "Unknown"))
+    out += non_negative(f"{path}.observedGeneration", c.get("observedGeneration"))
+    if not c.get("lastTransitionTime"):
+        out.append(required(f"{path}.lastTransitionTime"))
+    if not reason:
+        out.append(required(f"{path}.reason"))
+    elif not _REASON(reason):
+        out.append(invalid(f"{path}.reason", reason, _REASON_TEXT))
+    return out

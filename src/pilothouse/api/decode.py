@@ -9,7 +9,7 @@ from typing import Any
 
 from pilothouse.api import tables
 from pilothouse.api.errors import Obj, StatusError, bad_request
-from pilothouse.api.normalize import Findings, Mismatch, decoder, json_type, normalize, unknown_fields, zero_of
+from pilothouse.api.normalize import Findings, Mismatch, decoder, json_type, keep, normalize, unknown_fields, zero_of
 from pilothouse.api.parse import duplicate_fields, parse, unrecognized
 from pilothouse.api.schema import Schema
 
@@ -18,6 +18,7 @@ __all__ = [
     "decode_parsed",
     "decoder",
     "duplicate_fields",
+    "keep",
     "normalize",
     "parse",
     "unknown_fields",

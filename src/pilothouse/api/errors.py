@@ -15,6 +15,10 @@ import orjson
 Obj = dict[str, Any]
 
 
+#: For errors whose value says nothing: it is not shown.
+OMIT: Any = object()
+
+
 @dataclass(frozen=True, slots=True)
 class FieldError:
     """One thing wrong with one field: `type` is the cause's reason, `value` is shown unless the type has none."""
@@ -30,7 +34,7 @@ class FieldError:
     def message(self) -> str:
         """The cause's message, without the field: `Invalid value: "x": must be ...`."""
         head = _HEADS[self.type]
-        if self.type in _WITHOUT_VALUE:
+        if self.type in _WITHOUT_VALUE or self.value is OMIT:
             return f"{head}: {self.detail}" if self.detail else head
         text = f"{head}: {show(self.value)}"
         if self.supported:

@@ -92,6 +92,18 @@ def dns1123_label(name: str, prefix: bool = False) -> list[str]:
     return [*out, "must not contain dots" if _is_subdomain(name) else LABEL_MESSAGE]
 
 
+_is_wildcard = re.compile(r"\*\." + _SUBDOMAIN).fullmatch
+_WILDCARD_MESSAGE = _regex(
+    "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric "
+    "characters, '-' or '.' and end with an alphanumeric character", r"\*\." + _SUBDOMAIN, "*.example.com")  # fmt: skip
+
+
+def wildcard_subdomain(name: str) -> list[str]:
+    """All the subdomains right below one: `*.example.com`."""
+    out = [] if size(name) <= 253 else ["must be no more than 253 characters"]
+    return out if _is_wildcard(name) else [*out, _WILDCARD_MESSAGE]
+
+
 def dns1035_label(name: str, prefix: bool = False) -> list[str]:
     """As an RFC 1123 label, but it begins with a letter."""
     name = _masked(name, prefix)

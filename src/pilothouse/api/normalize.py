@@ -39,6 +39,30 @@ class Mismatch(ValueError):
         return message.replace("{}", where) if "{}" in message else message
 
 
+class Kept:
+    """A part of a value that is in the reference server's form already: decoding takes it as it is."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def keep(value: Any, known: Any, schema: Schema) -> Any:
+    """`value` with every part that it shares with `known`, a value in the reference server's form, marked as kept."""
+    if value is known:
+        return Kept(value) if type(value) is dict or type(value) is list else value
+    if type(value) is dict and type(known) is dict:
+        if schema.type not in ("object", "map"):
+            return value
+        sub, items = schema.fields.get, schema.items
+        return {k: keep(v, known.get(k), s) if (s := sub(k, items)) is not None else v for k, v in value.items()}
+    if type(value) is list and type(known) is list and schema.type == "list" and schema.items is not None:
+        same = {id(item): item for item in known}
+        return [keep(item, same.get(id(item)), schema.items) for item in value]
+    return value
+
+
 class Findings:
     """What one decoding noticed: whether any field was unknown (where, is asked later)."""
 
@@ -111,30 +135,35 @@ def _wrong(value: Any, schema: Schema) -> Mismatch:
 _PLAIN: dict[str, type] = {"string": str, "boolean": bool}
 
 
-class _Field:
-    """How one field is decoded: `plain` values are taken as they are, the others go through a decoder made on first use."""
+#: How one field is decoded: values of the type are taken as they are, the others go through the decoder; empty ones may be dropped.
+_Field = tuple[type | None, bool, Decoder]
 
-    __slots__ = ("decode", "drops", "plain", "schema")
 
-    def __init__(self, schema: Schema) -> None:
-        self.schema = schema
-        self.plain = _PLAIN.get(schema.type)
-        self.drops = schema.type in _DROPPED and not schema.always and not schema.keep_zero
-        self.decode: Decoder = self._first
+def _field(fields: dict[str, _Field], name: str, schema: Schema) -> _Field:
+    """A field whose decoder is compiled when it is first needed, and then takes this one's place."""
+    plain = _PLAIN.get(schema.type)
+    drops = schema.type in _DROPPED and not schema.always and not schema.keep_zero
 
-    def _first(self, value: Any, findings: Findings) -> Any:
-        self.decode = decoder(self.schema)
-        return self.decode(value, findings)
+    def first(value: Any, findings: Findings) -> Any:
+        decode = decoder(schema)
+        fields[name] = (plain, drops, decode)
+        return decode(value, findings)
+
+    return (plain, drops, first)
 
 
 def _make_object(schema: Schema) -> Decoder:
-    fields = {name: _Field(sub) for name, sub in schema.fields.items()}
+    fields: dict[str, _Field] = {}
+    for name, sub in schema.fields.items():
+        fields[name] = _field(fields, name, sub)
     always = [(name, sub) for name, sub in schema.fields.items() if sub.always]
     find = fields.get
     owner = schema.name.rpartition(".")[2]
 
     def decode_object(value: Any, findings: Findings) -> Any:
         if type(value) is not dict:
+            if type(value) is Kept:
+                return value.value
             if value is None:
                 value = {}
             else:
@@ -144,17 +173,19 @@ def _make_object(schema: Schema) -> Decoder:
             field = find(key)
             if field is None:
                 findings.unknown = True
-            elif type(item) is field.plain:
-                if item or not field.drops:
+                continue
+            plain, drops, decode = field
+            if type(item) is plain:
+                if item or not drops:
                     out[key] = item
             elif item is not None:
                 try:
-                    item = field.decode(item, findings)
+                    item = decode(item, findings)
                 except Mismatch as e:
                     e.path.append(key)
                     e.owner = e.owner or owner
                     raise
-                if item or not field.drops:
+                if item or not drops:
                     out[key] = item
         for name, sub in always:
             if name not in out:
@@ -172,6 +203,8 @@ def _make_map(schema: Schema) -> Decoder:
 
     def decode_map(value: Any, findings: Findings) -> Any:
         if type(value) is not dict:
+            if type(value) is Kept:
+                return value.value
             raise _wrong(value, schema)
         out = {}
         for key, item in value.items():
@@ -191,6 +224,8 @@ def _make_list(schema: Schema) -> Decoder:
 
     def decode_list(value: Any, findings: Findings) -> Any:
         if type(value) is not list:
+            if type(value) is Kept:
+                return value.value
             raise _wrong(value, schema)
         if not made:
             made.append(decoder(items))
@@ -297,9 +332,11 @@ def _make_any(schema: Schema) -> Decoder:
     """Free-form JSON. `format` says where a JSON schema stands in it: its unknown fields are dropped without a word."""
     form = schema.format
     if not form:
-        return lambda value, findings: value
+        return lambda value, findings: value.value if type(value) is Kept else value
 
     def decode_either(value: Any, findings: Findings) -> Any:
+        if type(value) is Kept:
+            return value.value
         if type(value) is dict:
             return normalize(value, tables.schema_of(_JSON_SCHEMA))
         if form == "schema-or-bool":

@@ -31,7 +31,7 @@ class Quantity:
 
 @functools.lru_cache(maxsize=16384)
 def _parse(text: str) -> Quantity:
-    match = _PATTERN.fullmatch(text)
+    match = _PATTERN.fullmatch(text.strip())
     if match is None or not (match[2] or match[3]):
         raise ValueError(ERROR)
     sign, whole, fraction, suffix = match[1], match[2] or "0", match[3] or "", match[4] or ""

@@ -130,6 +130,13 @@ class Strategy:
         """Errors of a new object, beyond its structure and its ObjectMeta, in the order in which Kubernetes reports them."""
         return []
 
+    def validation_key(self, obj: Obj) -> bytes | None:
+        """All of a new object that `validate` and `warnings` look at, as bytes: what was valid once is not checked again. None: check.
+
+        Worth it only for kinds that are expensive to check and come in many equal copies.
+        """
+        return None
+
     def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
         """Errors of a changed object, beyond its ObjectMeta. The base validates it as if it were new."""
         return self.validate(obj)
@@ -183,6 +190,11 @@ class Strategy:
         """One value per column. `now` (epoch seconds) is what ages are counted from."""
         meta = obj["metadata"]
         return [meta.get("name", ""), meta.get("creationTimestamp")]
+
+    def bare_metadata(self, obj: Obj) -> Obj:
+        """The metadata that is shown where it is all that is wanted (PartialObjectMetadata)."""
+        metadata: Obj = obj["metadata"]
+        return metadata
 
     def row_conditions(self, obj: Obj) -> list[Obj]:
         """Conditions of the object's row in a Table: kubectl hides, or greys, rows of pods that have completed."""

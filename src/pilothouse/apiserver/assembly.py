@@ -11,14 +11,14 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pilothouse.apiserver import pki as pki_files
 from pilothouse.apiserver.admission import chain
 from pilothouse.apiserver.admission.escalation import Escalation
 from pilothouse.apiserver.admission.requester import Requester
 from pilothouse.apiserver.allocators import Addresses, NodePortRange, service_hooks
-from pilothouse.apiserver.authn import keys, oidc
+from pilothouse.apiserver.authn import oidc
 from pilothouse.apiserver.authn.serviceaccount import ServiceAccountTokens
 from pilothouse.apiserver.authn.tokenfile import TokenFile
 from pilothouse.apiserver.authn.union import Union
@@ -31,6 +31,9 @@ from pilothouse.apiserver.server import ApiServer, Options
 from pilothouse.apiserver.special import Parts, handlers
 from pilothouse.clock import Clock, SystemClock
 from pilothouse.store.interface import Store
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.authn.keys import SigningKey, VerifyingKey
 
 #: How often a server says that it is there: often where there are several, else as often as its lease (an hour) needs.
 _SHARED_RENEW_SECONDS, _RENEW_SECONDS = 10.0, 1200.0
@@ -101,11 +104,30 @@ class _Assembly:
         self.settings = settings
         self.clock = clock
         self.pki = pki
-        self.signing = keys.load_signing_key(settings.service_account_signing_key_file or self.pki.service_account_key)
-        files = settings.service_account_key_files or (settings.service_account_signing_key_file or self.pki.service_account_key,)
-        self.verifying = [key for path in files for key in keys.load_verifying_keys(path)]
+        self._signing: SigningKey | None = None
+        self._verifying: Sequence[VerifyingKey] | None = None
         self.authenticator: Union | None = None
         self.authorizers: tuple[Authorizer, ...] = ()
+        if settings.service_account_key_files or settings.service_account_signing_key_file is not None:
+            self.signing(), self.verifying()  # files of others: what is wrong with them is told now
+
+    def signing(self) -> SigningKey:
+        """What new tokens are signed with."""
+        if self._signing is None:
+            from pilothouse.apiserver.authn.keys import load_signing_key
+
+            self._signing = load_signing_key(self.settings.service_account_signing_key_file or self.pki.service_account_key)
+        return self._signing
+
+    def verifying(self) -> Sequence[VerifyingKey]:
+        """What tokens may be signed with."""
+        if self._verifying is None:
+            from pilothouse.apiserver.authn.keys import load_verifying_keys
+
+            own = self.settings.service_account_signing_key_file or self.pki.service_account_key
+            files = self.settings.service_account_key_files or (own,)
+            self._verifying = [key for path in files for key in load_verifying_keys(path)]
+        return self._verifying
 
     def options(self) -> Options:
         settings = self.settings
@@ -192,6 +214,6 @@ class _Assembly:
         issuer = self.settings.service_account_issuers[0]
         jwks_uri = f"https://{server.address}{oidc.JWKS_PATH}"
         return {
-            oidc.CONFIGURATION_PATH: ("application/json", oidc.configuration(issuer, jwks_uri, self.verifying)),
-            oidc.JWKS_PATH: (oidc.JWKS_MEDIA_TYPE, oidc.key_set(self.verifying)),
+            oidc.CONFIGURATION_PATH: ("application/json", oidc.configuration(issuer, jwks_uri, self.verifying())),
+            oidc.JWKS_PATH: (oidc.JWKS_MEDIA_TYPE, oidc.key_set(self.verifying())),
         }

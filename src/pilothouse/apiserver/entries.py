@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -86,11 +87,16 @@ def head_of(kind: str, api_version: str) -> bytes:
     return f'{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{'.encode()
 
 
+_ORDER = ["kind", "apiVersion", "metadata"]
+
+
 def encode(obj: Obj, kind: str, api_version: str) -> bytes:
     """The store's value for an object: canonical order at the top, no resourceVersion."""
     metadata = obj["metadata"]
     if "resourceVersion" in metadata:
         metadata = {k: v for k, v in metadata.items() if k != "resourceVersion"}
+    elif list(islice(obj, 3)) == _ORDER and obj["kind"] == kind and obj["apiVersion"] == api_version:
+        return orjson.dumps(obj)
     top = {"kind": kind, "apiVersion": api_version, "metadata": metadata}
     top.update((k, v) for k, v in obj.items() if k not in top)
     return orjson.dumps(top)

@@ -21,6 +21,7 @@ from pilothouse.apiserver.entries import Entry
 from pilothouse.apiserver.interface import SpecialRequest, User
 from pilothouse.apiserver.messages import Answer, Request, Response, Stream
 from pilothouse.apiserver.ownership import versions_of
+from pilothouse.apiserver.prepared import BODY_LIMIT, Prepared
 from pilothouse.apiserver.query import ListOptions, WriteParams, list_options, manager_of, too_large, write_params
 from pilothouse.apiserver.registry import Registry, Served
 from pilothouse.apiserver.render import (
@@ -82,6 +83,7 @@ class Handlers:
         self.watches = Watches(storage.feed)
         self.native_watches: set[NativeWatch] = set()
         self.scaling = Scaling(self)
+        self.prepared = Prepared()
 
     # --- what the client wants to see -------------------------------------------------------------------------------------------
 
@@ -222,9 +224,26 @@ class Handlers:
         params = write_params(ask.route, "CreateOptions")
         wish = self.wish(ask)
         call = self.call(ask, params, "CreateOptions")
-        obj = self.body_object(ask, params)
-        written = await self.writer.create(call, obj)
+        written = await self.writer.create_prepared(call, self._new_object(ask, call))
         return self._written(ask, written, wish)
+
+    def _new_object(self, ask: Ask, call: Call) -> Obj:
+        """The object in a create's body, as it goes into admission."""
+        request, params = ask.request, call.params
+        if len(request.body) > BODY_LIMIT:
+            obj = self.body_object(ask, params)
+            self.writer.prepare(call, obj)
+            return obj
+        media = request.headers.get(b"content-type")
+        key = (ask.served, request.body, media, call.namespace, call.manager, params.field_validation)
+        known = self.prepared.find(key, self.clock.now())
+        if known is not None:
+            request.warnings += known[1]
+            return known[0]
+        obj = self.body_object(ask, params)
+        self.writer.prepare(call, obj)
+        self.prepared.keep(key, obj, request.warnings)
+        return obj
 
     async def update(self, ask: Ask) -> Response:
         params = write_params(ask.route, "UpdateOptions")

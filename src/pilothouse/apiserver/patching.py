@@ -15,7 +15,7 @@ import orjson
 
 from pilothouse.api import apply as ssa
 from pilothouse.api.apply.config import decode_configuration
-from pilothouse.api.decode import decode_parsed, duplicate_fields
+from pilothouse.api.decode import decode_parsed, duplicate_fields, keep
 from pilothouse.api.errors import Obj, StatusError
 from pilothouse.api.patch import convert, jsonpatch, merge, strategic, text
 from pilothouse.api.schema import Schema
@@ -105,7 +105,7 @@ def _operation_problems(body: bytes, operations: list[Obj]) -> list[str]:
 
 def _decoded(result: Any, doc: Obj, problems: list[str], kind: Kind, call: Call) -> Obj:
     try:
-        obj, found = decode_parsed(result, problems, kind.schema, kind.gvk)
+        obj, found = decode_parsed(_kept(result, doc, kind), problems, kind.schema, kind.gvk)
     except StatusError as error:
         raise convert.patch_invalid(_shown(result, doc), _problem(error)) from None
     return _checked(obj, found, lambda: _shown(result, doc), call)
@@ -114,6 +114,7 @@ def _decoded(result: Any, doc: Obj, problems: list[str], kind: Kind, call: Call)
 def _strategic(doc: Obj, patch: Obj, problems: list[str], kind: Kind, call: Call) -> Obj:
     result = strategic.apply_strategic_merge(doc, patch, kind.schema)
     result["kind"], result["apiVersion"] = doc["kind"], doc["apiVersion"]  # a patch does not say what the object is
+    result = _kept(result, doc, kind)
     problem = convert.conversion_problem(result, kind.schema)
     if problem is not None:
         raise convert.patch_invalid(text.plain(patch), problem)
@@ -122,6 +123,11 @@ def _strategic(doc: Obj, patch: Obj, problems: list[str], kind: Kind, call: Call
     except StatusError as error:
         raise convert.patch_invalid(text.plain(patch), _problem(error)) from None
     return _checked(obj, problems + sorted(found), lambda: text.plain(patch), call)
+
+
+def _kept(result: Any, doc: Obj, kind: Kind) -> Any:
+    """The result, with what the patch did not reach marked as decoded already."""
+    return keep(dict(doc) if result is doc else result, doc, kind.schema)
 
 
 def _problem(error: StatusError) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pilothouse.api import discovery, openapi
+from pilothouse.api import discovery, openapi, openapi_protobuf
 from pilothouse.api.errors import Obj
 from pilothouse.apiserver import negotiate
 from pilothouse.apiserver.chain import not_found_page
@@ -121,8 +121,11 @@ class Paths:
         accept = request.header(b"accept")
         resources = self._server.registry.resources
         if path == "/openapi/v2":
-            if not _accepts_json(accept):
+            wanted = _openapi_format(accept)
+            if wanted is None:
                 return Response(406, content_type="")
+            if wanted == openapi_protobuf.MEDIA_TYPE:
+                return self._cached(request, wanted, lambda: openapi_protobuf.encode(openapi.v2(resources())), wanted)
             return self._cached(request, "v2", lambda: orjson.dumps(openapi.v2(resources())), negotiate.JSON)
         if path == "/openapi/v3":
             return self._cached(request, "v3", lambda: orjson.dumps(self._v3_index()), negotiate.JSON)
@@ -165,7 +168,7 @@ class Paths:
         if request.header(b"if-none-match").strip('"').upper() == tag.upper():
             return Response(304, content_type="", headers=headers)
         response = Response(200, body, media, headers)
-        if request.native:
+        if request.native and media != openapi_protobuf.MEDIA_TYPE:
             response.native = orjson.loads(body)
         return response
 
@@ -211,10 +214,14 @@ def _wants_aggregated(accept: str) -> bool:
     return False
 
 
-def _accepts_json(accept: str) -> bool:
-    if not accept:
-        return True
-    return any(c.media in (negotiate.JSON, "*/*", "application/*") for c in negotiate.parse_accept(accept))
+def _openapi_format(accept: str) -> str | None:
+    """The first choice that the version 2 document is there in, JSON or protobuf."""
+    for clause in negotiate.parse_accept(accept or "*/*"):
+        if clause.media in (negotiate.JSON, "*/*", "application/*"):
+            return negotiate.JSON
+        if clause.media in openapi_protobuf.MEDIA_TYPES:
+            return openapi_protobuf.MEDIA_TYPE
+    return None
 
 
 def unique(values: Iterable[str]) -> list[str]:

@@ -23,6 +23,9 @@ from pilothouse.apiserver.watchcache import Extract, ResourceCache
 #: The field by which a cache is indexed, for field selectors that ask for one value of it.
 INDEXED = {("", "pods"): "spec.nodeName", ("resource.k8s.io", "resourceslices"): "spec.nodeName"}
 
+#: So many valid new objects of a kind are remembered.
+VALID_LIMIT = 512
+
 Special = Callable[[SpecialRequest], Any]
 
 
@@ -46,6 +49,13 @@ class Served:
         self.hook: WriteHook | None = None
         self.ttl = 0
         self._special: dict[str, Special] = {}
+        #: New objects that were valid, by their strategy's validation key, with the warnings that they deserve.
+        self.valid: dict[bytes, tuple[str, ...]] = {}
+
+    def remember_valid(self, key: bytes, warnings: tuple[str, ...]) -> None:
+        if len(self.valid) >= VALID_LIMIT:
+            self.valid.clear()
+        self.valid[key] = warnings
 
     @property
     def cache(self) -> ResourceCache:

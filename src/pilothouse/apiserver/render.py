@@ -116,7 +116,7 @@ def transformed(served: Served, obj: Obj, wish: Wish) -> Obj:
         metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
         return table(served, metadata, [row(served, obj, wish)], wish)
     if kind == "PartialObjectMetadata":
-        return partial(obj, wish.fmt.api_version)
+        return partial(served, obj, wish.fmt.api_version)
     if kind == "PartialObjectMetadataList":
         internal = f"*{_internal(served)}"
         raise StatusError(406, "NotAcceptable", f"you requested {kind}, but the requested object is not a list ({internal})")
@@ -129,9 +129,9 @@ def _internal(served: Served, suffix: str = "") -> str:
     return f"{group}.{served.resource.kind}{suffix}"
 
 
-def partial(obj: Obj, api_version: str) -> Obj:
+def partial(served: Served, obj: Obj, api_version: str) -> Obj:
     """Only the metadata."""
-    return {"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": obj["metadata"]}
+    return {"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": served.strategy.bare_metadata(obj)}
 
 
 def row(served: Served, obj: Obj, wish: Wish) -> Obj:
@@ -140,7 +140,7 @@ def row(served: Served, obj: Obj, wish: Wish) -> Obj:
     if wish.include == "Object":
         shown = obj
     elif wish.include == "Metadata":
-        shown = partial(obj, wish.fmt.api_version)
+        shown = partial(served, obj, wish.fmt.api_version)
     out: Obj = {"cells": served.strategy.cells(obj, wish.now), "object": shown}
     conditions = served.strategy.row_conditions(obj)
     if conditions:
@@ -209,7 +209,7 @@ def list_object(served: Served, objects: Sequence[Obj], meta: ListMeta, wish: Wi
         internal = f"*{_internal(served, 'List')}"
         raise StatusError(406, "NotAcceptable", f"you requested {kind}, but the requested object is a list ({internal})")
     if kind == "PartialObjectMetadataList":
-        found = [partial(o, api_version) for o in objects]
+        found = [partial(served, o, api_version) for o in objects]
         return {"kind": kind, "apiVersion": api_version, "metadata": meta.as_dict(), "items": found or None}
     items = [{k: v for k, v in o.items() if k not in ("kind", "apiVersion")} for o in objects]
     return {"kind": served.list_kind, "apiVersion": served.resource.api_version, "metadata": meta.as_dict(), "items": items}

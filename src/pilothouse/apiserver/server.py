@@ -289,7 +289,8 @@ class ApiServer:
         call = self._call(group, plural, namespace, metadata["name"], user, dry_run, subresource, manager)
 
         async def transform(entry: Entry | None) -> Obj:
-            return call.served.labelled(obj)
+            copy: Obj = orjson.loads(orjson.dumps(obj))  # parts of it may be the caches' own
+            return call.served.labelled(copy)
 
         written: Written = await self.writer.update(call, transform, retry=False)
         return written.view

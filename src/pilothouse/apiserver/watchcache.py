@@ -103,6 +103,8 @@ class ResourceCache:
         return entry
 
     def list(self, namespace: str = "") -> Iterable[Entry]:
+        if not self.entries:
+            return ()
         if namespace and self.namespaced:
             return self.scan(f"{self.prefix}{namespace}/")
         entries: Iterable[Entry] = self.entries.values()

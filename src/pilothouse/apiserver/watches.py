@@ -86,7 +86,7 @@ class TransformEncoder:
     def frame(self, type: str, entry: Entry) -> bytes:
         obj = self._served.obj(entry)
         if self._wish.fmt.transform != "Table":
-            return _frame(type, partial(obj, self._wish.fmt.api_version))
+            return _frame(type, partial(self._served, obj, self._wish.fmt.api_version))
         self._wish.now = self._now()
         columns, self._named = not self._named, True
         metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}

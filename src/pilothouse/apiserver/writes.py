@@ -103,18 +103,26 @@ class Writer:
 
     async def create(self, call: Call, obj: Obj) -> Written:
         """Create from a decoded object, which becomes the write's own."""
+        self.prepare(call, obj)
+        return await self.create_prepared(call, obj)
+
+    def prepare(self, call: Call, obj: Obj) -> None:
+        """The part of a create that depends on nothing but the object (and the time): namespace, defaults, field ownership."""
         served = call.served
         metadata = md.metadata_of(obj)
         md.check_namespace(served, metadata, call.namespace)
         if metadata.get("resourceVersion"):
             raise StatusError(400, "BadRequest", "resourceVersion should not be set on objects to be created")
         md.wipe(metadata)
-        return await self._add(call, obj)
+        self._begin(call, obj)
 
-    async def _add(self, call: Call, obj: Obj) -> Written:
-        """Defaults, field ownership and mutating admission of an object that is not there yet, then its insertion."""
+    def _begin(self, call: Call, obj: Obj) -> None:
+        """Defaults and field ownership of an object that is not there yet."""
         call.served.strategy.default(obj)
         ownership.track(call, obj, None, self.clock.now())
+
+    async def create_prepared(self, call: Call, obj: Obj) -> Written:
+        """The rest of a create: admission, validation, the store."""
         request = self._request(call, "CREATE", obj, None)
         await self.chain.admit(request)
         md.dedup_owners(md.metadata_of(obj), call.warn)
@@ -147,8 +155,6 @@ class Writer:
             self._validate_new(call, obj)
             request.name = metadata.get("name", "")
             await self.chain.validate(request)
-            for text in strategy.warnings(obj, None):
-                call.warn(text)
             key = served.key(metadata.get("namespace", ""), metadata["name"])
             if call.params.dry_run:
                 existing = served.cache.by_key(key)
@@ -163,12 +169,21 @@ class Writer:
                 await finish(stored)
 
     def _validate_new(self, call: Call, obj: Obj) -> None:
+        """422 for an invalid object; warnings for a doubtful one. What a kind says is worth remembering is checked once."""
         served, metadata = call.served, obj["metadata"]
         strategy = served.strategy
         errors = meta.validate_object_meta(metadata, served.resource.namespaced, strategy.validate_name, "metadata")
-        errors += strategy.validate(obj)
+        key = strategy.validation_key(obj)
+        known = served.valid.get(key) if key is not None else None
+        if known is None:
+            errors += strategy.validate(obj)
+            known = tuple(strategy.warnings(obj, None)) if not errors else ()
+            if key is not None and not errors:
+                served.remember_valid(key, known)
         if errors:
             raise invalid_object(strategy.group_in_errors, served.resource.kind, metadata.get("name", ""), errors)
+        for text in known:
+            call.warn(text)
 
     def _exists(self, served: Served, name: str, lost: Conflict) -> StatusError:
         resource = served.resource
@@ -205,7 +220,8 @@ class Writer:
         metadata = md.metadata_of(obj)
         if metadata.get("uid"):
             raise md.wrong_uid(served, call.name, call.key, 0, metadata["uid"], "")
-        return await self._add(call, obj)
+        self._begin(call, obj)
+        return await self.create_prepared(call, obj)
 
     async def _replace(self, call: Call, transform: Transform, old_entry: Entry) -> Written:
         served = call.served
@@ -229,7 +245,7 @@ class Writer:
         resource = call.served.resource
         wanted = metadata.get("resourceVersion") or ""
         if wanted in ("", "0"):
-            if not call.served.strategy.allow_unconditional_update and not call.part:
+            if not call.served.strategy.allow_unconditional_update and call.subresource != "scale":
                 error = invalid("metadata.resourceVersion", 0, "must be specified for an update")
                 raise invalid_object(resource.group, resource.plural, call.name, [error])
         elif wanted != str(entry.revision):

@@ -7,6 +7,7 @@ with a burst of 100, whichever is longer.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 
 from pilothouse.clock import Clock
@@ -26,7 +27,7 @@ class WorkQueue:
         self._failures: dict[str, int] = {}
         self._due: dict[str, float] = {}
         self._wake = asyncio.Event()
-        self._tokens_at = 0.0
+        self._tokens_at = -math.inf
         self.adds = self.retries = 0
 
     def add(self, item: str) -> None:
@@ -44,7 +45,7 @@ class WorkQueue:
         if seconds <= 0:
             self.add(item)
             return
-        due = self._clock.now() + seconds
+        due = self._clock.monotonic() + seconds
         if self._due.get(item, due + 1) <= due:
             return
         self._due[item] = due
@@ -63,7 +64,7 @@ class WorkQueue:
         self.add_after(item, max(min(BASE_DELAY * 2.0**failures, MAX_DELAY), self._bucket_delay()))
 
     def _bucket_delay(self) -> float:
-        now = self._clock.now()
+        now = self._clock.monotonic()
         self._tokens_at = max(self._tokens_at, now - BURST / RATE) + 1 / RATE
         return max(0.0, self._tokens_at - now)
 

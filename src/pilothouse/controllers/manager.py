@@ -43,7 +43,7 @@ class Options:
 
 
 class ControllerManager:
-    """`make(token)` gives a transport with a bearer token, `make(None)` one with the manager's own identity.
+    """`make(token)` gives a transport with a bearer token, `make(None)` one with the manager's own identity; a transport serves for both.
 
     `account_transport(name)`, if given, is another way to act as a ServiceAccount of kube-system than by its tokens: in one process
     with the hub identities need no proof.
@@ -51,12 +51,12 @@ class ControllerManager:
 
     def __init__(
         self,
-        make: TransportFactory,
+        make: TransportFactory | Transport,
         clock: Clock,
         options: Options | None = None,
         account_transport: Callable[[str], Transport] | None = None,
     ) -> None:
-        self._make = make
+        self._make: TransportFactory = make if callable(make) else lambda token: make
         self._clock = clock
         self._options = options or Options()
         self._account_transport = account_transport

@@ -7,6 +7,7 @@ outlives what protects it (KEP-5080). What has finalizers is waited for. Referen
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from pilothouse.api.errors import StatusError
 from pilothouse.controllers import namespace_plan as plans
@@ -16,8 +17,16 @@ from pilothouse.controllers.kit import Context, Controller, is_not_found
 from pilothouse.controllers.objects import Obj, is_deleting
 
 _KUBERNETES = "kubernetes"
-#: Seconds between two passes while something stays: at first, and at most.
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 8.0
+#: Seconds between two passes while something stays: at first, and at most; and at most when the server answered with errors.
+_FIRST_PAUSE, _LONGEST_PAUSE, _ERROR_PAUSE = 1.0, 8.0, 120.0
+
+
+@dataclass(slots=True)
+class _Stay:
+    """A namespace that could not go yet: the pause before the next pass, and the resources that kept it."""
+
+    pause: float = _FIRST_PAUSE
+    kept_by: set[str] = field(default_factory=set)
 
 
 class NamespaceController(Controller):
@@ -30,45 +39,60 @@ class NamespaceController(Controller):
         self.pods = self.cache(PODS)
         self.namespaces.add_handler(self._changed)
         self.pods.add_handler(self._pod_changed)
-        self._pauses: dict[str, float] = {}
+        self._stays: dict[str, _Stay] = {}
         #: Seconds before the first pass: with several API servers, time for all of them to refuse new content.
         self.delay = float(context.options.get("namespace_deletion_delay", 0.0))
 
     def _changed(self, old: Obj | None, new: Obj | None) -> None:
-        if new is not None and is_deleting(new) and _KUBERNETES in (new["spec"].get("finalizers") or ()):
-            self.enqueue(new, 0.0 if old is not None and is_deleting(old) else self.delay)
+        if new is None or not _is_ours(new):
+            return
+        if old is None or not is_deleting(old):
+            self.enqueue(new, self.delay)
+        elif old["spec"] != new["spec"]:
+            self.enqueue(new)
 
     def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
         """With the last pod gone the next pass need not wait."""
         name = (new or old or {})["metadata"]["namespace"]
-        if new is None and name in self._pauses and not self.pods.list(name):
+        if new is None and name in self._stays and not self.pods.list(name):
             self.queue.add(name)
 
     async def sync(self, key: str) -> None:
         namespace = self.namespaces.get("", key)
-        if namespace is None or not is_deleting(namespace) or _KUBERNETES not in (namespace["spec"].get("finalizers") or ()):
-            self._pauses.pop(key, None)
+        if namespace is None or not _is_ours(namespace):
+            self._stays.pop(key, None)
             return
-        findings = await self._empty(key)
+        stay = self._stays.get(key)
+        findings = await self._empty(key, stay.kept_by) if stay else plans.Findings()
+        if findings.is_empty:  # only a look at everything shows that nothing is left
+            findings = await self._empty(key)
         namespace = await self._tell(namespace, findings)
         if findings.is_empty:
             await self._let_go(namespace)
         else:
-            pause = self._pauses.get(key, _FIRST_PAUSE)
-            self._pauses[key] = min(_LONGEST_PAUSE, pause * 2)
-            self.queue.add_after(key, pause)
+            self._wait(key, findings)
 
-    async def _empty(self, name: str) -> plans.Findings:
-        """One pass over all content."""
+    def _wait(self, key: str, findings: plans.Findings) -> None:
+        """Come again later, and then look first at what stayed."""
+        stay = self._stays.setdefault(key, _Stay())
+        stay.kept_by = findings.remaining.keys() | findings.content_errors.keys()
+        self.queue.add_after(key, stay.pause)
+        most = _ERROR_PAUSE if findings.content_errors or findings.discovery_errors else _LONGEST_PAUSE
+        stay.pause = min(most, stay.pause * 2)
+
+    async def _empty(self, name: str, only: set[str] | None = None) -> plans.Findings:
+        """One pass over all content, or over that of some resources."""
         findings = plans.Findings()
         found = await discover(self.api)
         findings.discovery_errors.extend(f"{f}: stale" for f in found.failed)
         for each in _in_order(found.with_verbs("list", "delete")):
+            if only is not None and _name(each) not in only:
+                continue
             try:
                 await self._empty_of(name, each, findings)
             except StatusError as error:
                 if error.code not in (404, 405):
-                    findings.content_errors.append(f"{_name(each)}: {error}")
+                    findings.content_errors[_name(each)] = str(error)
             if each.kind == PODS and findings.remaining:
                 break
         return findings
@@ -120,6 +144,11 @@ class NamespaceController(Controller):
         except StatusError as error:
             if not is_not_found(error):
                 raise
+
+
+def _is_ours(namespace: Obj) -> bool:
+    """Whether it is being deleted and still has our finalizer."""
+    return is_deleting(namespace) and _KUBERNETES in (namespace["spec"].get("finalizers") or ())
 
 
 def _in_order(served: Iterable[Served]) -> list[Served]:

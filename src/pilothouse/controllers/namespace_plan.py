@@ -18,8 +18,8 @@ class Findings:
 
     #: Errors of discovery by group and version.
     discovery_errors: list[str] = field(default_factory=list)
-    #: Errors of deletions.
-    content_errors: list[str] = field(default_factory=list)
+    #: Errors of deletions, by `resource.group`.
+    content_errors: dict[str, str] = field(default_factory=dict)
     #: Objects left, by `resource.group`.
     remaining: dict[str, int] = field(default_factory=dict)
     #: Objects that each finalizer holds.
@@ -64,7 +64,10 @@ def _told(findings: Findings) -> list[Obj]:
         _judge(
             "NamespaceDeletionContentFailure",
             findings.content_errors,
-            ("ContentDeletionFailed", f"Failed to delete all resource types, {_list(findings.content_errors, 'remaining')}"),
+            (
+                "ContentDeletionFailed",
+                f"Failed to delete all resource types, {_list([f'{k}: {v}' for k, v in findings.content_errors.items()], 'remaining')}",
+            ),
             ("ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
         ),
         _judge(

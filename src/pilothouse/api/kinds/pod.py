@@ -1,41 +1,35 @@
-"""Pod: its own defaults and rules around the spec that templates share (API reference: Pod)."""
+"""Pod (v1): its own defaults and rules around the spec that templates share (API reference: Pod)."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from pilothouse.api import quantity
+import orjson
+
+from pilothouse.api import times
 from pilothouse.api.errors import FieldError, Obj, forbidden
-from pilothouse.api.kinds.podspec import default_pod_spec
-from pilothouse.api.kinds.podspec_validation import validate_pod_spec
+from pilothouse.api.podspec.affinity import merge_label_keys
+from pilothouse.api.podspec.annotations import check_pod_annotations
+from pilothouse.api.podspec.cells import pod_cells
+from pilothouse.api.podspec.containers import check_image_padding
+from pilothouse.api.podspec.defaults import default_pod_only, default_pod_spec
+from pilothouse.api.podspec.disabled import drop_disabled
+from pilothouse.api.podspec.qos import qos_class
+from pilothouse.api.podspec.subresources import check_ephemeral_update, check_resize, check_status_update, resized
+from pilothouse.api.podspec.update import check_pod_update
+from pilothouse.api.podspec.validation import check_pod_spec
+from pilothouse.api.podspec.warnings import pod_warnings
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Context, Path, Strategy
-from pilothouse.api.table import age
 
-_NOTHING_ELSE = ("pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-                 "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-                 "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)")  # fmt: skip
+_SCHEDULING_GATED = {"type": "PodScheduled", "status": "False", "lastProbeTime": None, "lastTransitionTime": None,
+                     "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates"}  # fmt: skip
 
 
-def qos_class(spec: Obj) -> str:
-    """Guaranteed, Burstable or BestEffort."""
-    every = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
-    requests: dict[str, str] = {}
-    limits: dict[str, str] = {}
-    guaranteed = True
-    for c in [{"resources": spec["resources"]}] if spec.get("resources") else every:
-        resources = c.get("resources") or {}
-        own: set[str] = set()
-        for into, listed in ((requests, resources.get("requests")), (limits, resources.get("limits"))):
-            for name, amount in (listed or {}).items():
-                if name in ("cpu", "memory") and quantity.sign(amount) > 0:
-                    into[name] = quantity.add(into[name], amount) if name in into else amount
-                    if into is limits:
-                        own.add(name)
-        guaranteed = guaranteed and own == {"cpu", "memory"}
-    if not requests and not limits:
-        return "BestEffort"
-    same = requests.keys() == limits.keys() and all(quantity.compare(requests[n], limits[n]) == 0 for n in requests)
-    return "Guaranteed" if guaranteed and same else "Burstable"
+_TOKEN_VOLUME = re.compile(rb"kube-api-access-[a-z0-9]{5}")
+
+
+_COMPLETED = {"Succeeded": "The pod has completed successfully.", "Failed": "The pod failed."}
 
 
 class PodStrategy(Strategy):
@@ -50,67 +44,115 @@ class PodStrategy(Strategy):
     columns = (NAME_COLUMN, Column("Ready"), Column("Status"), Column("Restarts"), AGE_COLUMN, Column("IP", priority=1), Column("Node", priority=1),
                Column("Nominated Node", priority=1), Column("Readiness Gates", priority=1))  # fmt: skip
 
+    # --- main endpoint ------------------------------------------------------------------------------------------------------------
+
     def default(self, obj: Obj) -> None:
-        spec = obj.setdefault("spec", {})
-        if spec.get("enableServiceLinks") is None:
-            spec["enableServiceLinks"] = True
+        spec = obj.get("spec")
+        if spec is None:
+            spec = obj["spec"] = {}
         default_pod_spec(spec)
+        default_pod_only(spec)
 
     def prepare_create(self, obj: Obj, ctx: Context) -> None:
-        obj["metadata"]["generation"] = 1
-        status: Obj = {"phase": "Pending", "qosClass": qos_class(obj["spec"])}
-        if obj["spec"].get("schedulingGates"):
-            status["conditions"] = [{"type": "PodScheduled", "status": "False", "lastProbeTime": None, "lastTransitionTime": None,
-                                     "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates"}]  # fmt: skip
+        spec, metadata = obj["spec"], obj["metadata"]
+        metadata["generation"] = 1
+        status: Obj = {"phase": "Pending"}
+        if spec.get("schedulingGates"):
+            status["conditions"] = [{**_SCHEDULING_GATED, "lastTransitionTime": times.text(ctx.now)}]
+        status["qosClass"] = qos_class(spec)
         obj["status"] = status
+        drop_disabled(spec)
+        if spec.get("affinity") or spec.get("topologySpreadConstraints"):
+            merge_label_keys(spec, metadata.get("labels") or {})
+
+    def prepare_update(self, obj: Obj, old: Obj, ctx: Context) -> None:
+        drop_disabled(obj["spec"])
+        super().prepare_update(obj, old, ctx)
 
     def validate(self, obj: Obj) -> list[FieldError]:
-        out = validate_pod_spec(obj["spec"], "spec")
-        if obj["spec"].get("ephemeralContainers"):
+        out: list[FieldError] = []
+        self._check(obj, out)
+        spec = obj["spec"]
+        if spec.get("ephemeralContainers"):
             out.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
+        if spec.get("nodeName") and spec.get("schedulingGates"):
+            out.append(forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared"))
         return out
 
     def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
-        errors = validate_pod_spec(obj["spec"], "spec")
-        if errors:
-            return errors
-        if _frozen(obj["spec"], old["spec"]) != _frozen(old["spec"], old["spec"]):
-            return [forbidden("spec", _NOTHING_ELSE)]
-        new, had = obj["spec"].get("tolerations") or [], old["spec"].get("tolerations") or []
-        if any(t not in new for t in had):
-            return [forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds")]
-        gates = [g for g in obj["spec"].get("schedulingGates") or () if g not in (old["spec"].get("schedulingGates") or ())]
-        if gates:
-            return [
-                forbidden("spec.schedulingGates", f"only deletion is allowed, but found new scheduling gate '{gates[0]['name']}'")
-            ]
-        return []
+        out: list[FieldError] = []
+        self._check(obj, out, old)
+        check_pod_update(obj, old, out)
+        return out
+
+    def _check(self, obj: Obj, out: list[FieldError], old: Obj | None = None) -> None:
+        """What holds for a pod whenever it is written; what did not change since `old`, which was valid, still holds."""
+        spec, metadata = obj["spec"], obj["metadata"]
+        if metadata.get("annotations"):
+            check_pod_annotations(metadata["annotations"], spec, "metadata.annotations", out)
+        if old is not None and spec == old["spec"] and metadata.get("labels") == old["metadata"].get("labels"):
+            return
+        check_pod_spec(spec, "spec", out, metadata)
+        if not spec.get("serviceAccountName"):
+            _check_tokens(spec.get("volumes") or (), out)
+        for field in ("containers", "initContainers"):
+            for n, container in enumerate(spec.get(field) or ()):
+                check_image_padding(container, f"spec.{field}[{n}]", out)
+
+    def validation_key(self, obj: Obj) -> bytes | None:
+        """Pods of one template differ in their names and in the name of their token's volume only, which nothing depends on."""
+        metadata = obj["metadata"]
+        parts = [obj["spec"], obj.get("status"), metadata.get("labels"), metadata.get("annotations")]
+        key = _TOKEN_VOLUME.sub(b"", orjson.dumps(parts))
+        return None if b'"ephemeral":' in key else key
+
+    def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
+        return pod_warnings(obj["metadata"], obj["spec"], "spec", "metadata") if old is None else []
+
+    # --- subresources -------------------------------------------------------------------------------------------------------------
 
     def prepare_subresource(self, sub: str, obj: Obj, old: Obj, ctx: Context) -> None:
         if sub == "status":
-            super().prepare_subresource(sub, obj, old, ctx)
+            _prepare_status(obj, old)
             return
-        keep = obj["spec"]
-        obj["status"] = old.get("status", {})
-        obj["spec"] = spec = dict(old["spec"])
+        wanted = obj.get("spec") or {}
+        metadata = obj["metadata"]
+        kept = {k: metadata[k] for k in ("resourceVersion", "managedFields") if k in metadata}
+        obj["metadata"] = {**{k: v for k, v in old["metadata"].items() if k != "managedFields"}, **kept}
+        obj["status"] = dict(old.get("status") or {})
         if sub == "ephemeralcontainers":
-            spec["ephemeralContainers"] = keep.get("ephemeralContainers") or []
+            obj["spec"] = {**old["spec"], "ephemeralContainers": wanted.get("ephemeralContainers") or []}
+            if not obj["spec"]["ephemeralContainers"]:
+                del obj["spec"]["ephemeralContainers"]
         elif sub == "resize":
-            by_name = {c["name"]: c for c in keep.get("containers") or ()}
-            spec["containers"] = [{**c, "resources": by_name.get(c["name"], c).get("resources", {})} for c in spec["containers"]]
-        if spec != old["spec"]:
+            obj["spec"] = resized(old["spec"], wanted)
+        if obj["spec"] != old["spec"]:
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+
+    def validate_subresource(self, sub: str, obj: Obj, old: Obj) -> list[FieldError]:
+        out: list[FieldError] = []
+        if sub == "status":
+            check_status_update(obj, old, out)
+            return out
+        self._check(obj, out)
+        if sub == "ephemeralcontainers":
+            check_ephemeral_update(obj, old, out)
+        elif sub == "resize":
+            check_resize(obj, old, out)
+        return out
 
     def grace_period(self, obj: Obj, wanted: int | None) -> int | None:
         """The client's wish or the spec's; nothing for pods that run nowhere or no longer."""
-        status = obj.get("status") or {}
-        if not obj["spec"].get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
+        if not obj["spec"].get("nodeName") or (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
             return 0
         grace = wanted if wanted is not None else obj["spec"].get("terminationGracePeriodSeconds", 30)
-        return max(1, grace) if grace < 0 else int(grace)
+        return 1 if grace < 0 else int(grace)
+
+    # --- reading --------------------------------------------------------------------------------------------------------------------
 
     def fields(self, obj: Obj) -> dict[str, str]:
         spec, status = obj["spec"], obj.get("status") or {}
+        addresses = status.get("podIPs") or ()
         return {
             "spec.nodeName": spec.get("nodeName", ""),
             "spec.restartPolicy": spec.get("restartPolicy", ""),
@@ -118,109 +160,38 @@ class PodStrategy(Strategy):
             "spec.serviceAccountName": spec.get("serviceAccountName", ""),
             "spec.hostNetwork": "true" if spec.get("hostNetwork") else "false",
             "status.phase": status.get("phase", ""),
-            "status.podIP": status.get("podIP", ""),
+            "status.podIP": addresses[0].get("ip", "") if addresses else status.get("podIP", ""),
             "status.nominatedNodeName": status.get("nominatedNodeName", ""),
         }
 
-    def row_conditions(self, obj: Obj) -> list[Obj]:
-        phase = (obj.get("status") or {}).get("phase")
-        if phase == "Succeeded":
-            return [
-                {"type": "Completed", "status": "True", "reason": "Succeeded", "message": "The pod has completed successfully."}
-            ]
-        if phase == "Failed":
-            return [{"type": "Completed", "status": "True", "reason": "Failed", "message": "The pod failed."}]
-        return []
-
     def cells(self, obj: Obj, now: float) -> list[Any]:
-        spec, status, meta = obj["spec"], obj.get("status") or {}, obj["metadata"]
-        states = status.get("containerStatuses") or []
-        ready = sum(1 for s in states if s.get("ready"))
-        restarts = _restarts(obj)
-        gates = spec.get("readinessGates") or ()
-        met = {c["type"] for c in status.get("conditions") or () if c.get("status") == "True"}
-        told = f"{sum(1 for g in gates if g['conditionType'] in met)}/{len(gates)}" if gates else "<none>"
-        return [meta["name"], f"{ready}/{len(spec.get('containers') or ())}", _reason(obj), str(restarts), age(obj, now),
-                status.get("podIP") or "<none>", spec.get("nodeName") or "<none>", status.get("nominatedNodeName") or "<none>", told]  # fmt: skip
+        return pod_cells(obj, now)
+
+    def row_conditions(self, obj: Obj) -> list[Obj]:
+        told = _COMPLETED.get((obj.get("status") or {}).get("phase") or "")
+        return [{"type": "Completed", "status": "True", "reason": obj["status"]["phase"], "message": told}] if told else []
 
 
-def _frozen(spec: Obj, old: Obj) -> Obj:
-    """The spec without what an update may change."""
-    out = {k: v for k, v in spec.items() if k not in ("activeDeadlineSeconds", "tolerations", "schedulingGates", "nodeName")}
-    for key in ("containers", "initContainers"):
-        if out.get(key):
-            out[key] = [{k: v for k, v in c.items() if k != "image"} for c in out[key]]
-    if old.get("schedulingGates"):
-        out.pop("nodeSelector", None)
-        out.pop("affinity", None)
-    out["nodeName"] = spec.get("nodeName")
-    return out
-
-
-def _reason(obj: Obj) -> str:
-    """The STATUS column: the phase, or what keeps the pod from running."""
-    status, meta = obj.get("status") or {}, obj["metadata"]
-    reason = status.get("reason") or status.get("phase") or ""
-    if any(c.get("type") == "PodScheduled" and c.get("reason") == "SchedulingGated" for c in status.get("conditions") or ()):
-        reason = "SchedulingGated"
-    initializing = _init_reason(obj)
-    if initializing:
-        reason = initializing
-    else:
-        running = False
-        for s in reversed(status.get("containerStatuses") or []):
-            state = s.get("state") or {}
-            if (state.get("waiting") or {}).get("reason"):
-                reason = state["waiting"]["reason"]
-            elif "terminated" in state:
-                reason = _terminated(state["terminated"])
-            elif s.get("ready") and "running" in state:
-                running = True
-        if reason == "Completed" and running:
-            ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ())
-            reason = "Running" if ready else "NotReady"
-    if "deletionTimestamp" in meta:
-        if status.get("reason") == "NodeLost":
-            return "Unknown"
-        if status.get("phase") not in ("Succeeded", "Failed"):
-            return "Terminating"
-    return reason
-
-
-def _restarts(obj: Obj) -> int:
-    """Restarts of what is running now: of the init containers until they are through, then of sidecars and containers."""
+def _prepare_status(obj: Obj, old: Obj) -> None:
+    """The status as it came, but with the quality of service that the pod was given; owners as they were."""
     status = obj.get("status") or {}
-    sidecars = {c["name"] for c in obj["spec"].get("initContainers") or () if c.get("restartPolicy") == "Always"}
-    init = status.get("initContainerStatuses") or []
-    if _init_reason(obj):
-        return sum(s.get("restartCount", 0) for s in init)
-    return sum(s.get("restartCount", 0) for s in (status.get("containerStatuses") or [])) + sum(
-        s.get("restartCount", 0) for s in init if s["name"] in sidecars
-    )
+    if not status.get("qosClass") and (old.get("status") or {}).get("qosClass"):
+        status["qosClass"] = old["status"]["qosClass"]
+    obj["spec"], obj["status"] = old["spec"], status
+    owners = old["metadata"].get("ownerReferences")
+    if owners is None:
+        obj["metadata"].pop("ownerReferences", None)
+    else:
+        obj["metadata"]["ownerReferences"] = owners
 
 
-def _terminated(state: Obj) -> str:
-    if state.get("reason"):
-        return str(state["reason"])
-    return f"Signal:{state['signal']}" if state.get("signal") else f"ExitCode:{state.get('exitCode', 0)}"
-
-
-def _init_reason(obj: Obj) -> str:
-    specs = {c["name"]: c for c in obj["spec"].get("initContainers") or ()}
-    states = (obj.get("status") or {}).get("initContainerStatuses") or []
-    for n, s in enumerate(states):
-        state = s.get("state") or {}
-        if "terminated" in state and state["terminated"].get("exitCode", 0) == 0:
-            continue
-        if (specs.get(s["name"]) or {}).get("restartPolicy") == "Always" and s.get("started"):
-            continue
-        if "terminated" in state:
-            return "Init:" + _terminated(state["terminated"])
-        waiting = (state.get("waiting") or {}).get("reason")
-        if waiting and waiting != "PodInitializing":
-            return "Init:" + str(waiting)
-        return f"Init:{n}/{len(specs)}"
-    return ""
+def _check_tokens(volumes: Any, out: list[FieldError]) -> None:
+    """Tokens are of the pod's service account, so there must be one."""
+    for n, volume in enumerate(volumes):
+        for m, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
+            if source.get("serviceAccountToken") is not None:
+                where = f"spec.volumes[{n}].projected.sources[{m}].serviceAccountToken"
+                out.append(forbidden(where, "must not be specified when serviceAccountName is not set"))
 
 
 __all__ = ["PodStrategy", "qos_class"]

@@ -1,12 +1,14 @@
-"""ReplicationController (v1)."""
+"""ReplicationController (v1): the ReplicaSet of earlier days (API reference: ReplicationController)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pilothouse.api.errors import FieldError, Obj, invalid, required
-from pilothouse.api.kinds.replicaset import COUNT_COLUMNS
-from pilothouse.api.kinds.workload import WorkloadStrategy, non_negative, validate_template
+from pilothouse.api.kinds.replicaset import COUNT_COLUMNS, check_replica_status
+from pilothouse.api.kinds.workload import WorkloadStrategy, check_non_negative
+from pilothouse.api.podspec.template import MISMATCH, check_forever, check_template, default_template, shown_labels
+from pilothouse.api.strategy import Context
 from pilothouse.api.table import age, containers, labels_text
 
 
@@ -16,29 +18,49 @@ class ReplicationControllerStrategy(WorkloadStrategy):
     columns = COUNT_COLUMNS
 
     def default(self, obj: Obj) -> None:
-        super().default(obj)
-        spec = obj["spec"]
-        labels = (spec["template"].get("metadata") or {}).get("labels")
+        """The template's labels are the selector's and the object's own, where they have none."""
+        spec = obj.get("spec")
+        if spec is None:
+            spec = obj["spec"] = {}
+        if spec.get("replicas") is None:
+            spec["replicas"] = 1
+        if spec.get("template") is None:
+            return
+        default_template(spec)
+        labels = spec["template"]["metadata"].get("labels")
         if labels:
             if not spec.get("selector"):
                 spec["selector"] = dict(labels)
             if not obj["metadata"].get("labels"):
                 obj["metadata"]["labels"] = dict(labels)
 
+    def prepare_create(self, obj: Obj, ctx: Context) -> None:
+        super().prepare_create(obj, ctx)
+        obj["status"] = {"replicas": 0}
+
     def validate(self, obj: Obj) -> list[FieldError]:
+        out: list[FieldError] = []
         spec = obj["spec"]
-        out = non_negative(spec.get("minReadySeconds"), "spec.minReadySeconds")
-        selector, template = spec.get("selector") or {}, spec.get("template") or {}
+        check_non_negative(spec, "spec", out, "minReadySeconds")
+        selector, template = spec.get("selector") or {}, spec.get("template")
         if not selector:
             out.append(required("spec.selector"))
-        out += non_negative(spec.get("replicas"), "spec.replicas")
-        labels = (template.get("metadata") or {}).get("labels") or {}
-        if any(labels.get(k) != v for k, v in selector.items()):
-            out.append(invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"))
-        return out + validate_template(template, "spec.template", ("Always",))
+        check_non_negative(spec, "spec", out, "replicas")
+        if template is None:
+            out.append(required("spec.template"))
+            return out
+        labels = (template.get("metadata") or {}).get("labels")
+        if any((labels or {}).get(k) != v for k, v in selector.items()):
+            out.append(invalid("spec.template.metadata.labels", shown_labels(labels), MISMATCH))
+        check_template(template, "spec.template", out)
+        check_forever(template, "ReplicationController", "spec.template", out)
+        return out
 
-    def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
-        return self.validate(obj)
+    def validate_subresource(self, sub: str, obj: Obj, old: Obj) -> list[FieldError]:
+        out: list[FieldError] = []
+        if sub == "status":
+            check_replica_status(obj.get("status") or {}, out)
+        return out
 
     def fields(self, obj: Obj) -> dict[str, str]:
         return {"status.replicas": str((obj.get("status") or {}).get("replicas") or 0)}

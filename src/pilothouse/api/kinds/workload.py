@@ -4,71 +4,114 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilothouse.api import selectors
-from pilothouse.api.errors import FieldError, Obj, invalid, not_supported, required
-from pilothouse.api.kinds.podspec import default_pod_spec
-from pilothouse.api.kinds.podspec_validation import validate_pod_spec
-from pilothouse.api.meta import validate_annotations, validate_labels
-from pilothouse.api.strategy import Path, Strategy
+from pilothouse.api import names
+from pilothouse.api.errors import FieldError, Obj, invalid
+from pilothouse.api.intorstring import percent
+from pilothouse.api.podspec.checks import NON_NEGATIVE, Errors
+from pilothouse.api.podspec.disabled import drop_disabled
+from pilothouse.api.podspec.template import default_template, shown_selector
+from pilothouse.api.podspec.warnings import pod_warnings
+from pilothouse.api.strategy import Context, Path, Strategy
+
+_PERCENT_MESSAGE = ("a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', "
+                    "regex used for validation is '[0-9]+%')")  # fmt: skip
+IMMUTABLE = "field is immutable"
 
 
 class WorkloadStrategy(Strategy):
     """A spec with replicas, a selector and a template; a status of its own."""
 
     has_generation = True
-    reset_fields: dict[str, tuple[Path, ...]] = {"": (("status",),), "status": (("spec",), ("metadata", "labels"))}  # noqa: RUF012
+    reset_fields: dict[str, tuple[Path, ...]] = {"": (("status",),), "status": (("spec",),)}  # noqa: RUF012
     default_replicas = True
+    #: The pods are named after the object, so that its name should be a label.
+    names_pods = True
 
     def default(self, obj: Obj) -> None:
-        spec = obj.setdefault("spec", {})
+        spec = obj.get("spec")
+        if spec is None:
+            spec = obj["spec"] = {}
         if self.default_replicas and spec.get("replicas") is None:
             spec["replicas"] = 1
-        template = spec.setdefault("template", {"metadata": {}, "spec": {}})
-        default_pod_spec(template.setdefault("spec", {}))
+        default_template(spec)
 
-    def validate(self, obj: Obj) -> list[FieldError]:
-        spec = obj["spec"]
-        out = non_negative(spec.get("replicas"), "spec.replicas") + non_negative(
-            spec.get("minReadySeconds"), "spec.minReadySeconds"
-        )
-        return out + validate_selector_and_template(spec)
+    def prepare_create(self, obj: Obj, ctx: Context) -> None:
+        drop_disabled(_template_spec(obj))
+        super().prepare_create(obj, ctx)
 
-    def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
-        out = self.validate(obj)
-        if obj["spec"].get("selector") != old["spec"].get("selector"):
-            out.append(invalid("spec.selector", obj["spec"].get("selector"), "field is immutable"))
+    def prepare_update(self, obj: Obj, old: Obj, ctx: Context) -> None:
+        drop_disabled(_template_spec(obj))
+        super().prepare_update(obj, old, ctx)
+
+    def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
+        out: list[str] = []
+        if old is None and self.names_pods:
+            out += name_warnings(obj["metadata"].get("name") or "")
+        if old is None or obj["metadata"].get("generation") != old["metadata"].get("generation"):
+            out += template_warnings(obj["spec"].get("template") or {}, "spec.template")
         return out
 
 
-def non_negative(value: Any, path: str) -> list[FieldError]:
-    return [invalid(path, value, "must be greater than or equal to 0")] if (value or 0) < 0 else []
+def _template_spec(obj: Obj) -> Obj:
+    spec: Obj = (obj["spec"].get("template") or {}).get("spec") or {}
+    return spec
 
 
-def validate_selector_and_template(spec: Obj, restart: tuple[str, ...] = ("Always",)) -> list[FieldError]:
-    """A selector that is there, is not empty and matches the template's labels; a template that can run."""
-    out: list[FieldError] = []
-    selector = spec.get("selector")
-    template = spec.get("template") or {}
-    labels = (template.get("metadata") or {}).get("labels") or {}
-    if selector is None:
-        out.append(required("spec.selector"))
+def restore(holder: Obj, old: Obj, field: str) -> None:
+    """The field as it was."""
+    if field in old:
+        holder[field] = old[field]
     else:
-        problems = selectors.validate_label_selector(selector, "spec.selector")
-        out += problems
-        if not selector.get("matchLabels") and not selector.get("matchExpressions"):
-            out.append(invalid("spec.selector", selector, "empty selector is invalid for deployment"))
-        elif not problems and not selectors.label_predicate(selector)(labels):
-            out.append(invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"))
-    return out + validate_template(template, "spec.template", restart)
+        holder.pop(field, None)
 
 
-def validate_template(template: Obj, path: str, restart: tuple[str, ...] = ()) -> list[FieldError]:
-    """A PodTemplateSpec."""
-    meta, spec = template.get("metadata") or {}, template.get("spec") or {}
-    out = validate_labels(meta.get("labels"), f"{path}.labels") + validate_annotations(
-        meta.get("annotations"), f"{path}.annotations"
-    )
-    out += validate_pod_spec(spec, f"{path}.spec")
-    if restart and spec.get("restartPolicy") in ("OnFailure", "Never") and spec["restartPolicy"] not in restart:
-        out.append(not_supported(f"{path}.spec.restartPolicy", spec["restartPolicy"], restart))
-    return out
+def name_warnings(name: str) -> list[str]:
+    """Pods are named after their owner, and their host names after them."""
+    problems = names.dns1123_label(name)
+    if not problems:
+        return []
+    told = "this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended"
+    return [f"metadata.name: {told}: [{' '.join(problems)}]"]
+
+
+def template_warnings(template: Obj, path: str) -> list[str]:
+    return pod_warnings(template.get("metadata") or {}, template.get("spec") or {}, f"{path}.spec", f"{path}.metadata")
+
+
+def non_negative(value: Any, path: str) -> list[FieldError]:
+    return [invalid(path, value, NON_NEGATIVE)] if (value or 0) < 0 else []
+
+
+def check_non_negative(holder: Obj, path: str, out: Errors, *fields: str) -> None:
+    """Fields of `holder` that, where they are set, are not below zero."""
+    for field in fields:
+        value = holder.get(field)
+        if value is not None and value < 0:
+            out.append(invalid(f"{path}.{field}", value, NON_NEGATIVE))
+
+
+def check_int_or_percent(value: Any, path: str, out: Errors) -> None:
+    """A number that is not negative, or a percentage."""
+    if isinstance(value, str):
+        if percent(value) is None:
+            out.append(invalid(path, value, _PERCENT_MESSAGE))
+    elif value is not None and value < 0:
+        out.append(invalid(path, value, NON_NEGATIVE))
+
+
+def check_at_most_all(value: Any, path: str, out: Errors) -> None:
+    """A percentage is of something: no more than all of it."""
+    share = percent(value) if isinstance(value, str) else None
+    if share is not None and share > 100:
+        out.append(invalid(path, value, "must not be greater than 100%"))
+
+
+def is_zero(value: Any) -> bool:
+    """Nothing, as a number or a percentage; words that are neither count as nothing."""
+    return not value if not isinstance(value, str) else not percent(value)
+
+
+def check_selector_immutable(new: Obj, old: Obj, out: Errors) -> None:
+    """spec.selector never changes."""
+    if new.get("selector") != old.get("selector"):
+        out.append(invalid("spec.selector", shown_selector(new.get("selector")), IMMUTABLE))

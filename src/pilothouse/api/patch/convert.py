@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from pilothouse.api.errors import StatusError, invalid, invalid_object
+from pilothouse.api.normalize import Kept
 from pilothouse.api.patch.text import kind_name
 from pilothouse.api.schema import Schema
 
@@ -22,7 +23,7 @@ def patch_invalid(shown: str, problem: str) -> StatusError:
 
 def conversion_problem(value: Any, schema: Schema) -> str | None:
     """The first thing in `value` that does not fit the schema, or None. Formats of strings are left to decoding."""
-    if value is None:
+    if value is None or type(value) is Kept:
         return None
     kind = schema.type
     if kind in ("object", "map"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pilothouse.api.errors import Obj
 from pilothouse.api.resource import Resource
 from pilothouse.apiserver.admission.refuse import refuse
-from pilothouse.apiserver.interface import AdmissionPlugin, AdmissionRequest
+from pilothouse.apiserver.interface import AdmissionPlugin, AdmissionRequest, Hub
 
 _GROUP = "scheduling.k8s.io"
 _DEFAULT: Obj = {"metadata": {"name": ""}, "value": 0, "preemptionPolicy": "PreemptLowerPriority"}
@@ -17,6 +17,15 @@ _SYSTEM = ("system-node-critical", "system-cluster-critical")
 
 class Priority(AdmissionPlugin):
     name = "Priority"
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(hub)
+        #: The default class, until classes change.
+        self._default: Obj | None = None
+        hub.cache(_GROUP, "priorityclasses").subscribe(self._forget)
+
+    def _forget(self, type: str, obj: Obj, previous: Obj | None) -> None:
+        self._default = None
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
         if subresource:
@@ -60,8 +69,10 @@ class Priority(AdmissionPlugin):
 
     def _default_class(self) -> Obj:
         """Of several (which only a race can bring about) the one with the lowest value."""
-        found = [e.obj for e in self.hub.cache(_GROUP, "priorityclasses").list() if e.obj.get("globalDefault")]
-        return min(found, key=lambda c: c.get("value", 0), default=_DEFAULT)
+        if self._default is None:
+            found = [e.obj for e in self.hub.cache(_GROUP, "priorityclasses").list() if e.obj.get("globalDefault")]
+            self._default = min(found, key=lambda c: c.get("value", 0), default=_DEFAULT)
+        return self._default
 
     async def validate(self, request: AdmissionRequest) -> None:
         if request.resource.plural == "pods" or not (request.obj or {}).get("globalDefault"):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key, load_pem_public_key
-from cryptography.x509 import load_pem_x509_certificate
+
+from pilothouse.apiserver.authn.jws import BadToken, header_of
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
@@ -68,6 +68,8 @@ def _blocks(pem: bytes) -> list[bytes]:
 
 def _public_key(block: bytes) -> Any:
     if block.startswith(b"-----BEGIN CERTIFICATE"):
+        from cryptography.x509 import load_pem_x509_certificate
+
         return load_pem_x509_certificate(block).public_key()
     if b"PRIVATE KEY-----" in block.splitlines()[0]:
         return load_pem_private_key(block, None).public_key()
@@ -79,10 +81,6 @@ def _verifying(key: PublicKey) -> VerifyingKey:
     identifier = base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
     algorithm = "RS256" if isinstance(key, rsa.RSAPublicKey) else _EC_ALGORITHMS[key.curve.name]
     return VerifyingKey(key, identifier, algorithm)
-
-
-class BadToken(Exception):
-    """The token is not one that these keys have signed."""
 
 
 def sign(claims: dict[str, Any], key: SigningKey) -> str:
@@ -113,27 +111,6 @@ _SIGNATURE_ONLY: Any = {
     "verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False, "verify_iss": False, "verify_sub": False,
     "verify_jti": False,
 }  # fmt: skip
-
-
-def header_of(token: str) -> dict[str, Any]:
-    """The header of a token, unverified; empty if it is none."""
-    return _part(token, 0)
-
-
-def claims_of(token: str) -> dict[str, Any]:
-    """The claims of a token, unverified; empty if it is none."""
-    return _part(token, 1)
-
-
-def _part(token: str, index: int) -> dict[str, Any]:
-    parts = token.split(".")
-    if len(parts) != 3:
-        return {}
-    try:
-        found = json.loads(base64.urlsafe_b64decode(parts[index] + "=" * (-len(parts[index]) % 4)))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def jwk(key: VerifyingKey) -> dict[str, str]:

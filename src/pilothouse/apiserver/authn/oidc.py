@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pilothouse.apiserver.authn.keys import VerifyingKey, jwk
+if TYPE_CHECKING:
+    from pilothouse.apiserver.authn.keys import VerifyingKey
 
 JWKS_PATH = "/openid/v1/jwks"
 CONFIGURATION_PATH = "/.well-known/openid-configuration"
@@ -25,4 +26,6 @@ def configuration(issuer: str, jwks_uri: str, keys: Sequence[VerifyingKey]) -> d
 
 def key_set(keys: Sequence[VerifyingKey]) -> dict[str, Any]:
     """All keys that may have signed a valid token."""
+    from pilothouse.apiserver.authn.keys import jwk
+
     return {"keys": [jwk(k) for k in keys]}

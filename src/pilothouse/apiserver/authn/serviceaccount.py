@@ -9,15 +9,18 @@ the same is looked up in the hub's caches every time, so a revoked token stops a
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pilothouse.api.errors import Obj, not_found_error, unauthorized
 from pilothouse.apiserver.authn.groups import AUTHENTICATED
-from pilothouse.apiserver.authn.keys import BadToken, VerifyingKey, claims_of, verify
+from pilothouse.apiserver.authn.jws import BadToken, claims_of
 from pilothouse.apiserver.interface import Credentials, Hub, User
 from pilothouse.clock import parse_rfc3339
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.authn.keys import VerifyingKey
 
 LEGACY_ISSUER = "kubernetes/serviceaccount"
 _LEGACY = "kubernetes.io/serviceaccount/"
@@ -40,13 +43,15 @@ class Accepted:
 
 
 class ServiceAccountTokens:
-    """Authenticates service accounts. `issuers[0]` is the one that new tokens get."""
+    """Authenticates service accounts. `keys` is called when the first token is presented."""
 
-    def __init__(self, hub: Hub, issuers: Sequence[str], audiences: Sequence[str], keys: Sequence[VerifyingKey]) -> None:
+    def __init__(
+        self, hub: Hub, issuers: Sequence[str], audiences: Sequence[str], keys: Callable[[], Sequence[VerifyingKey]]
+    ) -> None:
         self._hub = hub
         self._issuers = frozenset(issuers)
         self._audiences = tuple(audiences)
-        self._keys = tuple(keys)
+        self._keys = keys
         self._verified: dict[str, dict[str, Any]] = {}
 
     def authenticate(self, credentials: Credentials) -> User | None:
@@ -74,8 +79,10 @@ class ServiceAccountTokens:
         issuer = claims_of(token).get("iss")
         if issuer != LEGACY_ISSUER and issuer not in self._issuers:
             return None
+        from pilothouse.apiserver.authn.keys import verify
+
         try:
-            claims = verify(token, self._keys)
+            claims = verify(token, self._keys())
         except BadToken:
             return None
         if len(self._verified) >= _REMEMBERED:

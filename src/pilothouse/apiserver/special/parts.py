@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pilothouse.apiserver.authn.keys import SigningKey
 from pilothouse.apiserver.authn.union import Union
 from pilothouse.apiserver.interface import Authorizer
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.authn.keys import SigningKey
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     authenticator: Union
     authorizers: Sequence[Authorizer]
-    signing_key: SigningKey
+    signing_key: Callable[[], SigningKey]
     issuer: str
     audiences: tuple[str, ...]
     #: Tokens of pods that ask for an hour are valid for a year, so that old clients go on working.

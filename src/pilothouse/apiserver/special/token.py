@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from pilothouse.api.errors import FieldError, Obj, bad_request, conflict, invalid, invalid_object, not_found_error
-from pilothouse.apiserver.authn.keys import sign
 from pilothouse.apiserver.interface import Hub, SpecialRequest, SpecialResult
 from pilothouse.apiserver.special.body import body_of
 from pilothouse.apiserver.special.parts import Parts
@@ -89,6 +88,8 @@ class IssueToken:
     # --- the token --------------------------------------------------------------------------------------------------------------
 
     def _status(self, account: Obj, spec: Obj, bound: dict[str, Any], now: float) -> Obj:
+        from pilothouse.apiserver.authn.keys import sign
+
         seconds, issued = spec["expirationSeconds"], int(now)
         metadata = account["metadata"]
         private: dict[str, Any] = {"namespace": metadata["namespace"], **bound}
@@ -107,7 +108,7 @@ class IssueToken:
             "nbf": issued,
             "sub": f"system:serviceaccount:{metadata['namespace']}:{metadata['name']}",
         }
-        return {"token": sign(claims, self._parts.signing_key), "expirationTimestamp": rfc3339(issued + seconds)}
+        return {"token": sign(claims, self._parts.signing_key()), "expirationTimestamp": rfc3339(issued + seconds)}
 
     def _for_here(self, audiences: list[str]) -> bool:
         return set(audiences) <= set(self._parts.audiences)
