@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import socket
 import subprocess
 import time
@@ -19,11 +20,17 @@ def binary(name: str = "etcd") -> Path | None:
     return path if path.exists() else None
 
 
+#: Below the range that the system takes ports from for outgoing connections, so that nobody takes a port between choice and use.
+_PORTS = range(20_000, 32_000)
+
+
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
+    """A port on loopback that nobody listens on."""
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 class EtcdServer:
