@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pilothouse.api import tables
+from pilothouse.apiserver import feature_gates, runtime_config
 from pilothouse.apiserver import pki as pki_files
 from pilothouse.apiserver.admission import chain
 from pilothouse.apiserver.admission.escalation import Escalation
@@ -66,6 +68,8 @@ class Settings:
     hosts: tuple[str, ...] = ()
     shared_store: bool = False
     listen: bool = True
+    runtime_config: tuple[str, ...] = ()
+    feature_gates: tuple[str, ...] = ()
 
     @property
     def audiences(self) -> tuple[str, ...]:
@@ -80,6 +84,8 @@ def check(settings: Settings) -> None:
         modes.parse_modes(mode)
     for cidr in settings.service_ranges:
         ipaddress.ip_network(cidr)
+    feature_gates.check(settings.feature_gates)
+    runtime_config.served(tables.RESOURCES, settings.runtime_config)
 
 
 def make_pki(settings: Settings, now: float) -> Pki:
@@ -141,6 +147,7 @@ class _Assembly:
             listen=settings.listen,
             anonymous_auth=settings.anonymous_auth,
             shared_store=settings.shared_store,
+            resources=runtime_config.served(tables.RESOURCES, settings.runtime_config),
             authenticators=self._authenticators,
             authorizers=self._authorizers,
             admission=self._admission,

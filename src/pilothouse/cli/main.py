@@ -16,6 +16,7 @@ import typer
 if TYPE_CHECKING:
     from pilothouse.apiserver.assembly import Settings
     from pilothouse.clock import Clock
+    from pilothouse.controllers.manager import Options
     from pilothouse.store.interface import Store
 
 STARTED = time.perf_counter()
@@ -130,6 +131,19 @@ def apiserver(
     service_account_key_file: Annotated[list[Path] | None, typer.Option("--service-account-key-file")] = None,
     service_account_signing_key_file: Annotated[Path | None, typer.Option("--service-account-signing-key-file")] = None,
     etcd_servers: Annotated[str, typer.Option("--etcd-servers", help="URLs of an etcd cluster, as the store.")] = "",
+    storage_media_type: Annotated[
+        str, typer.Option("--storage-media-type", help="How objects are stored: application/json.")
+    ] = "application/json",
+    runtime_config: Annotated[
+        str,
+        typer.Option("--runtime-config", help="API versions and resources to switch on or off: apps/v1=false,api/beta=false."),
+    ] = "",
+    feature_gates: Annotated[
+        str,
+        typer.Option(
+            "--feature-gates", help="Name=true|false pairs; a gate can only be given the value it has in a stock 1.36 server."
+        ),
+    ] = "",
     etcd_cafile: Annotated[Path | None, typer.Option("--etcd-cafile")] = None,
     etcd_certfile: Annotated[Path | None, typer.Option("--etcd-certfile")] = None,
     etcd_keyfile: Annotated[Path | None, typer.Option("--etcd-keyfile")] = None,
@@ -140,6 +154,8 @@ def apiserver(
     """Run the API server alone, on the embedded store or on etcd."""
     if etcd_servers and data_dir:
         fail("--etcd-servers and --data-dir exclude each other")
+    if storage_media_type != "application/json":
+        fail(f"--storage-media-type: {storage_media_type} is not supported: objects are stored as application/json")
     from pilothouse.apiserver.allocators import NodePortRange
     from pilothouse.apiserver.assembly import Settings
     from pilothouse.apiserver.authz.modes import parse_modes
@@ -153,6 +169,7 @@ def apiserver(
             disable_admission_plugins=_split(disable_admission_plugins), service_ranges=_split(service_cluster_ip_range),
             node_ports=NodePortRange(int(low), int(high)), service_account_issuers=(service_account_issuer,),
             service_account_key_files=tuple(service_account_key_file or ()), service_account_signing_key_file=service_account_signing_key_file,
+            runtime_config=_split(runtime_config), feature_gates=_split(feature_gates),
         )  # fmt: skip
     except ValueError as error:
         fail(str(error))
@@ -203,39 +220,83 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 Kubeconfig = Annotated[Path, typer.Option("--kubeconfig", help="Which cluster, and as whom.")]
+OptionalKubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="Which cluster, and as whom.")]
 LeaderElect = Annotated[bool, typer.Option("--leader-elect/--no-leader-elect", help="Work only while holding the Lease.")]
 
 
 @app.command("controller-manager")
 def controller_manager(
-    kubeconfig: Kubeconfig,
+    kubeconfig: OptionalKubeconfig = None,
     leader_elect: LeaderElect = True,
     use_service_account_credentials: Annotated[bool, typer.Option("--use-service-account-credentials")] = False,
     root_ca_file: Annotated[Path | None, typer.Option("--root-ca-file")] = None,
     service_account_private_key_file: Annotated[Path | None, typer.Option("--service-account-private-key-file")] = None,
     controllers: Annotated[str, typer.Option("--controllers", help="`*`, names, or -names.")] = "*",
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="A KubeControllerManagerConfiguration file; what it says stands before the flags."),
+    ] = None,
 ) -> None:
     """Run the controllers alone, against any Kubernetes API server."""
-    settings: dict[str, Any] = {}
-    if root_ca_file:
-        settings["root_ca"] = root_ca_file.read_text()
-    if service_account_private_key_file:
-        settings["service_account_private_key"] = service_account_private_key_file.read_bytes()
-    names = _split(controllers)
-    raise typer.Exit(_run(lambda: _controllers(kubeconfig, leader_elect, use_service_account_credentials, settings, names)))
+    from pilothouse.controllers.config import FileConfig, parse_config
+    from pilothouse.controllers.manager import Options
+
+    try:
+        file = parse_config(_read_yaml(config)) if config else FileConfig()
+        root_ca = Path(file.root_ca_file) if file.root_ca_file else root_ca_file
+        key = Path(file.service_account_key_file) if file.service_account_key_file else service_account_private_key_file
+        settings: dict[str, Any] = {}
+        if root_ca:
+            settings["root_ca"] = root_ca.read_text()
+        if key:
+            settings["service_account_private_key"] = key.read_bytes()
+    except ValueError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
+    target = Path(file.kubeconfig) if file.kubeconfig else kubeconfig
+    if target is None:
+        fail("--kubeconfig is needed: which cluster, and as whom")
+        return
+    accounts = file.use_service_account_credentials
+    options = Options(
+        _split(controllers) if file.controllers is None else file.controllers,
+        concurrency=file.concurrency,
+        leader_elect=leader_elect if file.leader_elect is None else file.leader_elect,
+        use_service_account_credentials=use_service_account_credentials if accounts is None else accounts,
+        settings=settings,
+    )
+    raise typer.Exit(_run(lambda: _controllers(target, options)))
 
 
-async def _controllers(kubeconfig: Path, elect: bool, accounts: bool, settings: dict[str, Any], names: tuple[str, ...]) -> int:
+def _read_mapping(path: Path) -> dict[str, Any]:
+    document = _read_yaml(path)
+    if not isinstance(document, dict):
+        raise ValueError(f"{path}: expected a mapping")
+    return document
+
+
+def _read_yaml(path: Path) -> object:
+    """A decoded file. ValueError, in one line, if it is not YAML."""
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+async def _controllers(kubeconfig: Path, options: Options) -> int:
+    from dataclasses import replace
+
     from pilothouse.client.events import default_identity
     from pilothouse.client.http import HttpTransport
     from pilothouse.client.kubeconfig import load
     from pilothouse.clock import SystemClock
-    from pilothouse.controllers.manager import ControllerManager, Options
+    from pilothouse.controllers.manager import ControllerManager
 
     connection = load(kubeconfig)
-    options = Options(
-        names, leader_elect=elect, identity=default_identity(), use_service_account_credentials=accounts, settings=settings
-    )
+    options = replace(options, identity=default_identity())
 
     def make(token: str | None) -> HttpTransport:
         return HttpTransport(connection if token is None else connection.as_bearer(token), "kube-controller-manager")
@@ -254,8 +315,6 @@ def scheduler(
 
 
 async def _scheduler(kubeconfig: Path, elect: bool, config: Path | None) -> int:
-    import yaml
-
     from pilothouse.client.events import default_identity
     from pilothouse.client.http import HttpTransport
     from pilothouse.client.kubeconfig import load
@@ -266,7 +325,7 @@ async def _scheduler(kubeconfig: Path, elect: bool, config: Path | None) -> int:
 
     transport = HttpTransport(load(kubeconfig), "kube-scheduler")
     clock = SystemClock()
-    parsed = parse_config(yaml.safe_load(config.read_text())) if config else None
+    parsed = parse_config(_read_mapping(config)) if config else None
     work = Scheduler(transport, clock, parsed).run
     if elect:
         elector = LeaderElector(transport, clock, "kube-system", "kube-scheduler", default_identity())
@@ -296,7 +355,7 @@ async def _nodes(kubeconfig: Path, count: int, prefix: str, startup_delay: float
 
 
 async def _work(work: object) -> int:
-    """Run until a signal, or until the work ends by itself."""
+    """Run until a signal (0), or until the work ends by itself (1): it has lost its lease."""
     task = asyncio.ensure_future(work)  # type: ignore[call-overload]
     stop = asyncio.ensure_future(_until_signal())
     await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
@@ -306,6 +365,9 @@ async def _work(work: object) -> int:
     for result in results:
         if isinstance(result, Exception):
             raise result
+    if stop.cancelled():
+        typer.echo("pilothouse: leader election lost", err=True)
+        return 1
     return 0
 
 
