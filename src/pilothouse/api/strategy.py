@@ -187,7 +187,7 @@ class Strategy:
         return {}
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
-        """One value per column. `now` (epoch seconds) is what ages are counted from."""
+        """One value per column. `now` (epoch seconds, or LATER) is what ages are counted from, by `since` and `elapsed` of table.py only."""
         meta = obj["metadata"]
         return [meta.get("name", ""), meta.get("creationTimestamp")]
 

@@ -18,9 +18,18 @@ UNSET = "<unset>"
 UNKNOWN = "<unknown>"
 
 
+#: Instead of a time: cells that hold moments, marked by NUL characters, where ages are to be put in when they are served.
+LATER = float("nan")
+
+
+def elapsed(start: float, now: float) -> str:
+    """How long ago a moment (epoch seconds) was; its mark if `now` is LATER."""
+    return f"\0{start!r}\0" if now is LATER else human(now - start)
+
+
 def since(moment: str | None, now: float, missing: str = UNKNOWN) -> str:
     """How long ago a time was."""
-    return human(now - times.seconds(moment)) if moment else missing
+    return elapsed(times.seconds(moment), now) if moment else missing
 
 
 def age(obj: Obj, now: float) -> str:

@@ -42,7 +42,7 @@ class Decoded:
 class Entry:
     """One object at one revision. `encoded` is the whole object as JSON; `labels` and `fields` are what selectors look at."""
 
-    __slots__ = ("_decoded", "_obj", "encoded", "fields", "key", "labels", "revision")
+    __slots__ = ("_decoded", "_obj", "encoded", "fields", "key", "labels", "revision", "row")
 
     def __init__(self, key: str, revision: int, encoded: bytes, decoded: Decoded) -> None:
         self.key = key
@@ -52,6 +52,8 @@ class Entry:
         self.fields: tuple[str, ...] = ()
         self._obj: Obj | None = None
         self._decoded = decoded
+        #: How the entry looks in a Table, once it was shown in one (rows.py).
+        self.row: Any = None
 
     @property
     def obj(self) -> Obj:
@@ -63,6 +65,12 @@ class Entry:
             if FREEZE:
                 return self.obj
         return obj
+
+    def peek(self) -> Obj:
+        """The decoded object for one look: not kept if it was not. Shared: never change it."""
+        if self._obj is not None:
+            return self._obj
+        return self.obj if FREEZE else self.fresh()
 
     def keep(self, obj: Obj) -> None:
         """Take `obj` as the decoded form."""

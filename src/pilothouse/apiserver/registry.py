@@ -45,6 +45,8 @@ class Served:
         self.head = head_of(resource.kind, resource.api_version)
         #: How many bytes of an encoded object come before what a list item begins with.
         self.item_offset = len(self.head) - len(b'"metadata":{')
+        #: Where an encoded object's metadata begins.
+        self.metadata_offset = len(self.head) - 1
         self.list_kind = resource.list_kind or resource.kind + "List"
         self.hook: WriteHook | None = None
         self.ttl = 0

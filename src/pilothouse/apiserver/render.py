@@ -13,6 +13,8 @@ from pilothouse.apiserver.entries import Entry
 from pilothouse.apiserver.messages import Response
 from pilothouse.apiserver.negotiate import JSON, PLAIN, Format, error_format
 from pilothouse.apiserver.registry import Served
+from pilothouse.apiserver.rows import Rows
+from pilothouse.apiserver.rows import table as table_bytes
 
 _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 _INCLUDES = ("", "None", "Metadata", "Object")
@@ -77,6 +79,11 @@ class Wish:
     @property
     def plain(self) -> bool:
         return self.fmt is PLAIN and not self.pretty
+
+    @property
+    def compact(self) -> bool:
+        """JSON for machines."""
+        return self.fmt.media == JSON and not self.pretty and not self.fmt.pretty
 
 
 #: What most clients want: the object as it is stored.
@@ -173,6 +180,10 @@ def entries_response(served: Served, entries: list[Entry], meta: ListMeta, wish:
     """A list of stored objects; plain JSON is joined from what is encoded already, in pieces as the client takes them."""
     if wish.plain:
         return _joined(served, entries, meta)
+    if wish.compact and wish.fmt.transform == "Table":
+        rows = Rows(served, wish.fmt.api_version, wish.include, wish.now)
+        found = table_bytes(wish.fmt.api_version, meta.as_dict(), column_definitions(served), map(rows.row, entries))
+        return Response(200, found + b"\n", wish.fmt.media)
     return objects_response(served, [served.obj(e) for e in entries], meta, wish)
 
 

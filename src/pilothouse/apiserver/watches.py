@@ -19,7 +19,9 @@ from pilothouse.api.errors import Obj, StatusError
 from pilothouse.apiserver.entries import Entry
 from pilothouse.apiserver.messages import Stream, chunk_of
 from pilothouse.apiserver.registry import Served
-from pilothouse.apiserver.render import Wish, column_definitions, partial, row, table
+from pilothouse.apiserver.render import Wish, column_definitions, partial, table
+from pilothouse.apiserver.rows import Rows
+from pilothouse.apiserver.rows import table as table_bytes
 from pilothouse.apiserver.selection import Selection
 from pilothouse.apiserver.watchcache import ADDED, DELETED, MODIFIED, Event, Feed, ResourceCache
 
@@ -84,13 +86,14 @@ class TransformEncoder:
         self.key: Any = None if is_table else ("partial", wish.fmt)
 
     def frame(self, type: str, entry: Entry) -> bytes:
-        obj = self._served.obj(entry)
-        if self._wish.fmt.transform != "Table":
-            return _frame(type, partial(self._served, obj, self._wish.fmt.api_version))
-        self._wish.now = self._now()
-        columns, self._named = not self._named, True
-        metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
-        return _frame(type, table(self._served, metadata, [row(self._served, obj, self._wish)], self._wish, columns))
+        fmt = self._wish.fmt
+        if fmt.transform != "Table":
+            return _frame(type, partial(self._served, self._served.obj(entry), fmt.api_version))
+        columns = None if self._named else column_definitions(self._served)
+        self._named = True
+        rows = Rows(self._served, fmt.api_version, self._wish.include, self._now())
+        shown = table_bytes(fmt.api_version, {"resourceVersion": str(entry.revision)}, columns, [rows.row(entry)])
+        return b'{"type":"%b","object":%b}\n' % (type.encode(), shown)
 
     def bookmark(self, revision: int, annotations: dict[str, str] | None) -> bytes:
         fmt = self._wish.fmt

@@ -160,5 +160,5 @@ def _duration(obj: Obj, now: float) -> str:
     status = obj.get("status") or {}
     if not status.get("startTime"):
         return ""
-    end = times.seconds(status["completionTime"]) if status.get("completionTime") else now
-    return human(end - times.seconds(status["startTime"]))
+    start, completed = times.seconds(status["startTime"]), status.get("completionTime")
+    return human(times.seconds(completed) - start) if completed else table.elapsed(start, now)

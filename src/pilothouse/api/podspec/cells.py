@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pilothouse.api import table, times
-from pilothouse.api.duration import human
 from pilothouse.api.errors import Obj
 
 
@@ -26,7 +25,7 @@ class _Restarts:
             self.last = max(self.last, times.seconds(finished))
 
     def text(self, now: float) -> str:
-        return f"{self.count} ({human(now - self.last)} ago)" if self.count and self.last else str(self.count)
+        return f"{self.count} ({table.elapsed(self.last, now)} ago)" if self.count and self.last else str(self.count)
 
 
 def pod_cells(obj: Obj, now: float) -> list[Any]:
