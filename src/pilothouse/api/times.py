@@ -33,6 +33,7 @@ def canonical_micro_time(text: str) -> str:
     return text if _DONE_MICRO.fullmatch(text) else f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
+@functools.lru_cache(maxsize=4096)
 def seconds(text: str) -> float:
     """A `Time` or `MicroTime` as seconds since the epoch."""
     return _parse(text, _LAYOUT).timestamp()
