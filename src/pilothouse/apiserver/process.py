@@ -1,4 +1,4 @@
-"""Settings of a process that is an API server and nothing else."""
+"""Settings of a process that is an API server, alone or with its spokes, and nothing else."""
 
 from __future__ import annotations
 

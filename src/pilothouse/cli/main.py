@@ -70,11 +70,13 @@ def up(
 
 async def _up(folder: Path | None, port: int, nodes: int, kubeconfig: Path, tokens: Path | None, startup_delay: float) -> int:
     from pilothouse.apiserver.assembly import Settings
+    from pilothouse.apiserver.process import tune_garbage_collector
     from pilothouse.cluster import ApiHub, Cluster, Spokes
 
     hub = ApiHub(Settings(Path(), port=port, token_auth_file=tokens), folder)
     cluster = Cluster(hub, Spokes(nodes=nodes, startup_delay=startup_delay))
     await cluster.start()
+    tune_garbage_collector()
     cluster.hub.write_kubeconfig(kubeconfig)
     seconds = time.perf_counter() - STARTED
     told = "1 simulated node" if nodes == 1 else f"{nodes} simulated nodes"
