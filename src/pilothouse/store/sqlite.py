@@ -1,7 +1,9 @@
 """The SQLite engine, the embedded default: one file, one writer thread, group commit.
 
 A row per change, keyed by revision. WAL with `synchronous=FULL`: a write is acknowledged only after the fsync of the transaction that
-holds it. The writer thread takes everything that is waiting in one transaction; while it works the next batch gathers. Compaction
+holds it. The writer thread takes everything that is waiting in one transaction; while it works the next batch gathers, and goes on
+gathering for as long as each turn of the event loop adds to it: a commit costs as much CPU as six rows, so that a busy loop must not
+hand over single ones. Compaction
 deletes the rows that no read can reach, some with each commit; SQLite uses their pages again, so the file stops growing, and when a
 good part of it is free some is given back.
 """
@@ -32,18 +34,21 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL)
 _INSERT = "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)"
 _FACT = "INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 _PRAGMAS = (
+    "page_size=8192",  # of new files: a fifth less CPU per row than the usual 4096
     "auto_vacuum=INCREMENTAL",
     "journal_mode=WAL",
     "synchronous=FULL",
-    "wal_autocheckpoint=2000",
+    "wal_autocheckpoint=1000",
     "journal_size_limit=67108864",
 )
 #: How long another program's lock on the file is waited for.
 LOCK_SECONDS = 2.0
 #: Rows that one commit deletes beside its work, so that a big compaction holds nobody up.
 DELETES = 4000
-#: Free pages (of 4 KiB) below which nothing is given back; how many are given back at a time.
-KEEP_FREE, GIVE_BACK = 2000, 500
+#: Free pages (of 8 KiB) below which nothing is given back; how many are given back at a time.
+KEEP_FREE, GIVE_BACK = 1000, 250
+#: So many rows are handed over at once, whether more are coming or not.
+FULL_BATCH = 128
 
 _Row = tuple[int, str, bytes | None, int, int, float]
 #: What the writer is handed: rows to insert, revisions to delete, the newest revision, the oldest readable one.
@@ -159,7 +164,15 @@ class SqliteStore(MvccStore):
         if not self._busy and not self._scheduled:
             self._scheduled = True
             self._idle.clear()
-            asyncio.get_running_loop().call_soon(self._submit)
+            asyncio.get_running_loop().call_soon(self._gather, len(self._rows))
+
+    def _gather(self, before: int) -> None:
+        """Hand over what is waiting, unless the turn of the loop that ends here brought more: then the next may, too."""
+        count = len(self._rows)
+        if before < count < FULL_BATCH:
+            asyncio.get_running_loop().call_soon(self._gather, count)
+        else:
+            self._submit()
 
     def _submit(self) -> None:
         self._scheduled = False
@@ -174,7 +187,10 @@ class SqliteStore(MvccStore):
     def _finished(self, revision: int) -> None:
         self._busy = False
         self._committed(revision)
-        self._submit()
+        if self._rows or self._gone:
+            self._schedule()
+        else:
+            self._idle.set()
 
     def _failed(self, error: StoreError, gone: list[int]) -> None:
         log.error("a commit failed: %s", error)
