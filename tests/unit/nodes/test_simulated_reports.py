@@ -1,0 +1,73 @@
+"""Simulated nodes tell the hub of a pod once, and not again when their own report comes back to them as a change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from pilothouse.cluster import ApiHub, Cluster, Spokes
+from pilothouse.nodes.simulated import NodeOptions, SimulatedNodes
+
+SERVICE_ACCOUNT = {"metadata": {"name": "default", "namespace": "default"}}
+POD = {"metadata": {"name": "web"}, "spec": {"nodeName": "node-1", "containers": [{"name": "main", "image": "nginx"}]}}
+
+
+class Counting:
+    """A transport that counts reports on pods."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.reports = 0
+
+    async def request(self, method: str, path: str, *args: Any, **more: Any) -> Any:
+        self.reports += method == "PATCH" and path.endswith("/status") and "/pods/" in path
+        return await self._inner.request(method, path, *args, **more)
+
+    def watch(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[Any]:
+        watching: AsyncIterator[Any] = self._inner.watch(path, query)
+        return watching
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+async def label(admin: Any, value: str) -> None:
+    patch = {"metadata": {"labels": {"round": value}}}
+    await admin.request("PATCH", "/api/v1/namespaces/default/pods/web", body=patch, content_type="application/merge-patch+json")
+
+
+async def until_running(hub: ApiHub) -> dict[str, Any]:
+    cache = hub.server.cache("", "pods")
+    while (found := cache.get("default", "web")) is None or found.obj["status"]["phase"] != "Running":
+        await asyncio.sleep(0.005)
+    return found.obj
+
+
+async def scenario() -> tuple[int, dict[str, Any]]:
+    hub = ApiHub()
+    async with Cluster(hub, Spokes(controllers=False, scheduler=False, nodes=0)).running():
+        admin = hub.transport("admin", "system:masters")
+        await admin.request("POST", "/api/v1/namespaces/default/serviceaccounts", body=SERVICE_ACCOUNT)
+        counting = Counting(hub.transport("pilothouse:nodes", "system:masters"))
+        nodes = SimulatedNodes(counting, hub.clock, NodeOptions(count=1))  # type: ignore[arg-type]
+        task = asyncio.create_task(nodes.run())
+        while hub.server.cache("", "nodes").get("", "node-1") is None:
+            await asyncio.sleep(0.005)
+        answer = await admin.request("POST", "/api/v1/namespaces/default/pods", body=POD)
+        assert answer.status == 201, answer.body
+        await until_running(hub)
+        for value in ("a", "b"):  # changes of others that are nothing to the node, but make it look again
+            await label(admin, value)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        pod = await until_running(hub)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return counting.reports, pod
+
+
+def test_a_pod_that_runs_is_reported_once() -> None:
+    reports, pod = asyncio.run(scenario())
+    assert pod["metadata"]["labels"]["round"] == "b"
+    assert reports == 1
