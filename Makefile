@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format bench generate lock clean
+.PHONY: help up test check format bench generate recordings fuzz lock clean
 
 help: ## What one can do here
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,12 @@ bench: $(STAMP) ## The benchmarks behind the README's figures
 
 generate: $(STAMP) ## Make the generated tables anew from their sources
 	$(BIN)/python tools/generate_api.py
+
+recordings: $(STAMP) ## Replay all recordings; write what differs to tests/golden and docs
+	$(BIN)/python tools/golden.py update
+
+fuzz: $(STAMP) ## Send 100,000 malformed bodies, and find no 500
+	$(BIN)/python tools/fuzz.py
 
 lock: $(STAMP) ## Pin the newest versions that satisfy pyproject.toml
 	$(BIN)/python -m pip install --quiet pip-tools

@@ -95,8 +95,11 @@ def _read_again(body: bytes, parsed: Any) -> Any:
     A text without duplicates has as many quotation marks as its content written anew (white space has none); only a text with more, or
     with escapes that could hide some, is read a second time.
     """
-    if b"\\u" not in body and body.count(b'"') <= orjson.dumps(parsed).count(b'"'):
-        return None
+    try:
+        if b"\\u" not in body and body.count(b'"') <= orjson.dumps(parsed).count(b'"'):
+            return None
+    except TypeError:
+        pass  # an integer that is too large for a second encoding
     try:
         read = json.loads(body, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):

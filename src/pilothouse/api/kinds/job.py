@@ -40,6 +40,9 @@ class JobStrategy(WorkloadStrategy):
         if labels and not obj["metadata"].get("labels"):
             obj["metadata"]["labels"] = dict(labels)
 
+    def unknown_field(self, field: str) -> str:
+        return f'field label "{field}" not supported for Job'
+
     def prepare_create(self, obj: Obj, ctx: Context) -> None:
         """Without a selector of the user's own, one is made from the Job's uid."""
         super().prepare_create(obj, ctx)

@@ -52,10 +52,13 @@ class PodStrategy(Strategy):
             spec = obj["spec"] = {}
         default_pod_spec(spec)
         default_pod_only(spec)
+        _one_address(obj.get("status") or {})
 
     def prepare_create(self, obj: Obj, ctx: Context) -> None:
         spec, metadata = obj["spec"], obj["metadata"]
         metadata["generation"] = 1
+        if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
+            spec["terminationGracePeriodSeconds"] = 1
         status: Obj = {"phase": "Pending"}
         if spec.get("schedulingGates"):
             status["conditions"] = [{**_SCHEDULING_GATED, "lastTransitionTime": times.text(ctx.now)}]
@@ -170,6 +173,15 @@ class PodStrategy(Strategy):
     def row_conditions(self, obj: Obj) -> list[Obj]:
         told = _COMPLETED.get((obj.get("status") or {}).get("phase") or "")
         return [{"type": "Completed", "status": "True", "reason": obj["status"]["phase"], "message": told}] if told else []
+
+
+def _one_address(status: Obj) -> None:
+    """The one podIP and the first of podIPs are the same; where they differ, the one counts."""
+    one, many = status.get("podIP"), status.get("podIPs")
+    if one and (not many or many[0].get("ip") != one):
+        status["podIPs"] = [{"ip": one}]
+    elif many and many[0].get("ip") and not one:
+        status["podIP"] = many[0]["ip"]
 
 
 def _prepare_status(obj: Obj, old: Obj) -> None:

@@ -180,9 +180,8 @@ def _check_policy(spec: Obj, configured: Sequence[str]) -> list[FieldError]:
             return [invalid("spec.ipFamilyPolicy", policy, why.format("cluster IPs"))]
         if len(families) > 1:
             return [invalid("spec.ipFamilyPolicy", policy, why.format("IP families"))]
-    if policy == REQUIRE and len(configured) < 2:
-        return [invalid("spec.ipFamilyPolicy", policy, _NO_DUAL)]
-    return [
+    lacking = [invalid("spec.ipFamilyPolicy", policy, _NO_DUAL)] if policy == REQUIRE and len(configured) < 2 else []
+    return lacking + [
         invalid(f"spec.ipFamilies[{i}]", family, "not configured on this cluster")
         for i, family in enumerate(families)
         if family not in configured

@@ -79,7 +79,8 @@ class ServiceHook(WriteHook):
         self._ports = ports
 
     async def begin_create(self, obj: Obj, dry_run: bool) -> Finish | None:
-        return await self._begin(obj, None, dry_run)
+        nameless = not obj["metadata"].get("name")  # will be refused, and nothing can be held for it until then
+        return await self._begin(obj, None, dry_run or nameless)
 
     async def begin_update(self, obj: Obj, old: Obj, dry_run: bool) -> Finish | None:
         keep_allocated(obj["spec"], old["spec"])
@@ -113,7 +114,7 @@ class ServiceHook(WriteHook):
         if needs_node_port(spec):
             _allocate_ports(transaction, obj, held, old is not None)
         if needs_health_check(spec) and not (before is not None and needs_health_check(before)):
-            _allocate_health_check(transaction, spec)
+            _allocate_health_check(transaction, obj)
 
 
 def keep_allocated(spec: Obj, old: Obj) -> None:
@@ -206,15 +207,17 @@ def _take_port(transaction: _Transaction, obj: Obj, index: int, port: int) -> No
         raise invalid_object("", "Service", obj["metadata"].get("name", ""), [error]) from None
 
 
-def _allocate_health_check(transaction: _Transaction, spec: Obj) -> None:
+def _allocate_health_check(transaction: _Transaction, obj: Obj) -> None:
+    spec = obj["spec"]
     wanted = spec.get("healthCheckNodePort") or 0
     if not wanted:
         spec["healthCheckNodePort"] = _attempt(transaction.next_port, "failed to allocate a HealthCheck NodePort")
         return
     try:
         transaction.port(wanted)
-    except AllocationError as why:
-        raise internal(f"failed to allocate requested HealthCheck NodePort {wanted}: {why}") from None
+    except AllocationError as why:  # the client's choice, so the client's mistake
+        error = invalid("spec.healthCheckNodePort", wanted, str(why))
+        raise invalid_object("", "Service", obj["metadata"].get("name", ""), [error]) from None
 
 
 def _attempt(take: Callable[[], int], what: str) -> int:
