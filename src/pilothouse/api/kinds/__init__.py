@@ -78,12 +78,12 @@ STRATEGIES: dict[tuple[str, str], str] = {
     ("resource.k8s.io", "resourceclaims"): "resourceclaim:ResourceClaimStrategy",
     ("resource.k8s.io", "resourceclaimtemplates"): "resourceclaim:ResourceClaimTemplateStrategy",
     ("resource.k8s.io", "resourceslices"): "resourceclaim:ResourceSliceStrategy",
-    ("storage.k8s.io", "csidrivers"): "csi:CSIDriverStrategy",
-    ("storage.k8s.io", "csinodes"): "csi:CSINodeStrategy",
-    ("storage.k8s.io", "csistoragecapacities"): "csi:CSIStorageCapacityStrategy",
+    ("storage.k8s.io", "csidrivers"): "csidriver:CSIDriverStrategy",
+    ("storage.k8s.io", "csinodes"): "csinode:CSINodeStrategy",
+    ("storage.k8s.io", "csistoragecapacities"): "csistoragecapacity:CSIStorageCapacityStrategy",
     ("storage.k8s.io", "storageclasses"): "storageclass:StorageClassStrategy",
     ("storage.k8s.io", "volumeattachments"): "volumeattachment:VolumeAttachmentStrategy",
-    ("storage.k8s.io", "volumeattributesclasses"): "storageclass:VolumeAttributesClassStrategy",
+    ("storage.k8s.io", "volumeattributesclasses"): "volumeattributesclass:VolumeAttributesClassStrategy",
 }
 
 

@@ -6,9 +6,12 @@ import datetime as dt
 from typing import Any
 
 from pilothouse.api import names, table
-from pilothouse.api.errors import Obj
+from pilothouse.api.checks import named
+from pilothouse.api.errors import FieldError, Obj, invalid, required
 from pilothouse.api.kinds.statusonly import StatusOnly
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Context
+
+HIGHEST_GROUP, HIGHEST_VERSION = 20_000, 1000
 
 
 class APIServiceStrategy(StatusOnly):
@@ -17,6 +20,11 @@ class APIServiceStrategy(StatusOnly):
 
     def validate_name(self, name: str, prefix: bool = False) -> list[str]:
         return names.path_segment(name, prefix)
+
+    def default(self, obj: Obj) -> None:
+        service = (obj.get("spec") or {}).get("service")
+        if service is not None:
+            service.setdefault("port", 443)
 
     def prepare_create(self, obj: Obj, ctx: Context) -> None:
         """What this server answers for itself is available from the start."""
@@ -31,6 +39,14 @@ class APIServiceStrategy(StatusOnly):
             }
             obj["status"] = {"conditions": [condition]}
 
+    def validate(self, obj: Obj) -> list[FieldError]:
+        spec, name = obj.get("spec") or {}, obj["metadata"].get("name") or ""
+        wanted = f"{spec.get('version') or ''}.{spec.get('group') or ''}"
+        out = []
+        if name and name != wanted:
+            out.append(invalid("metadata.name", name, f'must be `spec.version+"."+spec.group`: "{wanted}"'))
+        return out + _validate_spec(spec)
+
     def cells(self, obj: Obj, now: float) -> list[Any]:
         service = (obj.get("spec") or {}).get("service")
         where = f"{service.get('namespace', '')}/{service.get('name', '')}" if service else "Local"
@@ -44,3 +60,36 @@ def _availability(obj: Obj) -> str:
         return "Unknown"
     status: str = found.get("status", "")
     return status if status == "True" else f"{status} ({found.get('reason', '')})"
+
+
+def _validate_spec(spec: Obj) -> list[FieldError]:
+    group, version = spec.get("group") or "", spec.get("version") or ""
+    out: list[FieldError] = []
+    if group:
+        out += named("spec.group", group, names.dns1123_subdomain(group))
+    elif version != "v1":
+        out.append(required("spec.group", "only v1 may have an empty group and it better be legacy kube"))
+    out += named("spec.version", version, names.dns1035_label(version))
+    for key, most in (("groupPriorityMinimum", HIGHEST_GROUP), ("versionPriority", HIGHEST_VERSION)):
+        value = spec.get(key) or 0
+        if not 0 < value <= most:
+            out.append(invalid(f"spec.{key}", value, f"must be positive and less than {most}"))
+    return out + _validate_server(spec)
+
+
+def _validate_server(spec: Obj) -> list[FieldError]:
+    """Which server answers, and how it is trusted."""
+    service, insecure, bundle = spec.get("service"), bool(spec.get("insecureSkipTLSVerify")), spec.get("caBundle") or ""
+    out: list[FieldError] = []
+    if service is None:
+        if bundle:
+            out.append(invalid("spec.caBundle", bundle, "local APIServices may not have a caBundle"))
+        if insecure:
+            out.append(invalid("spec.insecureSkipTLSVerify", insecure, "local APIServices may not have insecureSkipTLSVerify"))
+        return out
+    out += [required(f"spec.service.{key}") for key in ("namespace", "name") if not service.get(key)]
+    port = service.get("port", 443)
+    out += named("spec.service.port", port, [f"port is not valid: {m}" for m in names.port_number(port)])
+    if insecure and bundle:
+        out.append(invalid("spec.insecureSkipTLSVerify", insecure, "may not be true if caBundle is present"))
+    return out
