@@ -1,11 +1,12 @@
-"""ResourceClaim, its template, DeviceClass and ResourceSlice: devices that pods ask for, and that nodes have (dynamic resource allocation)."""
+"""ResourceClaim: devices that a pod asks for, and those that it got. What is asked for never changes (API reference: ResourceClaimSpec)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pilothouse.api import table
-from pilothouse.api.errors import Obj
+from pilothouse.api.errors import FieldError, Obj, invalid
+from pilothouse.api.kinds.devicerequests import default_devices, shown_devices, validate_devices
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
 
 
@@ -13,6 +14,16 @@ class ResourceClaimStrategy(Strategy):
     delete_returns_object = True
     reset_fields = {"": (("status",),), "status": (("spec",),)}  # noqa: RUF012
     columns = (NAME_COLUMN, Column("State"), AGE_COLUMN)
+
+    def default(self, obj: Obj) -> None:
+        default_devices((obj.get("spec") or {}).get("devices") or {})
+
+    def validate(self, obj: Obj) -> list[FieldError]:
+        return validate_devices((obj.get("spec") or {}).get("devices") or {}, "spec.devices")
+
+    def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
+        shown, before = ({"Devices": shown_devices((o.get("spec") or {}).get("devices") or {})} for o in (obj, old))
+        return [] if shown == before else [invalid("spec", shown, "field is immutable")]
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
         return [table.name_of(obj), state(obj), table.age(obj, now)]
@@ -27,36 +38,3 @@ def state(obj: Obj) -> str:
     else:
         words += ["allocated"] + ["reserved"] * bool(status.get("reservedFor"))
     return ",".join(words)
-
-
-class ResourceClaimTemplateStrategy(Strategy):
-    delete_returns_object = True
-    columns = (NAME_COLUMN, AGE_COLUMN)
-
-    def cells(self, obj: Obj, now: float) -> list[Any]:
-        return [table.name_of(obj), table.age(obj, now)]
-
-
-class DeviceClassStrategy(Strategy):
-    delete_returns_object = True
-    has_generation = True
-    columns = (NAME_COLUMN, AGE_COLUMN)
-
-    def cells(self, obj: Obj, now: float) -> list[Any]:
-        return [table.name_of(obj), table.age(obj, now)]
-
-
-class ResourceSliceStrategy(Strategy):
-    delete_returns_object = True
-    has_generation = True
-    selectable = ("spec.nodeName", "spec.driver")
-    columns = (NAME_COLUMN, Column("Node"), Column("Driver"), Column("Pool"), AGE_COLUMN)
-
-    def fields(self, obj: Obj) -> dict[str, str]:
-        spec = obj.get("spec") or {}
-        return {"spec.nodeName": spec.get("nodeName") or "", "spec.driver": spec.get("driver", "")}
-
-    def cells(self, obj: Obj, now: float) -> list[Any]:
-        spec = obj.get("spec") or {}
-        pool = (spec.get("pool") or {}).get("name", "")
-        return [table.name_of(obj), spec.get("nodeName") or "", spec.get("driver", ""), pool, table.age(obj, now)]

@@ -1,0 +1,201 @@
+"""What a claim may ask for: requests, constraints among them, and configuration (API reference: DeviceClaim).
+
+Selectors are CEL expressions: that there is one is checked here, what it says is not.
+"""
+
+from __future__ import annotations
+
+from pilothouse.api import names, quantity
+from pilothouse.api.checks import named
+from pilothouse.api.errors import FieldError, Obj, duplicate, invalid, not_supported, required, too_many
+from pilothouse.api.internal_form import dump
+from pilothouse.api.kinds.volumesource import csi_driver_name
+
+MOST = 32
+_MODES = ("All", "ExactCount")
+_EFFECTS = ("NoExecute", "NoSchedule", "None")
+_ONE_OF = "exactly one of `exactly` or `firstAvailable` is required"
+_UNKNOWN = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
+_TOLERATION = "Key:key Operator:operator Value:value Effect:effect TolerationSeconds:tolerationSeconds?"
+
+
+def default_devices(devices: Obj) -> None:
+    """Who does not say how many wants one, in place."""
+    for request in devices.get("requests") or ():
+        for wanted in (request.get("exactly"), *(request.get("firstAvailable") or ())):
+            if wanted is not None:
+                _default(wanted)
+
+
+def _default(wanted: Obj) -> None:
+    if not wanted.get("allocationMode"):
+        wanted["allocationMode"] = "ExactCount"
+    if wanted["allocationMode"] == "ExactCount" and not wanted.get("count"):
+        wanted["count"] = 1
+    for toleration in wanted.get("tolerations") or ():
+        if not toleration.get("operator"):
+            toleration["operator"] = "Equal"
+
+
+def validate_devices(devices: Obj, path: str) -> list[FieldError]:
+    """Errors of all that a claim asks for."""
+    requests = devices.get("requests") or []
+    out = [too_many(f"{path}.requests", len(requests), MOST)] if len(requests) > MOST else []
+    seen: set[str] = set()
+    for n, request in enumerate(requests):
+        where, name = f"{path}.requests[{n}]", request.get("name") or ""
+        if name in seen:
+            out.append(duplicate(where, name))
+        else:
+            out += _validate_request(request, where)
+        seen.add(name)
+    known = _request_names(requests)
+    for n, constraint in enumerate(devices.get("constraints") or ()):
+        where = f"{path}.constraints[{n}]"
+        out += _validate_references(constraint.get("requests") or [], known, f"{where}.requests")
+        for key in ("matchAttribute", "distinctAttribute"):
+            if constraint.get(key) is not None:
+                out += _validate_attribute(constraint[key], f"{where}.{key}")
+        if constraint.get("matchAttribute") is None and constraint.get("distinctAttribute") is None:
+            out.append(required(f"{where}.matchAttribute"))
+    for n, config in enumerate(devices.get("config") or ()):
+        where = f"{path}.config[{n}]"
+        out += _validate_references(config.get("requests") or [], known, f"{where}.requests")
+        out += validate_config(config, where)
+    return out
+
+
+def _request_names(requests: list[Obj]) -> set[str]:
+    out: set[str] = set()
+    for request in requests:
+        out.add(request.get("name") or "")
+        out |= {f"{request.get('name') or ''}/{sub.get('name') or ''}" for sub in request.get("firstAvailable") or ()}
+    return out
+
+
+def _validate_request(request: Obj, path: str) -> list[FieldError]:
+    name, exactly, options = request.get("name") or "", request.get("exactly"), request.get("firstAvailable") or []
+    out = named(f"{path}.name", name, names.dns1123_label(name))
+    if exactly is None and not options:
+        return [*out, required(path, _ONE_OF)]
+    if exactly is not None and options:
+        return [*out, invalid(path, None, f"{_ONE_OF}, but multiple fields are set")]
+    if exactly is not None:
+        return out + _validate_wanted(exactly, f"{path}.exactly")
+    seen: set[str] = set()
+    for n, option in enumerate(options):
+        where, sub = f"{path}.firstAvailable[{n}]", option.get("name") or ""
+        out += [duplicate(where, sub)] if sub in seen else named(f"{where}.name", sub, names.dns1123_label(sub))
+        seen.add(sub)
+        out += _validate_wanted(option, where)
+    return out
+
+
+def _validate_wanted(wanted: Obj, path: str) -> list[FieldError]:
+    """Devices of one class, so many of them."""
+    cls, mode, count = wanted.get("deviceClassName") or "", wanted["allocationMode"], wanted.get("count") or 0
+    where = f"{path}.deviceClassName"
+    out = named(where, cls, names.dns1123_subdomain(cls)) if cls else [required(where)]
+    out += validate_selectors(wanted.get("selectors") or [], f"{path}.selectors")
+    if mode not in _MODES:
+        out.append(not_supported(f"{path}.allocationMode", mode, _MODES))
+    elif mode == "All" and count:
+        out.append(invalid(f"{path}.count", count, "must not be specified when allocationMode is 'All'"))
+    elif mode == "ExactCount" and count <= 0:
+        out.append(invalid(f"{path}.count", count, "must be greater than zero"))
+    for n, toleration in enumerate(wanted.get("tolerations") or ()):
+        out += _validate_toleration(toleration, f"{path}.tolerations[{n}]")
+    return out
+
+
+def validate_selectors(selectors: list[Obj], path: str) -> list[FieldError]:
+    out = [too_many(path, len(selectors), MOST)] if len(selectors) > MOST else []
+    return out + [required(f"{path}[{n}].cel") for n, selector in enumerate(selectors) if selector.get("cel") is None]
+
+
+def _validate_toleration(toleration: Obj, path: str) -> list[FieldError]:
+    key, operator = toleration.get("key") or "", toleration.get("operator") or ""
+    value, effect = toleration.get("value") or "", toleration.get("effect") or ""
+    out = named(f"{path}.key", key, names.qualified_name(key)) if key else []
+    if operator == "Exists":
+        if value:
+            out.append(invalid(f"{path}.value", value, "must be empty for operator `Exists`"))
+    elif operator == "Equal":
+        out += named(f"{path}.value", value, names.label_value(value))
+    else:
+        out.append(not_supported(f"{path}.operator", operator, ("Equal", "Exists")))
+    return out if not effect or effect in _EFFECTS else [*out, not_supported(f"{path}.effect", effect, _EFFECTS)]
+
+
+def _validate_references(requests: list[str], known: set[str], path: str) -> list[FieldError]:
+    out: list[FieldError] = []
+    for n, name in enumerate(requests):
+        where = f"{path}[{n}]"
+        if name in requests[:n]:
+            out.append(duplicate(where, name))
+            continue
+        for part in name.split("/", 1):
+            out += named(where, name, names.dns1123_label(part))
+        if name not in known:
+            out.append(invalid(where, name, _UNKNOWN))
+    return out
+
+
+def _validate_attribute(name: str, path: str) -> list[FieldError]:
+    """A domain, a slash and an identifier."""
+    domain, slash, identifier = name.rpartition("/")
+    if not slash:
+        return [*named(path, name, names.c_identifier(name)), invalid(path, name, "must include a domain")]
+    return named(path, domain, names.dns1123_subdomain(domain)) + named(path, identifier, names.c_identifier(identifier))
+
+
+def validate_config(config: Obj, path: str) -> list[FieldError]:
+    """Configuration is for one driver, and an object."""
+    opaque = config.get("opaque")
+    if opaque is None:
+        return [required(f"{path}.opaque")]
+    out = csi_driver_name(opaque.get("driver") or "", f"{path}.opaque.driver")
+    where, parameters = f"{path}.opaque.parameters", opaque.get("parameters")
+    if parameters is None:
+        return [*out, required(where)]
+    return out if isinstance(parameters, dict) else [*out, invalid(where, "<value omitted>", "must be a valid JSON object")]
+
+
+# --- how messages show it -------------------------------------------------------------------------------------------------------------
+
+
+def shown_devices(devices: Obj) -> Obj:
+    requests, constraints, config = (devices.get(key) for key in ("requests", "constraints", "config"))
+    return {
+        "Requests": None if requests is None else [_shown_request(r) for r in requests],
+        "Constraints": constraints
+        and [
+            dump(c, "Requests:requests? MatchAttribute:matchAttribute? DistinctAttribute:distinctAttribute?") for c in constraints
+        ],
+        "Config": config
+        and [dump(c, "Requests:requests? Opaque:opaque?", {"opaque": "Driver:driver Parameters:parameters?"}) for c in config],
+    }
+
+
+def _shown_request(request: Obj) -> Obj:
+    exactly, options = request.get("exactly"), request.get("firstAvailable")
+    return {
+        "Name": request.get("name", ""),
+        "Exactly": None if exactly is None else _shown_wanted(exactly, {}, {"AdminAccess": exactly.get("adminAccess")}),
+        "FirstAvailable": None if options is None else [_shown_wanted(o, {"Name": o.get("name", "")}, {}) for o in options],
+    }
+
+
+def _shown_wanted(wanted: Obj, first: Obj, access: Obj) -> Obj:
+    selectors, tolerations, capacity = (wanted.get(key) for key in ("selectors", "tolerations", "capacity"))
+    amounts = (capacity or {}).get("requests")
+    return {
+        **first,
+        "DeviceClassName": wanted.get("deviceClassName", ""),
+        "Selectors": None if selectors is None else [{"CEL": dump(s.get("cel"), "Expression:expression")} for s in selectors],
+        "AllocationMode": wanted.get("allocationMode", ""),
+        "Count": wanted.get("count", 0),
+        **access,
+        "Tolerations": None if tolerations is None else [dump(t, _TOLERATION) for t in tolerations],
+        "Capacity": capacity and {"Requests": amounts and {k: quantity.canonical(v) for k, v in amounts.items()}},
+    }

@@ -1,0 +1,110 @@
+"""ResourceSlice: devices that a node, or several, have, as their driver tells (API reference: ResourceSliceSpec).
+
+What is said of a single device is checked for its name only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pilothouse.api import names, table
+from pilothouse.api.checks import IMMUTABLE, named
+from pilothouse.api.errors import FieldError, Obj, duplicate, invalid, required, too_long
+from pilothouse.api.kinds.nodeselector import shown_affinity, validate_node_selector
+from pilothouse.api.kinds.volumesource import csi_driver_name
+from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
+
+LONGEST_POOL = 253
+_PLACES = ("nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection")
+_ONE_PLACE = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
+
+
+class ResourceSliceStrategy(Strategy):
+    delete_returns_object = True
+    has_generation = True
+    selectable = ("spec.nodeName", "spec.driver")
+    columns = (NAME_COLUMN, Column("Node"), Column("Driver"), Column("Pool"), AGE_COLUMN)
+
+    def validate(self, obj: Obj) -> list[FieldError]:
+        spec = obj.get("spec") or {}
+        return _validate_origin(spec) + _validate_place(spec) + _validate_devices(spec.get("devices") or [])
+
+    def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
+        spec, before = obj.get("spec") or {}, old.get("spec") or {}
+        out = _validate_origin(spec)
+        pools = [(s.get("pool") or {}).get("name") or "" for s in (spec, before)]
+        if pools[0] != pools[1]:
+            out.append(invalid("spec.pool.name", pools[0], IMMUTABLE))
+        if (spec.get("driver") or "") != before.get("driver"):
+            out.append(invalid("spec.driver", spec.get("driver") or "", IMMUTABLE))
+        if spec.get("nodeName") != before.get("nodeName"):
+            out.append(invalid("spec.nodeName", spec.get("nodeName"), IMMUTABLE))
+        return out + _validate_place(spec) + _validate_devices(spec.get("devices") or [])
+
+    def fields(self, obj: Obj) -> dict[str, str]:
+        spec = obj.get("spec") or {}
+        return {"spec.nodeName": spec.get("nodeName") or "", "spec.driver": spec.get("driver", "")}
+
+    def cells(self, obj: Obj, now: float) -> list[Any]:
+        spec = obj.get("spec") or {}
+        pool = (spec.get("pool") or {}).get("name", "")
+        return [table.name_of(obj), spec.get("nodeName") or "", spec.get("driver", ""), pool, table.age(obj, now)]
+
+
+def _validate_origin(spec: Obj) -> list[FieldError]:
+    return csi_driver_name(spec.get("driver") or "", "spec.driver") + _validate_pool(spec.get("pool") or {}, "spec.pool")
+
+
+def _validate_devices(devices: list[Obj]) -> list[FieldError]:
+    out: list[FieldError] = []
+    seen: set[str] = set()
+    for n, device in enumerate(devices):
+        name, path = device.get("name") or "", f"spec.devices[{n}]"
+        if name in seen:
+            out.append(duplicate(path, name))
+        else:
+            out += named(f"{path}.name", name, names.dns1123_label(name))
+        seen.add(name)
+    return out
+
+
+def _validate_pool(pool: Obj, path: str) -> list[FieldError]:
+    name, count, generation = pool.get("name") or "", pool.get("resourceSliceCount") or 0, pool.get("generation") or 0
+    out = [] if name else [required(f"{path}.name")]
+    if names.size(name) > LONGEST_POOL:
+        out.append(too_long(f"{path}.name", LONGEST_POOL))
+    for part in name.split("/") if name else ():
+        out += named(f"{path}.name", part, names.dns1123_subdomain(part))
+    if count <= 0:
+        out.append(invalid(f"{path}.resourceSliceCount", count, "must be greater than zero"))
+    if generation < 0:
+        out.append(invalid(f"{path}.generation", generation, "must be greater than or equal to zero"))
+    return out
+
+
+def _validate_place(spec: Obj) -> list[FieldError]:
+    """Where the devices can be used from is told in one way."""
+    out: list[FieldError] = []
+    found = [key for key in _PLACES if spec.get(key)]
+    if spec.get("nodeName") is not None:
+        out += named("spec.nodeName", spec["nodeName"], names.dns1123_subdomain(spec["nodeName"]))
+    if spec.get("nodeSelector") is not None:
+        found = [key for key in _PLACES if spec.get(key) or key == "nodeSelector"]
+        out += _validate_selector(spec["nodeSelector"], "spec.nodeSelector")
+    for key in ("allNodes", "perDeviceNodeSelection"):
+        if spec.get(key) is False:
+            out.append(invalid(f"spec.{key}", False, "must be either unset or set to true"))
+    if not found:
+        return [*out, required("spec", _ONE_PLACE)]
+    if len(found) > 1:
+        shown = "{" + ", ".join(f"`{key}`" for key in found) + "}"
+        out.append(invalid("spec", shown, f"{_ONE_PLACE}, but multiple fields are set"))
+    return out
+
+
+def _validate_selector(selector: Obj, path: str) -> list[FieldError]:
+    out = validate_node_selector(selector, path)
+    if len(selector.get("nodeSelectorTerms") or ()) != 1:
+        shown = (shown_affinity({"required": selector}) or {})["Required"]["NodeSelectorTerms"]
+        out.append(invalid(f"{path}.nodeSelectorTerms", shown, "must have exactly one node selector term"))
+    return out
