@@ -1,6 +1,6 @@
 """ResourceSlice: devices that a node, or several, have, as their driver tells (API reference: ResourceSliceSpec).
 
-What is said of a single device is checked for its name only.
+What is said of a single device is checked in sliceddevice.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pilothouse.api import names, table
 from pilothouse.api.checks import IMMUTABLE, named
 from pilothouse.api.errors import FieldError, Obj, duplicate, invalid, required, too_long
 from pilothouse.api.kinds.nodeselector import shown_affinity, validate_node_selector
+from pilothouse.api.kinds.sliceddevice import validate_device
 from pilothouse.api.kinds.volumesource import csi_driver_name
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
 
@@ -27,7 +28,7 @@ class ResourceSliceStrategy(Strategy):
 
     def validate(self, obj: Obj) -> list[FieldError]:
         spec = obj.get("spec") or {}
-        return _validate_origin(spec) + _validate_place(spec) + _validate_devices(spec.get("devices") or [])
+        return _validate_origin(spec) + _validate_place(spec) + _validate_devices(spec)
 
     def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
         spec, before = obj.get("spec") or {}, old.get("spec") or {}
@@ -39,7 +40,7 @@ class ResourceSliceStrategy(Strategy):
             out.append(invalid("spec.driver", spec.get("driver") or "", IMMUTABLE))
         if spec.get("nodeName") != before.get("nodeName"):
             out.append(invalid("spec.nodeName", spec.get("nodeName"), IMMUTABLE))
-        return out + _validate_place(spec) + _validate_devices(spec.get("devices") or [])
+        return out + _validate_place(spec) + _validate_devices(spec)
 
     def fields(self, obj: Obj) -> dict[str, str]:
         spec = obj.get("spec") or {}
@@ -55,15 +56,15 @@ def _validate_origin(spec: Obj) -> list[FieldError]:
     return csi_driver_name(spec.get("driver") or "", "spec.driver") + _validate_pool(spec.get("pool") or {}, "spec.pool")
 
 
-def _validate_devices(devices: list[Obj]) -> list[FieldError]:
+def _validate_devices(spec: Obj) -> list[FieldError]:
     out: list[FieldError] = []
     seen: set[str] = set()
-    for n, device in enumerate(devices):
+    for n, device in enumerate(spec.get("devices") or ()):
         name, path = device.get("name") or "", f"spec.devices[{n}]"
         if name in seen:
             out.append(duplicate(path, name))
         else:
-            out += named(f"{path}.name", name, names.dns1123_label(name))
+            out += validate_device(device, path, bool(spec.get("perDeviceNodeSelection")))
         seen.add(name)
     return out
 

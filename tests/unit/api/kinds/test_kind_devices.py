@@ -97,3 +97,30 @@ def test_a_slice_stays_at_its_node() -> None:
     assert slices.update({"spec": SLICE}, {"spec": {**SLICE, "nodeName": "m"}})[1] == [
         'spec.nodeName: Invalid value: "m": field is immutable'
     ]
+
+
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [
+        ({"attributes": {"x": {}}}, '.attributes[x]: Invalid value: "": exactly one value must be specified'),
+        (
+            {"attributes": {"v": {"version": "not semver"}}},
+            '.attributes[v].version: Invalid value: "not semver": must be a string compatible with semver.org spec 2.0.0',
+        ),
+        ({"attributes": {"s": {"string": "x" * 65}}}, ".attributes[s].string: Too long: may not be more than 64 bytes"),
+        (
+            {"taints": [{"key": "k", "effect": "X"}]},
+            '.taints[0].effect: Unsupported value: "X": supported values: "NoExecute", "NoSchedule", "None"',
+        ),
+        (
+            {"bindingConditions": ["x"]},
+            ".bindingFailureConditions: Invalid value: null: bindingFailureConditions are required to use bindingConditions",
+        ),
+        (
+            {"consumesCounters": [{"counterSet": "c", "counters": {"m": {"value": "1"}}}] * 2},
+            '.consumesCounters[1]: Duplicate value: "c"',
+        ),
+    ],
+)
+def test_a_bad_device_is_refused(device: dict[str, Any], told: str) -> None:
+    assert slices.wrong({"spec": {**SLICE, "devices": [{"name": "a", **device}]}}) == [f"spec.devices[0]{told}"]

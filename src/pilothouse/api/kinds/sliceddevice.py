@@ -1,0 +1,100 @@
+"""One device of a ResourceSlice: its attributes, taints, counters and where it can be used from (API reference: Device).
+
+Request policies of capacities are not checked.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pilothouse.api import names
+from pilothouse.api.checks import named
+from pilothouse.api.errors import FieldError, Obj, duplicate, forbidden, invalid, not_supported, required, too_long
+from pilothouse.api.internal_form import dump
+
+LONGEST_VALUE = 64
+_VALUES = "IntValue:int? BoolValue:bool? StringValue:string? VersionValue:version? IntValues:ints? BoolValues:bools? " \
+          "StringValues:strings? VersionValues:versions?"  # fmt: skip
+_KEYS = tuple(field.partition(":")[2][:-1] for field in _VALUES.split())
+_EFFECTS = ("NoExecute", "NoSchedule", "None")
+_SEMVER = re.compile(
+    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?"
+    r"(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?"
+).fullmatch
+_PLACES = ("nodeName", "nodeSelector", "allNodes")
+_NOT_HERE = "`nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is set to true in the ResourceSlice spec"
+_HERE = (
+    "exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required when `perDeviceNodeSelection` is set to true in the "
+    "ResourceSlice spec"
+)
+
+
+def validate_device(device: Obj, path: str, own_place: bool) -> list[FieldError]:
+    """Errors of a device; `own_place`: each device says where it can be used from."""
+    name = device.get("name") or ""
+    out = named(f"{path}.name", name, names.dns1123_label(name))
+    for key, value in (device.get("attributes") or {}).items():
+        out += _qualified(key, f"{path}.attributes") + _validate_value(value, f"{path}.attributes[{key}]")
+    for key, capacity in (device.get("capacity") or {}).items():
+        out += _qualified(key, f"{path}.capacity")
+        if capacity.get("requestPolicy") is not None and not device.get("allowMultipleAllocations"):
+            out.append(forbidden(f"{path}.capacity[{key}].requestPolicy", "allowMultipleAllocations must be true"))
+    for n, taint in enumerate(device.get("taints") or ()):
+        out += _validate_taint(taint, f"{path}.taints[{n}]")
+    seen: set[str] = set()
+    for n, used in enumerate(device.get("consumesCounters") or ()):
+        counter_set = used.get("counterSet") or ""
+        if counter_set in seen:
+            out.append(duplicate(f"{path}.consumesCounters[{n}]", counter_set))
+        seen.add(counter_set)
+    return out + _validate_bindings(device, path) + _validate_place(device, path, own_place)
+
+
+def _qualified(key: str, path: str) -> list[FieldError]:
+    domain, slash, identifier = key.rpartition("/")
+    out = named(path, domain, names.dns1123_subdomain(domain)) if slash else []
+    return out + named(path, identifier, names.c_identifier(identifier))
+
+
+def _validate_value(value: Obj, path: str) -> list[FieldError]:
+    found = [key for key in _KEYS if value.get(key) is not None]
+    if len(found) != 1:
+        return [invalid(path, dump(value, _VALUES) if found else "", "exactly one value must be specified")]
+    text = value[found[0]]
+    if found[0] not in ("string", "version"):
+        return []
+    out = [too_long(f"{path}.{found[0]}", LONGEST_VALUE)] if names.size(text) > LONGEST_VALUE else []
+    if found[0] == "version" and not _SEMVER(text):
+        out.append(invalid(f"{path}.version", text, "must be a string compatible with semver.org spec 2.0.0"))
+    return out
+
+
+def _validate_taint(taint: Obj, path: str) -> list[FieldError]:
+    key, value, effect = taint.get("key") or "", taint.get("value") or "", taint.get("effect") or ""
+    out = named(f"{path}.key", key, names.qualified_name(key))
+    if value:
+        out += named(f"{path}.value", value, names.label_value(value))
+    if not effect:
+        return [*out, required(f"{path}.effect")]
+    return out if effect in _EFFECTS else [*out, not_supported(f"{path}.effect", effect, _EFFECTS)]
+
+
+def _validate_bindings(device: Obj, path: str) -> list[FieldError]:
+    out: list[FieldError] = []
+    for key in ("bindingConditions", "bindingFailureConditions"):
+        for n, condition in enumerate(device.get(key) or ()):
+            out += named(f"{path}.{key}[{n}]", condition, names.qualified_name(condition))
+    for key, other in (("bindingConditions", "bindingFailureConditions"), ("bindingFailureConditions", "bindingConditions")):
+        if device.get(key) and not device.get(other):
+            out.append(invalid(f"{path}.{other}", device.get(other), f"{other} are required to use {key}"))
+    return out
+
+
+def _validate_place(device: Obj, path: str, own_place: bool) -> list[FieldError]:
+    found = [key for key in _PLACES if device.get(key) is not None]
+    if not own_place:
+        return [invalid(path, None, _NOT_HERE)] if found else []
+    if not found:
+        return [required(path, _HERE)]
+    shown = "{" + ", ".join(f"`{key}`" for key in found) + "}"
+    return [invalid(path, shown, _HERE)] if len(found) > 1 else []
