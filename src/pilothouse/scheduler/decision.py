@@ -21,7 +21,8 @@ class Decision:
     """The outcome of one scheduling cycle.
 
     `node` is the choice or None. `totals` maps each feasible node to its weighted sum, `scores` plugin to node to weighted score; both
-    are empty where there was nothing to compare. `reason` is the PodScheduled condition's reason when there is no node.
+    are empty where there was nothing to compare. `reason` is the PodScheduled condition's reason when there is no node. `nominated` is the node where
+    `victims` (namespace/name) must make room.
     """
 
     pod: str
@@ -33,6 +34,8 @@ class Decision:
     reason: str = ""
     message: str = ""
     plugins: frozenset[str] = frozenset()
+    nominated: str = ""
+    victims: tuple[str, ...] = ()
 
     def score_of(self, node: str) -> dict[str, int]:
         """Plugin to weighted score of one feasible node."""

@@ -20,6 +20,7 @@ from pilothouse.scheduler.table import Ints, Mask, NodeTable, Row, RowCache
 
 if TYPE_CHECKING:
     from pilothouse.client.interface import Transport
+    from pilothouse.scheduler.trial import Trial
 
 Obj = dict[str, Any]
 
@@ -73,6 +74,13 @@ class ClusterView:
     #: Label selectors (as predicates with a hashable identity) of services and controllers that own this pod.
     owner_selectors: Callable[[PodInfo], Sequence[Obj]] = lambda pod: ()
     namespace_labels: Callable[[str], dict[str, str]] = lambda namespace: {}
+    #: Moves when a namespace's labels change.
+    namespaces_version: Callable[[], int] = lambda: 0
+    #: PodDisruptionBudgets of a namespace.
+    budgets: Callable[[str], Sequence[Obj]] = lambda namespace: ()
+    #: One object, or all, of a collection by its plural (persistentvolumeclaims, storageclasses, ...); see `stock.py`.
+    get: Callable[[str, str, str], Obj | None] = lambda plural, namespace, name: None
+    list: Callable[[str], Sequence[Obj]] = lambda plural: ()
 
 
 class PodClass:
@@ -96,6 +104,8 @@ class Cycle:
     state: dict[str, Any] = field(default_factory=dict)
     #: Rows still possible; valid from Filter on.
     feasible: Mask = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    #: Filters that have a say about this pod, in order: set once PreFilter is through.
+    filters: Sequence[Plugin] = ()
 
     def cached_rows(self, key: Hashable, stamp: str, dtype: Any, compute: Callable[[Ints], Any]) -> Any:
         """A value per row, kept with the pod's class and repaired where rows changed (see RowCache)."""
@@ -103,6 +113,14 @@ class Cycle:
         if cache is None:
             cache = self.shared.caches[key] = RowCache(self.table, stamp, dtype, compute)
         return cache.refresh(self.table)
+
+
+@dataclass(frozen=True, slots=True)
+class Preemption(Status):
+    """PostFilter made room: the node, and the pods that must leave it (most important first)."""
+
+    node: str = ""
+    victims: tuple[PodInfo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +164,10 @@ class Plugin:
 
     def filter(self, cycle: Cycle, node: Row) -> Status | None:
         """Whether one node can run the pod."""
+        raise NotImplementedError
+
+    def refit(self, cycle: Cycle, trial: Trial) -> Status | None:
+        """Filter of one node with some of its pods thought away. Implementing it says that fewer pods may change the verdict."""
         raise NotImplementedError
 
     def post_filter(self, cycle: Cycle, rejections: Sequence[tuple[str, Rejected]]) -> Status | None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import orjson
 
 from pilothouse.api import quantity
+from pilothouse.scheduler.terms import AffinityTerms, affinity_terms
 
 Obj = dict[str, Any]
 
@@ -83,6 +85,10 @@ def host_ports(spec: Obj) -> tuple[tuple[str, str, int], ...]:
     return tuple(found)
 
 
+def _epoch(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
 @dataclass(slots=True)
 class PodInfo:
     """One pod, parsed. `key` is namespace/name; `obj` is shared with the informer and never changed."""
@@ -99,6 +105,7 @@ class PodInfo:
     scored: Requests
     ports: tuple[tuple[str, str, int], ...]
     terminating: bool
+    terms: AffinityTerms | None = None
     #: When the pod first entered the queue (epoch seconds), attempts so far: kept by the queue.
     queued_at: float = 0.0
     attempts: int = 0
@@ -109,6 +116,12 @@ class PodInfo:
     @property
     def spec(self) -> Obj:
         return self.obj["spec"]
+
+    @property
+    def started_at(self) -> float:
+        """When it began to run (epoch seconds); a pod that did not begin is the latest of all."""
+        text = (self.obj.get("status") or {}).get("startTime")
+        return _epoch(text) if text else float("inf")
 
     @property
     def signature(self) -> bytes:
@@ -143,4 +156,5 @@ def pod_info(obj: Obj) -> PodInfo:
         scored=total_requests(spec, _scored),
         ports=host_ports(spec),
         terminating="deletionTimestamp" in meta,
+        terms=affinity_terms(spec, namespace),
     )

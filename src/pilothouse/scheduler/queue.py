@@ -67,6 +67,12 @@ class SchedulingQueue:
         else:
             self._activate(pod)
 
+    def refresh(self, key: str, obj: Obj) -> None:
+        """Only the status of a waiting pod changed: no reason to try it again, but its nomination counts at the next try."""
+        known = self._where.get(key)
+        if known is not None:
+            known[1].obj = obj
+
     def remove(self, key: str) -> None:
         """The pod is gone or was scheduled by somebody else."""
         self._where.pop(key, None)

@@ -20,6 +20,7 @@ from pilothouse.scheduler.framework import (
     Cycle,
     Plugin,
     PodClass,
+    Preemption,
     PreFilterResult,
     Rejected,
     Status,
@@ -109,6 +110,7 @@ class Outcome:
     weighted: list[tuple[str, Ints]] = field(default_factory=list)
     rows: Ints | None = None
     status: Status | None = None
+    preemption: Preemption | None = None
 
     @property
     def node(self) -> str | None:
@@ -165,6 +167,8 @@ def _pre_filter(cycle: Cycle, profile: Profile, outcome: Outcome) -> set[str]:
             skipped.add(plugin.name)
         else:
             outcome.status = Status(result.code, result.reasons, plugin.name)
+            hopeless = result.code is Code.UNRESOLVABLE
+            outcome.rejections.append((plugin.name, Rejected(", ".join(result.reasons), cycle.table.present, hopeless)))
             break
     return skipped
 
@@ -182,9 +186,8 @@ def _narrow(cycle: Cycle, result: PreFilterResult, narrowed: list[str], rejectio
 
 
 def _filter(cycle: Cycle, profile: Profile, skipped: set[str], rejections: Rejections) -> None:
-    for plugin in profile.filters:
-        if plugin.name in skipped:
-            continue
+    cycle.filters = [p for p in profile.filters if p.name not in skipped]
+    for plugin in cycle.filters:
         rejected = plugin.filter_all(cycle) if implements(plugin, "filter_all") else _filter_each(plugin, cycle)
         removed: Mask | None = None
         for r in rejected:
@@ -241,18 +244,32 @@ def _score_each(plugin: Plugin, cycle: Cycle, rows: Ints) -> Ints:
 
 
 def _fail(cycle: Cycle, profile: Profile, outcome: Outcome) -> None:
-    if outcome.status is not None:
+    early = outcome.status
+    if early is not None and early.code is Code.ERROR:
+        return
+    said = _post_filter(cycle, profile, outcome)
+    total = cycle.table.node_count()
+    if early is not None:  # refused before any node was looked at
+        text = f"0/{total} nodes are available: {', '.join(early.reasons)}."
+        outcome.status = Status(early.code, (f"{text} {said}" if said else text,), early.plugin)
         return
     counts: Counter[str] = Counter()
     for _, r in outcome.rejections:
         counts[r.reason] += int(np.count_nonzero(r.rows))
-    extra = []
+    outcome.status = Status(Code.UNSCHEDULABLE, (unschedulable_message(total, counts, said),))
+
+
+def _post_filter(cycle: Cycle, profile: Profile, outcome: Outcome) -> str:
+    """Ask the PostFilter plugins until one makes room; otherwise what they said."""
+    said: list[str] = []
     for plugin in profile.post_filters:
         status = plugin.post_filter(cycle, outcome.rejections)
-        if status is not None and status.reasons:
-            extra.append(", ".join(status.reasons))
-    message = unschedulable_message(cycle.table.node_count(), counts, ", ".join(extra))
-    outcome.status = Status(Code.UNSCHEDULABLE, (message,))
+        if isinstance(status, Preemption):
+            outcome.preemption = status
+            return ""
+        if status is not None:
+            said += status.reasons
+    return ", ".join(said)
 
 
 def refusing_plugins(outcome: Outcome) -> frozenset[str]:
@@ -293,8 +310,10 @@ def to_decision(outcome: Outcome) -> Decision:
         scores,
         totals,
         reason,
-        status_message(status, table.node_count()),
+        status_message(status),
         refusing_plugins(outcome),
+        outcome.preemption.node if outcome.preemption else "",
+        tuple(p.key for p in outcome.preemption.victims) if outcome.preemption else (),
     )
 
 
@@ -305,11 +324,8 @@ def condition_reason(status: Status) -> str:
     return "SchedulerError" if status.code is Code.ERROR else "Unschedulable"
 
 
-def status_message(status: Status | None, nodes: int) -> str:
+def status_message(status: Status | None) -> str:
     """The text of a failure as events and conditions carry it."""
     if status is None:
         return ""
-    text = ", ".join(status.reasons)
-    if status.plugin and status.plugin != "SchedulingGates" and status.code is not Code.ERROR:
-        return f"0/{nodes} nodes are available: {text}."  # refused before any node was looked at
-    return text
+    return ", ".join(status.reasons)

@@ -18,6 +18,7 @@ from pilothouse.client.interface import Transport
 from pilothouse.clock import Clock, rfc3339
 from pilothouse.scheduler.config import SchedulerConfig, default_config
 from pilothouse.scheduler.decision import Decision
+from pilothouse.scheduler.evict import Evictor
 from pilothouse.scheduler.framework import ClusterEvent, ClusterView, Code, Plugin, Status
 from pilothouse.scheduler.podinfo import PodInfo, pod_info
 from pilothouse.scheduler.queue import SchedulingQueue
@@ -58,7 +59,15 @@ class Scheduler:
         self._informers = InformerFactory(transport, clock)
         self._events = EventRecorder(transport, clock, "default-scheduler")
         self._table = NodeTable()
-        self._snapshot = Snapshot(self._table, ClusterView(owner_selectors=self._owner_selectors))
+        self._evictor = Evictor(transport, clock, self._events)
+        self._namespaces_version = 0
+        view = ClusterView(
+            owner_selectors=self._owner_selectors,
+            namespace_labels=self._namespace_labels,
+            namespaces_version=lambda: self._namespaces_version,
+            budgets=lambda namespace: self._budgets.indexed("namespace", namespace),
+        )
+        self._snapshot = Snapshot(self._table, view)
         first = next(iter(self._config.profiles.values()))
         self._queue = SchedulingQueue(
             clock, first.sorter.sort_key, self._plugins_of, self._config.initial_backoff, self._config.max_backoff
@@ -75,13 +84,18 @@ class Scheduler:
         self._services = self._informers.informer("/api/v1/services")
         self._services.add_index("namespace", lambda o: [o["metadata"].get("namespace", "")])
         self._owners = {kind: self._informers.informer(path) for kind, path in _OWNERS.items()}
+        self._namespaces = self._informers.informer("/api/v1/namespaces")
+        self._namespaces.add_handler(self._on_namespace)
+        self._budgets = self._informers.informer("/apis/policy/v1/poddisruptionbudgets")
+        self._budgets.add_index("namespace", lambda o: [o["metadata"].get("namespace", "")])
         nodes.add_handler(self._on_node)
         pods.add_handler(self._on_pod)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._informers.run())
             group.create_task(self._events.run())
             group.create_task(self._queue.run())
-            for informer in (nodes, pods, self._services, *self._owners.values()):
+            group.create_task(self._evictor.run())
+            for informer in (nodes, pods, self._services, self._namespaces, self._budgets, *self._owners.values()):
                 await informer.wait_synced()
             for _ in range(BINDERS):
                 group.create_task(self._bind_forever())
@@ -106,6 +120,14 @@ class Scheduler:
         for action in node_changes(old, new):
             self._queue.happened(ClusterEvent("Node", action), old, new)
 
+    def _on_namespace(self, old: Obj | None, new: Obj | None) -> None:
+        if old is None or new is None or old["metadata"].get("labels") != new["metadata"].get("labels"):
+            self._namespaces_version += 1
+
+    def _namespace_labels(self, name: str) -> dict[str, str]:
+        found = self._namespaces.get("", name)
+        return (found["metadata"].get("labels") or {}) if found is not None else {}
+
     def _on_pod(self, old: Obj | None, new: Obj | None) -> None:
         obj = new or old
         assert obj is not None
@@ -115,7 +137,9 @@ class Scheduler:
         elif new["spec"].get("nodeName"):
             self._assigned(key, old, new)
         elif new["spec"].get("schedulerName") in self._config.profiles and "deletionTimestamp" not in new["metadata"]:
-            if key not in self._assumed and not _only_status_changed(old, new):
+            if _only_status_changed(old, new):
+                self._queue.refresh(key, new)
+            elif key not in self._assumed:
                 self._queue.add(pod_info(new))
         else:
             self._queue.remove(key)
@@ -174,6 +198,8 @@ class Scheduler:
         node = outcome.node
         if node is None:
             self.decisions.append(to_decision(outcome))
+            if outcome.preemption is not None:
+                self._evictor.make_room(pod, outcome.preemption)
             await self._refuse(outcome)
             return
         self._assumed[pod.key] = node
@@ -199,7 +225,7 @@ class Scheduler:
         pod, status = outcome.cycle.pod, outcome.status
         assert status is not None
         error = status.code is Code.ERROR
-        message = status_message(status, self._table.node_count())
+        message = status_message(status)
         self._queue.refused(pod, refusing_plugins(outcome), error)
         if self._waiting_conditions.get(pod.key) == message:
             return

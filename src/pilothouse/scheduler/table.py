@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pilothouse.scheduler.podinfo import PodInfo, parse_requests
+from pilothouse.scheduler.terms import TermIndex
 
 Obj = dict[str, Any]
 Mask = npt.NDArray[np.bool_]
@@ -71,16 +72,13 @@ def static_facts(obj: Obj) -> tuple[Any, ...]:
 class PodCounter:
     """How many pods of each row match a predicate: kept up to date by the table, row by row."""
 
-    __slots__ = ("counts", "matches", "namespace", "used")
+    __slots__ = ("counts", "namespaces", "used", "wants")
 
-    def __init__(self, namespace: str, matches: Callable[[dict[str, str]], bool], capacity: int) -> None:
-        self.namespace = namespace
-        self.matches = matches
+    def __init__(self, namespaces: frozenset[str] | None, wants: Callable[[PodInfo], bool], capacity: int) -> None:
+        self.namespaces = namespaces
+        self.wants = wants
         self.counts = Column(capacity)
         self.used = 0
-
-    def wants(self, pod: PodInfo) -> bool:
-        return pod.namespace == self.namespace and not pod.terminating and self.matches(pod.labels)
 
 
 class NodeTable:
@@ -113,8 +111,11 @@ class NodeTable:
         self.image_nodes: dict[str, set[int]] = {}  # image name -> rows that hold it
         self.image_sizes: dict[str, int] = {}  # in bytes, as the first node told it
         self.images_stamp = 0
+        self.terms = TermIndex()
         self.counters: dict[Hashable, PodCounter] = {}
+        self._counters_of: dict[str | None, list[PodCounter]] = {}  # by namespace; None: those that look everywhere
         self.pod_rows: dict[str, Row] = {}  # pod key -> row
+        self._uses = 0
 
     def _column(self, name: str, fill: int = 0) -> Column:
         column = self._columns.get(name)
@@ -140,6 +141,9 @@ class NodeTable:
         if row is None:
             return
         self._set_images(row, {})
+        row.obj = {"metadata": {"name": name}}
+        for column in self._label_columns.values():
+            column.data[row.index] = -1
         self.present[row.index] = False
         self.stamp += 1
         self.static.data[row.index] = self.stamp
@@ -171,6 +175,7 @@ class NodeTable:
             column.grow(self.capacity)
         for column in self._label_columns.values():
             column.grow(self.capacity, -1)
+        self.terms.grow(self.capacity)
         for counter in self.counters.values():
             counter.counts.grow(self.capacity)
         self.present = np.concatenate([self.present, np.zeros(old, dtype=np.bool_)])
@@ -285,24 +290,44 @@ class NodeTable:
             row.ports[port] = row.ports.get(port, 0) + sign
             if not row.ports[port]:
                 del row.ports[port]
-        for counter in self.counters.values():
-            if counter.wants(pod):
-                counter.counts.data[i] += sign
+        for group in (pod.namespace, None):
+            for counter in self._counters_of.get(group, ()):
+                if counter.wants(pod):
+                    counter.counts.data[i] += sign
+        if pod.terms is not None:
+            self.terms.count(i, pod.terms, sign, self.capacity)
         self.stamp += 1
         self.usage.data[i] = self.stamp
 
-    def counter(self, key: Hashable, namespace: str, matches: Callable[[dict[str, str]], bool]) -> Ints:
-        """Per row, how many pods of a namespace match. Counted once, then kept by deltas."""
+    def counter(self, key: Hashable, namespaces: frozenset[str] | None, wants: Callable[[PodInfo], bool]) -> Ints:
+        """Per row, how many pods of these namespaces (None: of any) are wanted. Counted once, then kept by deltas."""
         counter = self.counters.get(key)
         if counter is None:
             if len(self.counters) >= self.MAX_COUNTERS:
-                del self.counters[min(self.counters, key=lambda k: self.counters[k].used)]
-            counter = self.counters[key] = PodCounter(namespace, matches, self.capacity)
+                self._drop_counter(min(self.counters, key=lambda k: self.counters[k].used))
+            counter = self.counters[key] = PodCounter(namespaces, wants, self.capacity)
+            for group in (None,) if namespaces is None else namespaces:
+                self._counters_of.setdefault(group, []).append(counter)
             for row in self.by_name.values():
-                counter.counts.data[row.index] = sum(1 for p in row.pods.values() if counter.wants(p))
-        self.stamp += 1
-        counter.used = self.stamp
+                pods = (p for p in row.pods.values() if namespaces is None or p.namespace in namespaces)
+                counter.counts.data[row.index] = sum(1 for p in pods if wants(p))
+        self._uses += 1
+        counter.used = self._uses
         return counter.counts.data
+
+    def _drop_counter(self, key: Hashable) -> None:
+        counter = self.counters.pop(key)
+        for group in (None,) if counter.namespaces is None else counter.namespaces:
+            self._counters_of[group].remove(counter)
+
+    def lowest_priority(self, among: Mask) -> Ints:
+        """Per row of `among`, the lowest priority of its pods (the largest integer where there is none)."""
+        out: Ints = np.full(self.capacity, np.iinfo(np.int64).max, dtype=np.int64)
+        for i in np.flatnonzero(among):
+            row = self.rows[i]
+            if row is not None and row.pods:
+                out[i] = min(p.priority for p in row.pods.values())
+        return out
 
     # --- reading ---------------------------------------------------------------------------------------------------------------
 

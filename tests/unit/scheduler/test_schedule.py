@@ -49,12 +49,14 @@ def test_a_full_cluster_is_told_by_reason() -> None:
     table = table_of(node("a", cpu="1"), node("b", pods="0"), node("c", unschedulable=True))
     decision = decide(table, pod("p", cpu="2"))
     assert decision.node is None and decision.reason == "Unschedulable"
-    assert decision.message == "0/3 nodes are available: 1 Insufficient cpu, 1 Too many pods, 1 node(s) were unschedulable."
+    told = decision.message.partition(" no new claims to deallocate, preemption: ")
+    assert told[0] == "0/3 nodes are available: 1 Insufficient cpu, 1 Too many pods, 1 node(s) were unschedulable."
+    assert "2 Preemption is not helpful for scheduling" in told[2] and "1 No preemption victims found" in told[2]
 
 
 def test_taints_keep_out_all_but_those_who_tolerate_them() -> None:
     table = table_of(node("a", taints=[{"key": "k", "value": "v", "effect": "NoSchedule"}]))
-    assert decide(table, pod("p")).message == "0/1 nodes are available: 1 node(s) had untolerated taint(s)."
+    assert decide(table, pod("p")).message.startswith("0/1 nodes are available: 1 node(s) had untolerated taint(s).")
     assert decide(table, pod("q", tolerations=[{"key": "k", "operator": "Exists"}])).node == "a"
 
 
@@ -111,3 +113,21 @@ def test_configuration_files_are_read() -> None:
     assert profile.weights["NodeAffinity"] == 7 and "ImageLocality" not in [p.name for p in profile.scores]
     with pytest.raises(ConfigError, match="unknown plugin"):
         parse_config({**document, "profiles": [{"plugins": {"filter": {"enabled": [{"name": "Nope"}]}}}]})
+
+
+def test_the_least_important_pod_makes_room() -> None:
+    table = table_of(node("a", cpu="2"), node("b", cpu="2"))
+    table.add_pod(pod_info(pod("mid", cpu="2", priority=5)), "a")
+    table.add_pod(pod_info(pod("low", cpu="2", priority=1)), "b")
+    decision = decide(table, pod("p", cpu="1", priority=10))
+    assert (decision.nominated, decision.victims) == ("b", ("default/low",))
+
+
+def test_a_pod_that_repels_its_like_keeps_them_off_its_domain() -> None:
+    term = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "x"}}}
+    apart = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    table = table_of(node("a", labels={"zone": "1"}), node("b", labels={"zone": "1"}), node("c", labels={"zone": "2"}))
+    table.add_pod(pod_info(pod("first", affinity=apart)), "a")
+    assert decide(table, pod("second", labels={"app": "x"})).node == "c"
+    table.remove_pod("default/first")
+    assert set(decide(table, pod("third", labels={"app": "x"})).totals) == {"a", "b", "c"}

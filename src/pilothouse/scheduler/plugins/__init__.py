@@ -7,7 +7,10 @@ from typing import Any
 from pilothouse.scheduler.framework import Plugin
 from pilothouse.scheduler.plugins.balanced_allocation import NodeResourcesBalancedAllocation
 from pilothouse.scheduler.plugins.default_binder import DefaultBinder
+from pilothouse.scheduler.plugins.default_preemption import DefaultPreemption
+from pilothouse.scheduler.plugins.dynamic_resources import DynamicResources
 from pilothouse.scheduler.plugins.image_locality import ImageLocality
+from pilothouse.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from pilothouse.scheduler.plugins.node_affinity import NodeAffinity
 from pilothouse.scheduler.plugins.node_name import NodeName
 from pilothouse.scheduler.plugins.node_ports import NodePorts
@@ -29,6 +32,9 @@ DEFAULT_PLUGINS: tuple[tuple[type[Plugin], int], ...] = (
     (NodePorts, 0),
     (NodeResourcesFit, 1),
     (PodTopologySpread, 2),
+    (InterPodAffinity, 2),
+    (DynamicResources, 2),
+    (DefaultPreemption, 0),
     (NodeResourcesBalancedAllocation, 1),
     (ImageLocality, 1),
     (DefaultBinder, 0),

@@ -6,10 +6,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pilothouse.scheduler.framework import SKIP, ClusterEvent, Cycle, Plugin, Rejected, Status
-from pilothouse.scheduler.table import Ints, Mask, Row
+from pilothouse.scheduler.framework import SKIP, ClusterEvent, Code, Cycle, Plugin, Rejected, Status
+from pilothouse.scheduler.table import Ints, Mask
+from pilothouse.scheduler.trial import Trial
+
+Port = tuple[str, str, int]  # address, protocol, port
 
 ANY = "0.0.0.0"
+REASON = "node(s) didn't have free ports for the requested pod ports"
 
 
 class NodePorts(Plugin):
@@ -21,18 +25,22 @@ class NodePorts(Plugin):
 
     def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
         taken = cycle.cached_rows(self.name, "both", np.bool_, lambda rows: self._taken(cycle, rows))
-        return (Rejected("node(s) didn't have free ports for the requested pod ports", taken),)
+        return (Rejected(REASON, taken),)
+
+    def refit(self, cycle: Cycle, trial: Trial) -> Status | None:
+        used = [port for pod in trial.left() for port in pod.ports]
+        return Status(Code.UNSCHEDULABLE, (REASON,)) if clash(cycle.pod.ports, used) else None
 
     @staticmethod
     def _taken(cycle: Cycle, rows: Ints) -> Mask:
         nodes = [cycle.table.rows[i] for i in rows]
-        return np.array([n is not None and conflicts(cycle.pod.ports, n) for n in nodes], dtype=np.bool_)
+        return np.array([n is not None and clash(cycle.pod.ports, n.ports) for n in nodes], dtype=np.bool_)
 
 
-def conflicts(wanted: Iterable[tuple[str, str, int]], node: Row) -> bool:
+def clash(wanted: Iterable[Port], used: Iterable[Port]) -> bool:
     """Whether any wanted port is in use: addresses clash when equal or when one of them is the wildcard."""
     return any(
         protocol == used_protocol and port == used_port and (ANY in (ip, used_ip) or ip == used_ip)
         for ip, protocol, port in wanted
-        for used_ip, used_protocol, used_port in node.ports
+        for used_ip, used_protocol, used_port in used
     )

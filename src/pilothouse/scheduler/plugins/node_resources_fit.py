@@ -10,9 +10,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pilothouse.scheduler.framework import MAX_NODE_SCORE, SKIP, ClusterEvent, Cycle, Plugin, Rejected, Status
+from pilothouse.scheduler.framework import MAX_NODE_SCORE, SKIP, ClusterEvent, Code, Cycle, Plugin, Rejected, Status
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.table import Ints, NodeTable
+from pilothouse.scheduler.trial import Trial
 
 _NATIVE = ("cpu", "memory", "ephemeral-storage")
 
@@ -52,6 +53,17 @@ class NodeResourcesFit(Plugin):
             out.append(Rejected(f"Insufficient {resource}", (short & ~hopeless & 1) != 0))
             out.append(Rejected(f"Insufficient {resource}", hopeless != 0, unresolvable=True))
         return out
+
+    def refit(self, cycle: Cycle, trial: Trial) -> Status | None:
+        table, i = cycle.table, trial.row.index
+        short = []
+        if table.pod_count.data[i] - len(trial.removed) + 1 > table.allowed_pods.data[i]:
+            short.append("Too many pods")
+        for resource, demand in self._wanted(cycle.pod):
+            left = table.resource_column(resource).data[i] - table.requested[resource].data[i] + trial.freed.get(resource, 0)
+            if demand > left:
+                short.append(f"Insufficient {resource}")
+        return Status(Code.UNSCHEDULABLE, tuple(short)) if short else None
 
     def _wanted(self, pod: PodInfo) -> list[tuple[str, int]]:
         return [

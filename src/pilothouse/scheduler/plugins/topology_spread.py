@@ -16,11 +16,12 @@ import numpy as np
 import orjson
 
 from pilothouse.api import selectors
-from pilothouse.scheduler.framework import MAX_NODE_SCORE, SKIP, ClusterEvent, Cycle, Plugin, Rejected, Status
+from pilothouse.scheduler.framework import MAX_NODE_SCORE, SKIP, ClusterEvent, Code, Cycle, Plugin, Rejected, Status
 from pilothouse.scheduler.nodeselector import required_predicate
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.table import Ints, Mask
 from pilothouse.scheduler.tolerations import untolerated
+from pilothouse.scheduler.trial import Trial
 
 Obj = dict[str, Any]
 
@@ -84,6 +85,15 @@ class PodTopologySpread(Plugin):
         yield Rejected(REASON, skewed & ~lacking)
 
     def _too_skewed(self, cycle: Cycle, c: Constraint, labelled: Mask) -> Mask:
+        domains = cycle.table.label_column(c.key)
+        counts, lowest = self._domain_counts(cycle, c, labelled)
+        cycle.state[f"spread/counts/{id(c)}"] = counts, lowest
+        per_row = np.where(domains >= 0, counts[np.maximum(domains, 0)], 0)
+        too_skewed: Mask = per_row + int(c.matches_self) - lowest > c.max_skew
+        return too_skewed
+
+    def _domain_counts(self, cycle: Cycle, c: Constraint, labelled: Mask) -> tuple[Any, float]:
+        """Matching pods per domain, and the lowest count of a domain that takes part."""
         table = cycle.table
         domains = table.label_column(c.key)
         eligible = table.present & labelled & self._included(cycle, c)
@@ -91,11 +101,24 @@ class PodTopologySpread(Plugin):
         counts = np.bincount(domains[eligible], weights=self._counter(cycle, c)[eligible], minlength=size)
         existing = np.bincount(domains[eligible], minlength=size) > 0
         lowest = counts[existing].min() if existing.any() else 0
-        if int(existing.sum()) < c.min_domains:
-            lowest = 0
-        per_row = np.where(domains >= 0, counts[np.maximum(domains, 0)], 0)
-        too_skewed: Mask = per_row + int(c.matches_self) - lowest > c.max_skew
-        return too_skewed
+        return counts, 0 if int(existing.sum()) < c.min_domains else lowest
+
+    def refit(self, cycle: Cycle, trial: Trial) -> Status | None:
+        constraints: list[Constraint] = cycle.state["spread/hard"]
+        labelled = np.ones_like(cycle.table.present)
+        for c in constraints:
+            labelled &= cycle.table.label_column(c.key) >= 0
+        for c in constraints:
+            known = cycle.state.get(f"spread/counts/{id(c)}")
+            counts, lowest = known or self._domain_counts(cycle, c, labelled)
+            cycle.state[f"spread/counts/{id(c)}"] = counts, lowest
+            matches = selectors.label_predicate(c.selector)
+            gone = [p for p in trial.removed.values() if p.namespace == cycle.pod.namespace and not p.terminating]
+            freed = sum(1 for p in gone if matches(p.labels)) if self._included(cycle, c)[trial.row.index] else 0
+            here = counts[cycle.table.label_column(c.key)[trial.row.index]] - freed
+            if here + int(c.matches_self) - min(lowest, here) > c.max_skew:
+                return Status(Code.UNSCHEDULABLE, (REASON,))
+        return None
 
     # --- score -----------------------------------------------------------------------------------------------------------------
 
@@ -132,7 +155,8 @@ class PodTopologySpread(Plugin):
             size = int(candidates.sum())
         else:
             wanted = np.bincount(domains[candidates & labelled], minlength=max(1, table.domain_count(c.key))) > 0
-            size = int(wanted.sum())
+            # Candidates that lack the key (possible with the defaults only) are one more domain among them.
+            size = int(wanted.sum()) + bool((candidates & ~labelled).any())
             counted = table.present & labelled & self._included(cycle, c)
             if cycle.state["spread/require"]:
                 for other in cycle.state["spread/soft"]:
@@ -153,8 +177,10 @@ class PodTopologySpread(Plugin):
     # --- counting --------------------------------------------------------------------------------------------------------------
 
     def _counter(self, cycle: Cycle, c: Constraint) -> Ints:
-        key = ("spread", cycle.pod.namespace, c.identity)
-        return cycle.table.counter(key, cycle.pod.namespace, selectors.label_predicate(c.selector))
+        namespace = cycle.pod.namespace
+        matches = selectors.label_predicate(c.selector)
+        wants = lambda pod: not pod.terminating and matches(pod.labels)  # noqa: E731
+        return cycle.table.counter(("spread", namespace, c.identity), frozenset((namespace,)), wants)
 
     def _included(self, cycle: Cycle, c: Constraint) -> Mask:
         """Rows that count, after the constraint's node inclusion policies."""

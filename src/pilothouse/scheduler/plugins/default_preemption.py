@@ -1,0 +1,191 @@
+"""DefaultPreemption: when no node is feasible, find the node where removing pods of lower priority does the least harm.
+
+Rules (Kubernetes documentation, "Pod Priority and Preemption"): only nodes whose refusal fewer pods could lift; all pods of lower
+priority are thought away, then given back in order of importance, those protected by a PodDisruptionBudget first, as long as the
+newcomer still fits; what does not fit back is a victim. The node with the fewest broken budgets wins, then the lowest highest
+priority among its victims, the smallest sum of priorities, the fewest victims, the latest start of the most important ones.
+Arguments: `minCandidateNodesPercentage` (10), `minCandidateNodesAbsolute` (100).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pilothouse.api import selectors
+from pilothouse.scheduler.decision import unschedulable_message
+from pilothouse.scheduler.framework import ClusterEvent, Code, Cycle, Obj, Plugin, Preemption, Rejected, Status, implements
+from pilothouse.scheduler.podinfo import PodInfo
+from pilothouse.scheduler.table import Ints, Mask, Row
+from pilothouse.scheduler.trial import Trial
+
+HOPELESS = "Preemption is not helpful for scheduling"
+NO_VICTIMS = "No preemption victims found for incoming pod"
+_LIFT = 2**31  # makes every priority positive, so that more victims never look cheaper
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A node that would do, and its price."""
+
+    row: Row
+    victims: list[PodInfo]  # most important first
+    violations: int
+
+    def price(self) -> tuple[float, ...]:
+        top = self.victims[0].priority
+        earliest = min(p.started_at for p in self.victims if p.priority == top)
+        return self.violations, top, sum(p.priority + _LIFT for p in self.victims), len(self.victims), -earliest
+
+
+class DefaultPreemption(Plugin):
+    name = "DefaultPreemption"
+    events = (ClusterEvent("AssignedPod", "Delete"),)
+
+    def __init__(self, args: Obj | None = None) -> None:
+        super().__init__(args)
+        self.percentage = int(self.args.get("minCandidateNodesPercentage", 10))
+        self.absolute = int(self.args.get("minCandidateNodesAbsolute", 100))
+
+    def post_filter(self, cycle: Cycle, rejections: Sequence[tuple[str, Rejected]]) -> Status | None:
+        problem = _not_eligible(cycle, rejections)
+        if problem:
+            return Status(Code.UNSCHEDULABLE, (f"preemption: {problem}",))
+        told: Counter[str] = Counter()
+        possible = _possible_rows(cycle, rejections, told)
+        candidates = self._candidates(cycle, possible, told)
+        if candidates:
+            best = min(candidates, key=Candidate.price)
+            return Preemption(Code.SUCCESS, (), self.name, best.row.name, tuple(best.victims))
+        return Status(Code.UNSCHEDULABLE, ("preemption: " + unschedulable_message(cycle.table.node_count(), told),))
+
+    def _candidates(self, cycle: Cycle, possible: Ints, told: Counter[str]) -> list[Candidate]:
+        limit = max(self.absolute, cycle.table.node_count() * self.percentage // 100)
+        budgets = _Budgets(cycle)
+        found: list[Candidate] = []
+        for i in possible:
+            row = cycle.table.rows[i]
+            assert row is not None
+            result = _try(cycle, row, budgets)
+            if isinstance(result, Candidate):
+                found.append(result)
+                if len(found) >= limit:
+                    break
+            else:
+                told.update(result)
+        return found
+
+
+def _not_eligible(cycle: Cycle, rejections: Sequence[tuple[str, Rejected]]) -> str:
+    pod = cycle.pod
+    if pod.spec.get("preemptionPolicy") == "Never":
+        return "not eligible due to preemptionPolicy=Never."
+    row = cycle.table.by_name.get((pod.obj.get("status") or {}).get("nominatedNodeName") or "")
+    if row is None or any(r.unresolvable and r.rows[row.index] for _, r in rejections):
+        return ""
+    leaving = any(p.terminating and p.priority < pod.priority and _evicted(p) for p in row.pods.values())
+    return "not eligible due to a terminating pod on the nominated node." if leaving else ""
+
+
+def _evicted(pod: PodInfo) -> bool:
+    """Whether a scheduler's preemption is why the pod leaves."""
+    listed = (pod.obj.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == "DisruptionTarget" and c.get("reason") == "PreemptionByScheduler" for c in listed)
+
+
+def _possible_rows(cycle: Cycle, rejections: Sequence[tuple[str, Rejected]], told: Counter[str]) -> Ints:
+    """Rows where fewer pods could help, less those that a later filter refuses whatever pods are there."""
+    hopeless: Mask = ~cycle.table.present
+    for _, r in rejections:
+        if r.unresolvable:
+            hopeless = hopeless | r.rows
+    told[HOPELESS] = int(np.count_nonzero(hopeless & cycle.table.present))
+    possible = ~hopeless
+    victims_somewhere = _rows_with_lower_priority(cycle, possible)
+    told[NO_VICTIMS] = int(np.count_nonzero(possible & ~victims_somewhere))
+    possible &= victims_somewhere
+    for plugin in cycle.filters:
+        if implements(plugin, "refit") or not implements(plugin, "filter_all") or not possible.any():
+            continue
+        for r in plugin.filter_all(cycle):
+            told[r.reason] += int(np.count_nonzero(r.rows & possible))
+            possible = possible & ~r.rows
+    for reason in [reason for reason, count in told.items() if not count]:
+        del told[reason]
+    return np.flatnonzero(possible)
+
+
+def _rows_with_lower_priority(cycle: Cycle, among: Mask) -> Mask:
+    lowest = cycle.table.lowest_priority(among)
+    return lowest < cycle.pod.priority
+
+
+def _try(cycle: Cycle, row: Row, budgets: _Budgets) -> Candidate | tuple[str, ...]:
+    """A candidate, or the reasons for which the pod would not fit even then."""
+    trial = Trial(row)
+    for pod in row.pods.values():
+        if pod.priority < cycle.pod.priority:
+            trial.remove(pod)
+    status = _refit(cycle, trial)
+    if status is not None:
+        return status.reasons
+    broken, kept = budgets.split(sorted(trial.removed.values(), key=importance))
+    violations = 0
+    for pods, protected in ((broken, True), (kept, False)):
+        for pod in pods:
+            trial.restore(pod)
+            if _refit(cycle, trial) is not None:
+                trial.remove(pod)
+                violations += protected
+    return Candidate(row, sorted(trial.removed.values(), key=importance), violations) if trial.removed else (NO_VICTIMS,)
+
+
+def _refit(cycle: Cycle, trial: Trial) -> Status | None:
+    for plugin in cycle.filters:
+        if implements(plugin, "refit"):
+            status = plugin.refit(cycle, trial)
+            if status is not None:
+                return status
+    return None
+
+
+def importance(pod: PodInfo) -> tuple[float, float]:
+    """Sorts the most important pod first: higher priority, then longer running."""
+    return -pod.priority, pod.started_at
+
+
+class _Budgets:
+    """The PodDisruptionBudgets, and how many disruptions each still allows."""
+
+    def __init__(self, cycle: Cycle) -> None:
+        self._view = cycle.view
+        self._of: dict[str, list[tuple[Obj, selectors.Predicate]]] = {}
+
+    def _in(self, namespace: str) -> list[tuple[Obj, selectors.Predicate]]:
+        known = self._of.get(namespace)
+        if known is None:
+            listed = ((b, (b.get("spec") or {}).get("selector")) for b in self._view.budgets(namespace))
+            known = self._of[namespace] = [
+                (b, selectors.label_predicate(s)) for b, s in listed if s and (s.get("matchLabels") or s.get("matchExpressions"))
+            ]
+        return known
+
+    def split(self, pods: Sequence[PodInfo]) -> tuple[list[PodInfo], list[PodInfo]]:
+        """Pods (most important first) whose loss would break a budget, and the others."""
+        allowed: dict[str, int] = {}
+        broken: list[PodInfo] = []
+        kept: list[PodInfo] = []
+        for pod in pods:
+            breaks = False
+            for budget, matches in self._in(pod.namespace) if pod.labels else ():
+                status = budget.get("status") or {}
+                if not matches(pod.labels) or pod.name in (status.get("disruptedPods") or {}):
+                    continue
+                key = f"{pod.namespace}/{budget['metadata']['name']}"
+                allowed[key] = allowed.get(key, status.get("disruptionsAllowed") or 0) - 1
+                breaks = breaks or allowed[key] < 0
+            (broken if breaks else kept).append(pod)
+        return broken, kept
