@@ -77,7 +77,7 @@ class ClusterView:
     #: Moves when a namespace's labels change.
     namespaces_version: Callable[[], int] = lambda: 0
     #: PodDisruptionBudgets of a namespace.
-    budgets: Callable[[str], Sequence[Obj]] = lambda namespace: ()
+    budgets: Callable[[str], Iterable[Obj]] = lambda namespace: ()
     #: One object, or all, of a collection by its plural (persistentvolumeclaims, storageclasses, ...); see `stock.py`.
     get: Callable[[str, str, str], Obj | None] = lambda plural, namespace, name: None
     list: Callable[[str], Sequence[Obj]] = lambda plural: ()
