@@ -1,0 +1,304 @@
+"""A checked tree to closures. Costs follow "Resource use by CEL functions" of the Kubernetes documentation: a step costs 1, more over long values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pilothouse.api.cel.ast import Bind, Call, Comprehension, Ident, ListLiteral, Literal, MapLiteral, Node, Select
+from pilothouse.api.cel.check import Checker
+from pilothouse.api.cel.convert import converter
+from pilothouse.api.cel.errors import CelError, CostExceeded
+from pilothouse.api.cel.values import NONE, Optional, TypeValue
+
+_LIST_COST, _MAP_COST = 10, 30
+_MISSING: Any = object()
+
+
+class Frame:
+    """One evaluation: its variables and what it has cost."""
+
+    __slots__ = ("cost", "limit", "vars")
+
+    def __init__(self, variables: dict[str, Any], limit: int) -> None:
+        self.vars = variables
+        self.cost = 0
+        self.limit = limit
+
+    def spend(self, cost: int) -> None:
+        self.cost += cost
+        if self.cost > self.limit:
+            raise CostExceeded("operation cancelled: actual cost limit exceeded")
+
+
+Run = Callable[[Frame], Any]
+
+
+class Compiler:
+    """Closures of one expression."""
+
+    def __init__(self, checker: Checker) -> None:
+        self.checker = checker
+
+    def compile(self, node: Node) -> Run:
+        match node:
+            case Literal():
+                value = node.value
+                return lambda frame: value
+            case Ident():
+                return self._ident(node)
+            case Select():
+                return self._select(node)
+            case Call():
+                return self._call(node)
+            case ListLiteral():
+                return self._list(node)
+            case MapLiteral():
+                return self._map(node)
+            case Comprehension():
+                return self._comprehension(node)
+            case Bind():
+                return self._bind(node)
+        raise TypeError(node)
+
+    def _ident(self, node: Ident) -> Run:
+        name, kind = node.name, self.checker.type_of(node)
+        as_type = TypeValue(name) if kind.kind == "type" else None
+
+        def run(frame: Frame) -> Any:
+            frame.spend(1)
+            found = frame.vars.get(name, as_type)
+            if callable(found):
+                found = frame.vars[name] = found()
+            return found
+
+        return run
+
+    # --- selections ---------------------------------------------------------------------------------------------------------------
+
+    def _select(self, node: Select) -> Run:
+        operand, kind = self.compile(node.operand), self.checker.type_of(node.operand)
+        if kind.kind == "optional_type":
+            kind = kind.args[0]
+        field = kind.fields.get(node.field) if kind.fields else None
+        name = field[0] if field is not None else node.field
+        convert = converter(field[1]) if field is not None else None
+
+        def find(value: Any) -> Any:
+            if not isinstance(value, dict):
+                raise CelError(f"no such key: {name}" if value is None else "no such overload")
+            found = value.get(name, _MISSING)
+            return convert(found) if convert is not None and found is not _MISSING and found is not None else found
+
+        return _selecting(operand, find, name, node)
+
+    # --- calls ----------------------------------------------------------------------------------------------------------------------
+
+    def _call(self, node: Call) -> Run:
+        if node.function in ("_&&_", "_||_"):
+            return self._junction(node)
+        if node.function == "_?_:_":
+            test, yes, no = map(self.compile, node.args)
+            return lambda frame: (yes if _truth(test(frame)) else no)(frame)
+        nodes = list(node.args) if node.target is None or node in self.checker.qualified else [node.target, *node.args]
+        args = [self.compile(a) for a in nodes]
+        overloads = self.checker.overloads[node]
+        only = overloads[0].run if len({o.run for o in overloads}) == 1 else None
+        exact = only is not None and (node.function[0] in "_@!-" or not any(self._open(a) for a in nodes))
+
+        def run(frame: Frame) -> Any:
+            values = [a(frame) for a in args]
+            frame.spend(1 + _size_cost(values))
+            if exact:
+                return only(*values)  # type: ignore[misc]
+            for overload in overloads:
+                if overload.takes(values):
+                    return overload.run(*values)
+            raise CelError("no such overload")
+
+        return run
+
+    def _open(self, node: Node) -> bool:
+        kind = self.checker.type_of(node)
+        return kind.kind == "dyn" or kind.is_parameter
+
+    def _junction(self, node: Call) -> Run:
+        """&& and ||: an error on one side does not matter where the other side decides."""
+        left, right = map(self.compile, node.args)
+        decides = node.function == "_||_"
+
+        def run(frame: Frame) -> bool:
+            try:
+                if _truth(left(frame)) is decides:
+                    return decides
+            except CostExceeded:
+                raise
+            except CelError:
+                if _truth(right(frame)) is decides:
+                    return decides
+                raise
+            return _truth(right(frame))
+
+        return run
+
+    # --- literals ---------------------------------------------------------------------------------------------------------------------
+
+    def _list(self, node: ListLiteral) -> Run:
+        items = [(self.compile(item), n in node.optional) for n, item in enumerate(node.items)]
+
+        def run(frame: Frame) -> list[Any]:
+            frame.spend(_LIST_COST)
+            out = []
+            for item, optional in items:
+                value = item(frame)
+                if not optional:
+                    out.append(value)
+                elif value.present:
+                    out.append(value.value)
+            return out
+
+        return run
+
+    def _map(self, node: MapLiteral) -> Run:
+        entries = [(self.compile(k), self.compile(v), n in node.optional) for n, (k, v) in enumerate(node.entries)]
+
+        def run(frame: Frame) -> dict[Any, Any]:
+            frame.spend(_MAP_COST)
+            out: dict[Any, Any] = {}
+            for key, value, optional in entries:
+                k, v = key(frame), value(frame)
+                if k in out:
+                    raise CelError(f"insert failed: key {k} already exists")
+                if not optional:
+                    out[k] = v
+                elif v.present:
+                    out[k] = v.value
+            return out
+
+        return run
+
+    # --- macros -----------------------------------------------------------------------------------------------------------------------
+
+    def _comprehension(self, node: Comprehension) -> Run:
+        source, args = self.compile(node.range), [self.compile(a) for a in node.args]
+        names, fold = node.names, _FOLDS[node.macro]
+
+        def steps(frame: Frame, items: Any) -> Iterator[Any]:
+            if not isinstance(items, (list, dict)):
+                raise CelError("no such overload")
+            pairs = items.items() if isinstance(items, dict) else enumerate(items)
+            for key, value in pairs:
+                frame.spend(1)
+                single = key if isinstance(items, dict) else value
+                frame.vars[names[0]] = single if len(names) == 1 else key
+                if len(names) == 2:
+                    frame.vars[names[1]] = value
+                yield single if len(names) == 1 else key
+
+        def run(frame: Frame) -> Any:
+            items = source(frame)
+            saved = {n: frame.vars[n] for n in names if n in frame.vars}
+            try:
+                return fold(frame, steps(frame, items), args)
+            finally:
+                for n in names:
+                    frame.vars.pop(n, None)
+                frame.vars.update(saved)
+
+        return run
+
+    def _bind(self, node: Bind) -> Run:
+        value, body, name, macro = self.compile(node.value), self.compile(node.body), node.name, node.macro
+
+        def run(frame: Frame) -> Any:
+            bound = value(frame)
+            if macro != "bind":
+                if not bound.present:
+                    return NONE
+                bound = bound.value
+            before = frame.vars.get(name, _MISSING)
+            frame.vars[name] = bound
+            try:
+                found = body(frame)
+            finally:
+                frame.vars.pop(name)
+                if before is not _MISSING:
+                    frame.vars[name] = before
+            return Optional(True, found) if macro == "optMap" else found
+
+        return run
+
+
+def _selecting(operand: Run, find: Callable[[Any], Any], name: str, node: Select) -> Run:
+    test, optional = node.test, node.optional
+
+    def run(frame: Frame) -> Any:
+        value = operand(frame)
+        frame.spend(1)
+        wrapped = isinstance(value, Optional)
+        if wrapped and not value.present:
+            return False if test else NONE
+        found = find(value.value if wrapped else value)
+        if test:
+            return found is not _MISSING and found is not None
+        if wrapped or optional:
+            return NONE if found is _MISSING else Optional(True, found)
+        if found is _MISSING:
+            raise CelError(f"no such key: {name}")
+        return found
+
+    return run
+
+
+def _truth(value: Any) -> bool:
+    if value is True or value is False:
+        return bool(value)
+    raise CelError("no such overload")
+
+
+def _size_cost(values: list[Any]) -> int:
+    """A tenth of the characters and elements looked at."""
+    return sum(len(v) // 10 for v in values if isinstance(v, (str, bytes, list)))
+
+
+# --- what each macro makes of its steps ----------------------------------------------------------------------------------------------
+
+
+def _decide(frame: Frame, steps: Iterator[Any], args: list[Run], decisive: bool) -> bool:
+    """all and exists: an error does not matter where another element decides."""
+    error: CelError | None = None
+    for _ in steps:
+        try:
+            if _truth(args[0](frame)) is decisive:
+                return decisive
+        except CostExceeded:
+            raise
+        except CelError as found:
+            error = found
+    if error is not None:
+        raise error
+    return not decisive
+
+
+def _transform(frame: Frame, steps: Iterator[Any], args: list[Run]) -> list[Any]:
+    return [args[-1](frame) for _ in steps if len(args) == 1 or _truth(args[0](frame))]
+
+
+def _entries(frame: Frame, steps: Iterator[Any], args: list[Run]) -> dict[Any, Any]:
+    out: dict[Any, Any] = {}
+    for entry in _transform(frame, steps, args):
+        out.update(entry)
+    return out
+
+
+_FOLDS: dict[str, Callable[[Frame, Iterator[Any], list[Run]], Any]] = {
+    "all": lambda f, s, a: _decide(f, s, a, False),
+    "exists": lambda f, s, a: _decide(f, s, a, True),
+    "exists_one": lambda f, s, a: sum(_truth(a[0](f)) for _ in s) == 1,
+    "existsOne": lambda f, s, a: sum(_truth(a[0](f)) for _ in s) == 1,
+    "filter": lambda f, s, a: [x for x in s if _truth(a[0](f))],
+    "map": _transform,
+    "transformList": _transform,
+    "transformMap": lambda f, s, a: {k: a[-1](f) for k in s if len(a) == 1 or _truth(a[0](f))},
+    "transformMapEntry": _entries,
+}

@@ -1,0 +1,41 @@
+"""The door: an expression with its variables becomes a program that can be run many times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pilothouse.api.cel.check import Checker
+from pilothouse.api.cel.compile import Compiler, Frame
+from pilothouse.api.cel.errors import CompileError
+from pilothouse.api.cel.parser import parse
+from pilothouse.api.cel.types import Type
+
+#: What one expression may cost (API reference: "Resource use by CEL functions").
+CALL_LIMIT = 1_000_000
+
+
+class Program:
+    """A compiled expression. `type` is what it evaluates to, `uses` the variables that it names."""
+
+    __slots__ = ("run", "source", "type", "uses")
+
+    def __init__(self, source: str, variables: Mapping[str, Type]) -> None:
+        tree = parse(source)
+        checker = Checker(variables)
+        self.type = checker.check(tree)
+        if checker.issues:
+            raise CompileError(source, checker.issues)
+        self.source = source
+        self.uses = frozenset(checker.uses)
+        self.run = Compiler(checker).compile(tree)
+
+    def evaluate(self, variables: Mapping[str, Any], limit: int = CALL_LIMIT) -> tuple[Any, int]:
+        """The value and what it cost; CelError where there is none, CostExceeded where it would cost more than `limit`."""
+        frame = Frame(dict(variables), limit)
+        return self.run(frame), frame.cost
+
+
+def compile_expression(source: str, variables: Mapping[str, Type]) -> Program:
+    """CompileError says what is wrong with the expression, as Kubernetes words it."""
+    return Program(source, variables)
