@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import Any
 
 from pilothouse.api.cel.errors import CelError
@@ -11,7 +12,7 @@ from pilothouse.api.cel.values import Duration, Uint, compare, equal
 
 
 def is_sorted(items: list[Any]) -> bool:
-    return all(compare(a, b) <= 0 for a, b in zip(items, items[1:], strict=False))
+    return all(compare(a, b) <= 0 for a, b in itertools.pairwise(items))
 
 
 def _sum(zero: Any) -> Any:

@@ -1,0 +1,201 @@
+"""Validation rules of custom resources (`x-kubernetes-validations`): an object, and what it was before, against a schema's rules.
+
+Reference: "Extend the Kubernetes API with CustomResourceDefinitions", sections "Validation rules" and "Validation ratcheting".
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pilothouse.api.cel import declarations
+from pilothouse.api.cel.errors import CelError, CompileError, CostExceeded
+from pilothouse.api.cel.program import CALL_LIMIT, Program, compile_expression
+from pilothouse.api.cel.types import Type, optional_of
+from pilothouse.api.cel.values import NONE, Optional, equal
+from pilothouse.api.errors import OMIT, FieldError, Obj
+
+#: What all rules together may cost in one request.
+REQUEST_BUDGET = 10_000_000
+_ROOT = "<nil>"
+
+
+class Rule:
+    """One rule on values of one type. CompileError where an expression is wrong."""
+
+    __slots__ = ("field_path", "program", "reason", "told", "transition", "wording", "wrap")
+
+    def __init__(self, given: Mapping[str, Any], kind: Type) -> None:
+        self.wrap = bool(given.get("optionalOldSelf"))
+        variables = variables_of(kind, self.wrap)
+        self.program = compile_expression(given["rule"], variables)
+        expression = given.get("messageExpression")
+        self.wording: Program | None = compile_expression(expression, variables) if expression else None
+        self.told = given.get("message") or f"failed rule: {given['rule'].strip()}"
+        self.reason = given.get("reason") or "FieldValueInvalid"
+        self.field_path = given.get("fieldPath") or ""
+        self.transition = "oldSelf" in self.program.uses
+
+
+def variables_of(kind: Type, wrap: bool) -> dict[str, Type]:
+    """The variables of a rule; with `wrap` the old value may not be there."""
+    return {"self": kind, "oldSelf": optional_of(kind) if wrap else kind}
+
+
+class _Walk:
+    """One check: its errors and what is left of its budget."""
+
+    __slots__ = ("budget", "errors")
+
+    def __init__(self) -> None:
+        self.budget = REQUEST_BUDGET
+        self.errors: list[FieldError] = []
+
+
+#: (walk, value, old value or None, path)
+Visit = Callable[[_Walk, Any, Any, str], None]
+
+
+def checker(openapi: Obj) -> Callable[[Obj, Obj | None], list[FieldError]] | None:
+    """What checks whole objects of a version's schema; None where it has no rules."""
+    if not has_rules(openapi):
+        return None
+    visit = functools.cache(lambda: _visit(openapi, root=True))
+
+    def check(obj: Obj, old: Obj | None) -> list[FieldError]:
+        walk, run = _Walk(), visit()
+        if run is not None:
+            try:
+                run(walk, obj, old, "")
+            except CostExceeded:
+                told = "validation failed due to running out of cost budget, no further validation rules will be run"
+                walk.errors.append(FieldError("FieldValueInvalid", _ROOT, OMIT, told))
+        return walk.errors
+
+    return check
+
+
+def has_rules(schema: Any) -> bool:
+    """Whether there is a rule anywhere in a schema."""
+    if not isinstance(schema, dict):
+        return False
+    children = [*(schema.get("properties") or {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    return bool(schema.get("x-kubernetes-validations")) or any(map(has_rules, children))
+
+
+def _visit(schema: Obj, *, root: bool = False) -> Visit | None:
+    if not has_rules(schema):
+        return None
+    rules = _rules(schema, root)
+    below = _below(schema)
+    kind = schema.get("type", "")
+
+    def visit(walk: _Walk, value: Any, old: Any, path: str) -> None:
+        if value is None:
+            return
+        same = old is not None and equal(value, old)
+        for rule in rules:
+            if not (same and not rule.transition):
+                _apply(walk, rule, value, old, path, kind)
+        if below is not None:
+            below(walk, value, old, path)
+
+    return visit
+
+
+def _rules(schema: Obj, root: bool) -> list[Rule]:
+    given = schema.get("x-kubernetes-validations") or []
+    kind = declarations.type_of(schema, root=root) if given else None
+    out: list[Rule] = []
+    for one in given if kind is not None else ():
+        try:
+            out.append(Rule(one, kind))  # type: ignore[arg-type]
+        except CompileError:
+            continue  # refused when the definition was written; one stored by a newer server may still be there
+    return out
+
+
+def _apply(walk: _Walk, rule: Rule, value: Any, old: Any, path: str, kind: str) -> None:
+    if rule.transition and old is None and not rule.wrap:
+        return
+    before: Any = old
+    if rule.wrap:
+        before = NONE if old is None else Optional(True, old)
+    variables = {"self": value, "oldSelf": before}
+    field = path.removeprefix(".") or _ROOT
+    try:
+        good, cost = rule.program.evaluate(variables, min(CALL_LIMIT, walk.budget))
+    except CostExceeded:
+        raise
+    except CelError as error:
+        walk.errors.append(
+            FieldError("FieldValueInvalid", field, kind, f"{error} evaluating rule: {rule.told.removeprefix('failed rule: ')}")
+        )
+        return
+    walk.budget -= cost
+    if not good:
+        shown = OMIT if isinstance(value, (dict, list)) else value
+        at = (path + rule.field_path).removeprefix(".") or _ROOT
+        walk.errors.append(FieldError(rule.reason, at, shown, _told(rule, variables)))
+
+
+def _told(rule: Rule, variables: Obj) -> str:
+    """The message: what its expression says, unless that fails or says nothing on one line."""
+    if rule.wording is None:
+        return rule.told
+    try:
+        text = str(rule.wording.evaluate(variables)[0]).strip()
+    except CelError:
+        return rule.told
+    return text if text and "\n" not in text and len(text) <= 5 * 1024 else rule.told
+
+
+# --- the values below one ------------------------------------------------------------------------------------------------------------
+
+
+def _below(schema: Obj) -> Visit | None:
+    if schema.get("type") == "array":
+        inner = _visit(schema.get("items") or {})
+        return None if inner is None else _list(inner, schema)
+    values = schema.get("additionalProperties")
+    if isinstance(values, dict):
+        inner = _visit(values)
+        return None if inner is None else _map(inner)
+    properties = [(name, _visit(child)) for name, child in (schema.get("properties") or {}).items()]
+    found = [(name, visit) for name, visit in properties if visit is not None]
+    return _object(found) if found else None
+
+
+def _object(properties: list[tuple[str, Visit]]) -> Visit:
+    def visit(walk: _Walk, value: Any, old: Any, path: str) -> None:
+        before = old if isinstance(old, dict) else {}
+        for name, inner in properties:
+            if name in value:
+                inner(walk, value[name], before.get(name), f"{path}.{name}")
+
+    return visit
+
+
+def _map(inner: Visit) -> Visit:
+    def visit(walk: _Walk, value: Any, old: Any, path: str) -> None:
+        before = old if isinstance(old, dict) else {}
+        for key, item in value.items():
+            inner(walk, item, before.get(key), f"{path}[{key}]")
+
+    return visit
+
+
+def _list(inner: Visit, schema: Obj) -> Visit:
+    """Items of a list that is a map are compared with those of the same keys; others have no past."""
+    keys = schema.get("x-kubernetes-list-map-keys") or ()
+
+    def key_of(item: Any) -> tuple[Any, ...]:
+        return tuple(item.get(k) for k in keys)
+
+    def visit(walk: _Walk, value: Any, old: Any, path: str) -> None:
+        before = {key_of(item): item for item in old or ()} if keys else {}
+        for n, item in enumerate(value):
+            inner(walk, item, before.get(key_of(item)) if keys else None, f"{path}[{n}]")
+
+    return visit
