@@ -18,6 +18,8 @@ from pilothouse.api.tables import GROUP_PRIORITY
 _PRIORITY = dict(GROUP_PRIORITY)
 #: What an APIService of a custom resource's group gets.
 _CUSTOM_PRIORITY = 1000
+#: The verbs of custom resources, in the order in which the reference server lists them.
+CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 _VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
 
 
@@ -88,7 +90,7 @@ def _plain(r: Resource) -> Obj:
         "singularName": r.singular,
         "namespaced": r.namespaced,
         "kind": r.kind,
-        "verbs": sorted(r.verbs),
+        "verbs": list(r.verbs) if r.verbs == CUSTOM_VERBS else sorted(r.verbs),
     }
     if r.short_names:
         out["shortNames"] = list(r.short_names)

@@ -11,7 +11,7 @@ from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, quote, re
 NameCheck = Callable[[str, bool], list[str]]
 
 ANNOTATIONS_LIMIT = 256 * 1024
-_STANDARD_FINALIZERS = {"orphan", "foregroundDeletion", "kubernetes"}
+_STANDARD_FINALIZERS = {"orphan", "foregroundDeletion", "kubernetes", "customresourcecleanup.apiextensions.k8s.io"}
 
 
 def validate_object_meta(meta: Obj, namespaced: bool, name_errors: NameCheck, path: str = "metadata") -> list[FieldError]:

@@ -379,7 +379,7 @@ def unknown_fields(value: Any, schema: Schema, path: str = "") -> list[str]:
     if schema.type == "object" and isinstance(value, dict):
         for key, item in value.items():
             where = f"{path}.{key}" if path else key
-            sub = schema.fields.get(key)
+            sub = schema.fields.get(key, schema.items)
             out += [where] if sub is None else unknown_fields(item, sub, where)
     elif schema.items is not None and isinstance(value, list):
         for n, item in enumerate(value):

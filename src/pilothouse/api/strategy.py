@@ -170,6 +170,10 @@ class Strategy:
         """
         return None
 
+    def terminate(self, obj: Obj, now: str) -> None:
+        """Mark an object whose deletion is a state. `now` is RFC 3339. The base says so in its phase."""
+        obj.setdefault("status", {})["phase"] = "Terminating"
+
     def undeletable(self, name: str) -> str:
         """Why clients may not delete the object of that name, whether it is there or not; "" where they may."""
         return ""

@@ -137,7 +137,7 @@ class Deleter:
         served, metadata = deletion.served, obj["metadata"]
         if not metadata.get("deletionTimestamp"):
             metadata["deletionTimestamp"] = rfc3339(self.clock.now())
-            obj.setdefault("status", {})["phase"] = "Terminating"
+            served.strategy.terminate(obj, rfc3339(self.clock.now()))
             set_gc_finalizers(metadata, served.strategy.default_propagation, deletion.options)
             _, obj = await self._update(deletion, entry, obj)
             return Deleted(served, False, obj)

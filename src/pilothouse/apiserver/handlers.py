@@ -46,6 +46,10 @@ from pilothouse.clock import Clock
 
 #: Unless the client says how long it wants to watch: between these, at random, so that not all come back at once.
 WATCH_SECONDS = (1800, 3600)
+_CUSTOM_PATCHES = (
+    "the body of the request was in an unknown format - accepted media types include: "
+    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+)
 _HUMAN_AGENTS = (b"curl", b"Wget", b"Mozilla/5.0")
 _PLAIN_ACCEPTS = frozenset((b"application/json", b"*/*", b"", None))
 
@@ -280,6 +284,8 @@ class Handlers:
         media = ask.request.header(b"content-type").partition(";")[0].strip().lower()
         if media not in negotiate.PATCH_TYPES:
             raise StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
+        if media == patching.STRATEGIC_PATCH and ask.served.custom and ask.route.subresource != "scale":
+            raise StatusError(415, "UnsupportedMediaType", _CUSTOM_PATCHES)
         return media, write_params(ask.route, "PatchOptions", media == patching.APPLY_PATCH)
 
     def call(self, ask: Ask, params: WriteParams, kind: str) -> Call:

@@ -104,7 +104,8 @@ class Planner:
     def _resolve(self, plan: Plan, route: Route) -> None:
         served = None if route.malformed else self._registry.find(route.group, route.version, route.resource)
         if served is None:
-            if route.prefix == "api" or route.group in self._registry.groups:
+            groups = self._registry.groups - self._registry.custom_groups
+            if route.prefix == "api" or route.group in groups:
                 raise routes.unknown_path()
             return
         plan.served = served

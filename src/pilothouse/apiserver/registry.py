@@ -32,6 +32,9 @@ Special = Callable[[SpecialRequest], Any]
 class Served:
     """One resource in one version, as requests meet it."""
 
+    #: A resource of the users' own: patches and unknown paths are answered in other words.
+    custom = False
+
     def __init__(self, resource: Resource, cache: ResourceCache | None, load_strategy: Callable[[Resource], Strategy],
                  load_schema: Callable[[str, str, str], Schema], stored_kind: str) -> None:  # fmt: skip
         self.resource = resource
@@ -146,13 +149,15 @@ class Registry:
                  load_schema: Callable[[str, str, str], Schema], decoded: Decoded) -> None:  # fmt: skip
         self._load_strategy = load_strategy
         self._load_schema = load_schema
-        self._decoded = decoded
+        self.decoded = decoded
         self._schemas: dict[tuple[str, str, str], Schema] = {}
         #: (group, version) -> plural -> Served
         self.versions: dict[tuple[str, str], dict[str, Served]] = {}
         #: (group, plural) -> Served in the preferred version
         self.preferred: dict[tuple[str, str], Served] = {}
         self.groups: set[str] = set()
+        #: Groups with custom resources in them.
+        self.custom_groups: set[str] = set()
         self.caches: dict[str, ResourceCache] = {}
         for resource in resources:
             self.add(resource)
@@ -161,10 +166,22 @@ class Registry:
         """Serve a resource; the first version added of a resource is the preferred one."""
         cache = self._cache_for(resource) if resource.prefix else None
         served = Served(resource, cache, self._load_strategy, self._load_schema, resource.kind)
+        self.put(served)
+        return served
+
+    def put(self, served: Served) -> None:
+        """Serve a resource in a version; the first version of a resource is the preferred one."""
+        resource = served.resource
         self.versions.setdefault((resource.group, resource.version), {})[resource.plural] = served
         self.preferred.setdefault(resource.group_resource, served)
         self.groups.add(resource.group)
-        return served
+        if served.custom:
+            self.custom_groups.add(resource.group)
+
+    def withdraw(self, resources: Iterable[Resource]) -> None:
+        """Stop serving resources."""
+        for resource in resources:
+            self.remove(resource)
 
     def remove(self, resource: Resource) -> None:
         """Stop serving a resource."""
@@ -174,6 +191,7 @@ class Registry:
             self.versions.pop((resource.group, resource.version), None)
         if not any(group == resource.group for group, _ in self.versions):
             self.groups.discard(resource.group)
+            self.custom_groups.discard(resource.group)
         self.preferred.pop(resource.group_resource, None)
 
     def find(self, group: str, version: str, plural: str) -> Served | None:
@@ -207,7 +225,7 @@ class Registry:
             api_version = f"{group}/{version}" if group else version
             index_name = INDEXED.get(resource.group_resource, "")
             cache = ResourceCache(
-                resource.prefix, resource.kind, api_version, resource.namespaced, self._decoded, lambda: self._fields_of(resource), index_name
+                resource.prefix, resource.kind, api_version, resource.namespaced, self.decoded, lambda: self._fields_of(resource), index_name
             )  # fmt: skip
             self.caches[resource.prefix] = cache
         return cache

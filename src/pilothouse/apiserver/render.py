@@ -188,7 +188,9 @@ def entries_response(served: Served, entries: list[Entry], meta: ListMeta, wish:
 
 
 def _joined(served: Served, entries: list[Entry], meta: ListMeta) -> Response:
-    head = orjson.dumps({"kind": served.list_kind, "apiVersion": served.resource.api_version, "metadata": meta.as_dict()})
+    head = orjson.dumps(
+        {"kind": served.list_kind, "apiVersion": served.resource.api_version, "metadata": _list_metadata(served, meta)}
+    )
     start, end = head[:-1] + b',"items":[', b"]}\n"
     if len(entries) <= _BATCH:
         body = start + b",".join([b"{%b" % served.item(e) for e in entries]) + end
@@ -222,8 +224,19 @@ def list_object(served: Served, objects: Sequence[Obj], meta: ListMeta, wish: Wi
     if kind == "PartialObjectMetadataList":
         found = [partial(served, o, api_version) for o in objects]
         return {"kind": kind, "apiVersion": api_version, "metadata": meta.as_dict(), "items": found or None}
-    items = [{k: v for k, v in o.items() if k not in ("kind", "apiVersion")} for o in objects]
-    return {"kind": served.list_kind, "apiVersion": served.resource.api_version, "metadata": meta.as_dict(), "items": items}
+    left_out = () if served.custom else ("kind", "apiVersion")
+    items = [{k: v for k, v in o.items() if k not in left_out} for o in objects]
+    return {
+        "kind": served.list_kind,
+        "apiVersion": served.resource.api_version,
+        "metadata": _list_metadata(served, meta),
+        "items": items,
+    }
+
+
+def _list_metadata(served: Served, meta: ListMeta) -> Obj:
+    """Lists of custom resources always have a continue token, if an empty one."""
+    return {"continue": "", **meta.as_dict()} if served.custom else meta.as_dict()
 
 
 def native_list(served: Served, entries: list[Entry], meta: ListMeta) -> Response:

@@ -28,6 +28,7 @@ from pilothouse.apiserver.deleteoptions import check as check_delete_options
 from pilothouse.apiserver.deleteoptions import of_object as delete_options_of
 from pilothouse.apiserver.deletion import Deleter, Deletion
 from pilothouse.apiserver.entries import Decoded, Entry
+from pilothouse.apiserver.extensions import Extensions
 from pilothouse.apiserver.handlers import Handlers
 from pilothouse.apiserver.health import Health
 from pilothouse.apiserver.http import HttpServer
@@ -123,6 +124,7 @@ class ApiServer:
         self.paths = Paths(self)
         self.chain = Chain(self, self.registry, self.handlers)
         self.http = HttpServer(self.chain, self.clock.now)
+        self.extensions = Extensions(self)
         self._timers: dict[int, Timer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wire()
@@ -151,7 +153,9 @@ class ApiServer:
         options = self.options
         await options.store.start()
         try:
+            await self.extensions.preload()
             await self.feed.start()
+            await self.extensions.start()
             if options.listen:
                 self.port = await self.http.start(options.bind_address, options.port, options.tls)
             self.started = True
@@ -176,6 +180,7 @@ class ApiServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for watch in list(self.handlers.native_watches):
             watch.close()
+        await self.extensions.stop()
         await self.http.stop()
         await self.feed.stop()
         await self.options.store.close()

@@ -92,6 +92,16 @@ class ResourceCache:
         #: Who listens to one value of the indexed field.
         self.index_listeners: dict[str, list[Listener]] = {}
 
+    def restate(self, kind: str, api_version: str, extract: Extract | None) -> None:
+        """Objects are stored as another version from now on, or other fields are selectable: entries follow."""
+        head, old = head_of(kind, api_version), self.head
+        self._load_fields, self._extract, self.head = None, extract, head
+        for entry in self.entries.values():
+            if head != old:
+                entry.encoded = head + entry.encoded[len(old) :]
+                entry.forget()
+            entry.fields = extract(entry.obj) if extract is not None else ()
+
     # --- reading (the Cache protocol of interface.py, and more) ---------------------------------------------------------------
 
     def get(self, namespace: str, name: str) -> Entry | None:
@@ -297,6 +307,8 @@ class Feed:
     async def load(self, cache: ResourceCache) -> None:
         """Add a cache while running (a new custom resource): load it, then catch up with what happened meanwhile."""
         page = await self._store.range(cache.prefix)
+        while self.revision > page.revision:  # the feed has passed changes that the page does not have
+            page = await self._store.range(cache.prefix)
         for kv in page.kvs:
             cache.load(kv)
         cache.oldest = page.revision

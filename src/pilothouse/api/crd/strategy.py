@@ -1,0 +1,148 @@
+"""The rules of a custom resource, as its definition says them.
+
+Reference: "Extend the Kubernetes API with CustomResourceDefinitions" (subresources, printer columns, selectable fields, defaulting).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from pilothouse.api import table
+from pilothouse.api.crd import jsonpath, rules
+from pilothouse.api.crd.defaults import defaulter
+from pilothouse.api.crd.definition import schema_of
+from pilothouse.api.crd.validation import NOTHING, Check, lazily
+from pilothouse.api.errors import FieldError, Obj
+from pilothouse.api.resource import Resource
+from pilothouse.api.strategy import NAME_COLUMN, Column, Context, Strategy
+
+_AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
+_NOT_SPEC = ("metadata", "status", "kind", "apiVersion")
+
+
+class CustomStrategy(Strategy):
+    """One version of one definition. `selectable` are the paths of all versions, so that one cache serves them all."""
+
+    allow_unconditional_update = False
+    has_generation = True
+    metadata_checked_again = frozenset(("immutable",))
+
+    def __init__(self, resource: Resource, version: Obj, selectable: tuple[str, ...]) -> None:
+        super().__init__(resource)
+        self._version = version
+        self._printed = version.get("additionalPrinterColumns") or [_AGE]
+        self.selectable = selectable
+        self.columns = (NAME_COLUMN, *(_column(c) for c in self._printed))
+        own = tuple(part for part in ("status",) if part in resource.subresources)
+        self.reset_fields = {"": ((own,) if own else ()), "status": (("metadata",), ("spec",))} if own else {}
+
+    @property
+    def openapi(self) -> Obj:
+        """The version's schema, as the definition has it."""
+        return schema_of(self._version)
+
+    @property
+    def scale(self) -> Obj | None:
+        """The scale subresource's paths."""
+        found: Obj | None = (self._version.get("subresources") or {}).get("scale")
+        return found
+
+    @cached_property
+    def _defaulter(self) -> Any:
+        return defaulter(self.openapi)
+
+    @cached_property
+    def _check(self) -> Check:
+        return lazily(self.openapi)
+
+    @cached_property
+    def _rules(self) -> rules.Checker | None:
+        return rules.checker(self.openapi)
+
+    # --- writing --------------------------------------------------------------------------------------------------------------
+
+    def default(self, obj: Obj) -> None:
+        if self._defaulter is not None:
+            metadata = obj["metadata"]
+            self._defaulter(obj)
+            obj["metadata"] = metadata
+
+    def spec_changed(self, obj: Obj, old: Obj) -> bool:
+        skip = _NOT_SPEC if "status" in self.resource.subresources else ("metadata", "kind", "apiVersion")
+        return any(obj.get(k) != old.get(k) for k in (*obj, *old) if k not in skip)
+
+    def prepare_subresource(self, sub: str, obj: Obj, old: Obj, ctx: Context) -> None:
+        super().prepare_subresource(sub, obj, old, ctx)
+        if sub == "status":
+            kept: Obj = orjson.loads(orjson.dumps(old["metadata"]))
+            for key in ("managedFields", "resourceVersion"):
+                if key in obj["metadata"]:
+                    kept[key] = obj["metadata"][key]
+            obj["metadata"] = kept
+
+    def validate(self, obj: Obj) -> list[FieldError]:
+        return self._validated(obj, None)
+
+    def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
+        return self._validated(obj, old)
+
+    def validate_subresource(self, sub: str, obj: Obj, old: Obj) -> list[FieldError]:
+        return self._validated(obj, old)
+
+    def _validated(self, obj: Obj, old: Obj | None) -> list[FieldError]:
+        out: list[FieldError] = []
+        self._check(obj, "", NOTHING if old is None else old, out)
+        if not out and self._rules is not None:
+            out += self._rules(obj, old)
+        return out
+
+    def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
+        if not self._version.get("deprecated"):
+            return []
+        return [self._version.get("deprecationWarning") or f"{self.resource.api_version} {self.resource.kind} is deprecated"]
+
+    # --- reading --------------------------------------------------------------------------------------------------------------
+
+    def unknown_field(self, field: str) -> str:
+        return f"field label not supported: {field}"
+
+    def fields(self, obj: Obj) -> dict[str, str]:
+        return dict(zip(self.selectable, field_values(obj, self.selectable), strict=True))
+
+    def cells(self, obj: Obj, now: float) -> list[Any]:
+        return [table.name_of(obj), *(_cell(c, obj, now) for c in self._printed)]
+
+
+def _column(raw: Obj) -> Column:
+    return Column(raw["name"], raw.get("type") or "string", raw.get("format") or "", raw.get("priority") or 0)
+
+
+def field_values(obj: Obj, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The values of selectable fields."""
+    return tuple([_text(jsonpath.first("." + name, obj)) for name in names])
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _cell(column: Obj, obj: Obj, now: float) -> Any:
+    found = jsonpath.compile_path(column["jsonPath"])(obj)
+    if not found or found[0] is None:
+        return None
+    value, kind = found[0], column.get("type") or "string"
+    if kind == "date":
+        try:
+            return table.since(value, now)
+        except (ValueError, TypeError):
+            return table.UNKNOWN
+    if kind == "string":
+        return value if isinstance(value, str) else orjson.dumps(value).decode()
+    if kind in ("integer", "number"):
+        return value if type(value) in (int, float) and (kind == "number" or type(value) is int) else None
+    return value if type(value) is bool else None

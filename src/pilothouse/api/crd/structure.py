@@ -1,0 +1,224 @@
+"""Whether an OpenAPI schema is structural: every value has a type, and what is beside types only restricts.
+
+"Specifying a structural schema" in the documentation of CustomResourceDefinitions; errors come in order of their paths' depth.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pilothouse.api.crd.validation import NOTHING, to_python, validator
+from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, not_supported, required
+
+_REFUSED = ("$ref", "definitions", "dependencies", "patternProperties", "additionalItems", "id")
+_JUNCTORS = ("allOf", "anyOf", "oneOf")
+#: What may not stand below a junctor, and how that is said.
+_EMPTY_BELOW = ("description", "title", "type")
+_UNSET_BELOW = ("default", "additionalProperties")
+_FALSE_BELOW = (
+    "nullable",
+    "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-embedded-resource",
+    "x-kubernetes-int-or-string",
+)
+_SCALARS = ("string", "integer", "number", "boolean")
+_META_ONLY = "must not specify anything other than name and generateName, but metadata is implicitly specified"
+
+
+def schema_errors(schema: Obj, path: str) -> list[FieldError]:
+    """Errors of a version's schema."""
+    out = list(_root(schema, path))
+    return out + list(_node(schema, path, True))
+
+
+def _root(schema: Obj, path: str) -> Iterator[FieldError]:
+    kind = schema.get("type")
+    if schema and kind and kind != "object":
+        yield invalid(f"{path}.type", kind, "must be object at the root")
+    elif schema and not kind and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        yield required(f"{path}.type", "must not be empty at the root")
+    if schema.get("nullable"):
+        yield forbidden(f"{path}.nullable", "nullable cannot be true at the root")
+    properties = schema.get("properties") or {}
+    for name in ("apiVersion", "kind"):
+        found = (properties.get(name) or {}).get("type", "string")
+        if found != "string":
+            yield invalid(f"{path}.properties[{name}].type", found, "must be string")
+    if "metadata" in properties:
+        yield from _metadata(properties["metadata"], f"{path}.properties[metadata]")
+
+
+def _metadata(schema: Obj, path: str) -> Iterator[FieldError]:
+    if schema.get("type", "object") != "object":
+        yield invalid(f"{path}.type", schema["type"], "must be object")
+        return
+    if set(schema) - {"type", "properties", "description", "title"} or set(schema.get("properties") or ()) - {
+        "name",
+        "generateName",
+    }:
+        yield forbidden(path, _META_ONLY)
+    for name, sub in sorted((schema.get("properties") or {}).items()):
+        if sub.get("default") is not None:
+            yield forbidden(f"{path}.properties[{name}].default", "must not be set in top-level metadata")
+
+
+def _node(schema: Obj, path: str, root: bool = False) -> Iterator[FieldError]:
+    """Errors of a node outside junctors, and of all below it."""
+    yield from _refused(schema, path)
+    yield from _kinds(schema, path)
+    yield from _lists(schema, path)
+    yield from _default(schema, path)
+    for junctor in _JUNCTORS:
+        for n, sub in enumerate(schema.get(junctor) or ()):
+            yield from _below_junctor(sub, f"{path}.{junctor}[{n}]")
+    if schema.get("not") is not None:
+        yield from _below_junctor(schema["not"], f"{path}.not")
+    for name, sub in sorted((schema.get("properties") or {}).items()):
+        where = f"{path}.properties[{name}]"
+        if not (root and name in ("metadata", "apiVersion", "kind")):
+            yield from _typed(sub, where, "must not be empty for specified object fields")
+        yield from _node(sub, where)
+    extra, items = schema.get("additionalProperties"), schema.get("items")
+    if isinstance(extra, dict):
+        yield from _typed(extra, f"{path}.additionalProperties", "must not be empty for specified object fields")
+        yield from _node(extra, f"{path}.additionalProperties")
+    if isinstance(items, dict):
+        yield from _typed(items, f"{path}.items", "must not be empty for specified array items")
+        yield from _node(items, f"{path}.items")
+
+
+def _typed(schema: Obj, path: str, told: str) -> Iterator[FieldError]:
+    free = schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
+    if not schema.get("type") and not free and not any(k in schema for k in ("$ref",)):
+        yield required(f"{path}.type", told)
+
+
+def _refused(schema: Obj, path: str) -> Iterator[FieldError]:
+    for key in _REFUSED:
+        if schema.get(key):
+            yield forbidden(f"{path}.{key}", f"{key} is not supported")
+    if schema.get("uniqueItems"):
+        told = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+        yield forbidden(f"{path}.uniqueItems", told)
+    if schema.get("x-kubernetes-preserve-unknown-fields") is False:
+        yield invalid(f"{path}.x-kubernetes-preserve-unknown-fields", False, "must be true or undefined")
+    if schema.get("properties") and schema.get("additionalProperties"):
+        yield forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
+    pattern = schema.get("pattern")
+    problem = _bad_pattern(pattern) if pattern else ""
+    if problem:
+        yield invalid(
+            f"{path}.pattern", pattern, f"must be a valid regular expression, but isn't: error parsing regexp: {problem}"
+        )
+
+
+def _bad_pattern(pattern: str) -> str:
+    lookaround = re.search(r"\(\?(=|!|<=|<!)", pattern)
+    if lookaround:
+        return f"invalid or unsupported Perl syntax: `{lookaround[0]}`"
+    try:
+        re.compile(to_python(pattern))
+    except re.error as e:
+        if "unterminated character set" in str(e):
+            return f"missing closing ]: `{pattern[e.pos or 0 :]}`"
+        return str(e)
+    return ""
+
+
+def _kinds(schema: Obj, path: str) -> Iterator[FieldError]:
+    kind = schema.get("type") or ""
+    if kind == "array" and not isinstance(schema.get("items"), dict):
+        yield required(f"{path}.items", "must be specified")
+    if schema.get("x-kubernetes-int-or-string") and kind:
+        yield forbidden(f"{path}.type", "must be empty if x-kubernetes-int-or-string is true")
+    if schema.get("x-kubernetes-embedded-resource"):
+        if not schema.get("properties") and not schema.get("x-kubernetes-preserve-unknown-fields"):
+            told = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"
+            yield required(f"{path}.properties", told)
+        if kind != "object":
+            yield invalid(f"{path}.type", kind, "must be object if x-kubernetes-embedded-resource is true")
+    form = schema.get("x-kubernetes-map-type")
+    if form is not None:
+        if form not in ("granular", "atomic"):
+            yield not_supported(f"{path}.x-kubernetes-map-type", form, ("atomic", "granular"))
+        elif kind != "object":
+            yield invalid(f"{path}.type", kind, "must be object if x-kubernetes-map-type is specified")
+
+
+def _lists(schema: Obj, path: str) -> Iterator[FieldError]:
+    form, keys = schema.get("x-kubernetes-list-type"), schema.get("x-kubernetes-list-map-keys") or []
+    where = f"{path}.x-kubernetes-list-map-keys"
+    if form is None:
+        return
+    if form not in ("atomic", "set", "map"):
+        yield not_supported(f"{path}.x-kubernetes-list-type", form, ("atomic", "set", "map"))
+    if schema.get("type") != "array":
+        yield invalid(f"{path}.type", schema.get("type") or "", "must be array if x-kubernetes-list-type is specified")
+        return
+    item: Obj = schema.get("items") or {}
+    if form in ("set", "map") and item.get("nullable"):
+        yield forbidden(f"{path}.items.nullable", f"cannot be nullable when x-kubernetes-list-type is {form}")
+    if form != "map":
+        if keys:
+            yield forbidden(where, "must not be specified if x-kubernetes-list-type is not map")
+        return
+    if not keys:
+        yield required(where, "must not be empty if x-kubernetes-list-type is map")
+    yield from _map_keys(item, keys, path, where)
+
+
+def _map_keys(item: Obj, keys: list[str], path: str, where: str) -> Iterator[FieldError]:
+    properties: Any = item.get("properties") or {}
+    if len(set(keys)) != len(keys):
+        yield invalid(where, keys, "must not contain duplicate entries")
+        return
+    for key in keys:
+        sub, at = properties.get(key), f"{path}.items.properties[{key}]"
+        if sub is None:
+            yield invalid(where, keys, "entries must all be names of item properties")
+            continue
+        if sub.get("type") not in _SCALARS:
+            yield invalid(
+                f"{at}.type", sub.get("type") or "", "must be a scalar type if parent array's x-kubernetes-list-type is map"
+            )
+        if sub.get("nullable"):
+            yield forbidden(f"{at}.nullable", "this property is in x-kubernetes-list-map-keys, so it cannot be nullable")
+        elif sub.get("default") is None and key not in (item.get("required") or ()):
+            told = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
+            yield required(f"{at}.default", told)
+
+
+def _default(schema: Obj, path: str) -> Iterator[FieldError]:
+    """A default is a value that the schema would take as it is."""
+    value = schema.get("default")
+    if value is None:
+        return
+    out: list[FieldError] = []
+    validator(schema)(value, "", NOTHING, out)
+    where = f"{path}.default"
+    for error in out:
+        at = where if error.field in ("", "<nil>") else f"{where}.{error.field}"
+        yield FieldError(error.type, at, error.value, error.detail, error.supported)
+
+
+def _below_junctor(schema: Obj, path: str) -> Iterator[FieldError]:
+    for key in _EMPTY_BELOW:
+        if schema.get(key):
+            yield forbidden(f"{path}.{key}", "must be empty to be structural")
+    for key in _UNSET_BELOW:
+        if schema.get(key) is not None:
+            yield forbidden(f"{path}.{key}", "must be undefined to be structural")
+    for key in _FALSE_BELOW:
+        if schema.get(key):
+            yield forbidden(f"{path}.{key}", "must be false to be structural")
+    for junctor in _JUNCTORS:
+        for n, sub in enumerate(schema.get(junctor) or ()):
+            yield from _below_junctor(sub, f"{path}.{junctor}[{n}]")
+    if schema.get("not") is not None:
+        yield from _below_junctor(schema["not"], f"{path}.not")
+    for name, sub in sorted((schema.get("properties") or {}).items()):
+        yield from _below_junctor(sub, f"{path}.properties[{name}]")
+    if isinstance(schema.get("items"), dict):
+        yield from _below_junctor(schema["items"], f"{path}.items")

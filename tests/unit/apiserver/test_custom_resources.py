@@ -1,0 +1,114 @@
+"""From a definition to custom resources: serving, pruning, defaults, validation, deletion."""
+
+import asyncio
+from typing import Any
+
+from .kit import Caller, hub
+
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+WIDGETS = "/apis/example.com/v1/namespaces/default/widgets"
+MERGE = "application/merge-patch+json"
+SPEC: dict[str, Any] = {
+    "type": "object",
+    "required": ["size"],
+    "properties": {
+        "size": {"type": "integer", "minimum": 1},
+        "color": {"type": "string", "enum": ["red", "blue"], "default": "red"},
+        "tags": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+    },
+}
+
+
+def definition(spec: dict[str, Any] = SPEC, **version: Any) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "properties": {"spec": spec, "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+    }
+    versions = [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}, **version}]
+    names = {"plural": "widgets", "kind": "Widget"}
+    return {
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": names, "versions": versions},
+    }
+
+
+def widget(name: str = "a", **spec: Any) -> dict[str, Any]:
+    return {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec}
+
+
+async def until(call: Caller, path: str, code: int) -> None:
+    async with asyncio.timeout(10):
+        while (await call("GET", path)).code != code:
+            await asyncio.sleep(0)
+
+
+async def define(call: Caller, crd: dict[str, Any]) -> None:
+    made = await call("POST", CRDS, crd)
+    assert made.code == 201, made.body
+    await until(call, WIDGETS, 200)
+
+
+async def test_a_definition_is_served_with_its_defaults_and_without_unknown_fields() -> None:
+    async with hub() as call:
+        await define(call, definition())
+        made = await call("POST", WIDGETS, widget(size=1, bogus=True))
+        assert made.body["spec"] == {"size": 1, "color": "red"}
+        assert [c["type"] for c in (await call("GET", f"{CRDS}/widgets.example.com")).body["status"]["conditions"]] == [
+            "NamesAccepted",
+            "Established",
+        ]
+        listed = (await call("GET", WIDGETS)).body
+        assert listed["kind"] == "WidgetList" and listed["items"] == [made.body]
+
+
+async def test_values_are_held_against_the_schema() -> None:
+    async with hub() as call:
+        await define(call, definition())
+        bad = await call("POST", WIDGETS, widget(size=0, color="green", tags=["a", "a"]))
+        assert [c["message"] for c in bad.body["details"]["causes"]] == [
+            'Unsupported value: "green": supported values: "red", "blue"',
+            "Invalid value: 0: spec.size in body should be greater than or equal to 1",
+            'Duplicate value: "a"',
+        ]
+        assert (await call("POST", WIDGETS, widget())).body["details"]["causes"][0]["field"] == "spec.size"
+
+
+async def test_patches_count_generations_and_strategic_ones_are_refused() -> None:
+    async with hub() as call:
+        await define(call, definition(subresources={"status": {}}))
+        await call("POST", WIDGETS, widget(size=1))
+        changed = await call("PATCH", f"{WIDGETS}/a", {"spec": {"size": 2}}, media=MERGE)
+        assert changed.body["metadata"]["generation"] == 2
+        told = await call("PATCH", f"{WIDGETS}/a/status", {"status": {"ready": True}, "spec": {"size": 9}}, media=MERGE)
+        assert (told.body["spec"]["size"], told.body["status"], told.body["metadata"]["generation"]) == (2, {"ready": True}, 2)
+        assert (await call("PATCH", f"{WIDGETS}/a", {}, media="application/strategic-merge-patch+json")).code == 415
+
+
+async def test_a_deleted_definition_takes_its_objects_with_it() -> None:
+    async with hub() as call:
+        await define(call, definition())
+        await call("POST", WIDGETS, widget(size=1))
+        held = widget("b", size=1)
+        held["metadata"]["finalizers"] = ["example.com/hold"]
+        await call("POST", WIDGETS, held)
+        assert (await call("DELETE", f"{CRDS}/widgets.example.com")).code == 200
+        await until(call, f"{WIDGETS}/a", 404)
+        assert (await call("POST", WIDGETS, widget("c", size=1))).code == 403
+        await call("PATCH", f"{WIDGETS}/b", {"metadata": {"finalizers": None}}, media=MERGE)
+        await until(call, f"{CRDS}/widgets.example.com", 404)
+        assert (await call("GET", WIDGETS)).code == 404
+
+
+async def test_objects_are_read_with_the_defaults_of_a_changed_definition() -> None:
+    async with hub() as call:
+        await define(call, definition())
+        await call("POST", WIDGETS, widget(size=1))
+        crd = (await call("GET", f"{CRDS}/widgets.example.com")).body
+        crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["more"] = {
+            "type": "string",
+            "default": "x",
+        }
+        assert (await call("PUT", f"{CRDS}/widgets.example.com", crd)).code == 200
+        async with asyncio.timeout(10):
+            while "more" not in (await call("GET", f"{WIDGETS}/a")).body["spec"]:
+                await asyncio.sleep(0)
