@@ -74,10 +74,10 @@ class _VirtualTimer:
 
 
 class VirtualClock:
-    """Time that moves only when asked to (`advance`) or, in `autojump`, when the event loop is idle.
+    """Time that moves only when asked to: `advance`, `run_until`, `jump`.
 
-    Idle means: nothing became ready during `grace` real seconds and no `busy()` section (such as a commit in a writer thread)
-    is open. Timers due at one moment fire in the order in which they were set, so one seed gives one history.
+    Before it moves, the event loop must have been idle for `grace` real seconds (`settle`). Work in other threads, such as a commit of a
+    writer thread, is not seen: where that counts, wait for its outcome. Timers due at one moment fire in the order in which they were set, so one seed gives one history.
     """
 
     def __init__(self, start: float = 1_767_225_600.0, seed: int = 0, grace: float = 0.002) -> None:

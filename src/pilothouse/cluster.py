@@ -34,7 +34,8 @@ AUTHENTICATED = "system:authenticated"
 class ApiHub:
     """An API server with the files that belong to it.
 
-    `data_dir` None keeps everything in memory (keys and certificates in a temporary directory). ValueError, in one line, for settings
+    `data_dir` is where the embedded store and, without a `cert_dir` of their own, keys and certificates are; None: the store is in memory and
+    they are in a temporary directory. `store` takes the embedded store's place. ValueError, in one line, for settings
     that cannot be; OSError for files that cannot be read.
     """
 
@@ -47,8 +48,8 @@ class ApiHub:
     ) -> None:
         self.clock = clock or SystemClock()
         folder = data_dir or Path(tempfile.mkdtemp(prefix="pilothouse-"))
-        self.settings = settings or Settings(folder / "pki")
-        if self.settings.cert_dir == Path():
+        self.settings = settings or Settings()
+        if self.settings.cert_dir is None:
             self.settings = replace(self.settings, cert_dir=folder / "pki")
         if store is None:
             store = SqliteStore(data_dir, self.clock) if data_dir else MemoryStore(self.clock)

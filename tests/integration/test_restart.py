@@ -12,7 +12,7 @@ from pilothouse.cluster import ApiHub, Cluster, Spokes
 
 
 async def start(folder: Path) -> Cluster:
-    cluster = Cluster(ApiHub(Settings(Path(), port=6443, listen=False), folder), Spokes(nodes=0, scheduler=False))
+    cluster = Cluster(ApiHub(Settings(port=6443, listen=False), folder), Spokes(nodes=0, scheduler=False))
     await cluster.start()
     return cluster
 

@@ -44,9 +44,10 @@ _NAMESPACES_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """An API server's flags, by their Kubernetes names with underscores. Empty paths: the file in `cert_dir`."""
+    """An API server's flags, by their Kubernetes names with underscores. Paths that are None: the file in `cert_dir`."""
 
-    cert_dir: Path
+    #: None: whoever makes the server chooses (`ApiHub`: inside the data directory).
+    cert_dir: Path | None = None
     port: int = 6443
     bind_address: str = "127.0.0.1"
     advertise_address: str = ""
@@ -89,7 +90,9 @@ def check(settings: Settings) -> None:
 
 
 def make_pki(settings: Settings, now: float) -> Pki:
-    """The certificates and keys of this server, made where they are missing."""
+    """The certificates and keys of this server, made where they are missing. ValueError without a `cert_dir`."""
+    if settings.cert_dir is None:
+        raise ValueError("no directory for certificates was chosen")
     hosts = [*settings.hosts, settings.bind_address, settings.advertise_address]
     hosts += [first_address(cidr) for cidr in settings.service_ranges]
     return pki_files.ensure(settings.cert_dir, now, [h for h in hosts if h and h not in ("0.0.0.0", "::")])

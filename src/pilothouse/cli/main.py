@@ -16,6 +16,7 @@ import typer
 if TYPE_CHECKING:
     from pilothouse.apiserver.assembly import Settings
     from pilothouse.clock import Clock
+    from pilothouse.cluster import Spokes
     from pilothouse.controllers.manager import Options
     from pilothouse.store.interface import Store
 
@@ -56,30 +57,38 @@ def up(
     kubeconfig: Annotated[Path | None, typer.Option("--kubeconfig", help="Where to write the kubeconfig.")] = None,
     token_auth_file: TokenFileOption = None,
     memory: Annotated[bool, typer.Option("--memory", help="Keep nothing after the end.")] = False,
+    etcd_servers: Annotated[str, typer.Option("--etcd-servers", help="URLs of an etcd cluster, as the store.")] = "",
     startup_delay: Annotated[
         float, typer.Option("--startup-delay", help="Seconds that starting a simulated container takes.")
     ] = 0.0,
 ) -> None:
     """Run a whole cluster on this machine until Ctrl-C. The nodes are simulated."""
-    if memory and data_dir:
-        fail("--memory and --data-dir exclude each other")
+    if memory and (data_dir or etcd_servers):
+        fail("--memory excludes --data-dir and --etcd-servers")
     folder = None if memory else data_dir or Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "pilothouse"
     target = kubeconfig or (folder or Path.cwd()) / "kubeconfig"
-    raise typer.Exit(_run(lambda: _up(folder, port, nodes, target, token_auth_file, startup_delay)))
-
-
-async def _up(folder: Path | None, port: int, nodes: int, kubeconfig: Path, tokens: Path | None, startup_delay: float) -> int:
     from pilothouse.apiserver.assembly import Settings
-    from pilothouse.apiserver.process import tune_garbage_collector
-    from pilothouse.cluster import ApiHub, Cluster, Spokes
+    from pilothouse.cluster import Spokes
 
-    hub = ApiHub(Settings(Path(), port=port, token_auth_file=tokens), folder)
-    cluster = Cluster(hub, Spokes(nodes=nodes, startup_delay=startup_delay))
+    settings = Settings(port=port, token_auth_file=token_auth_file, shared_store=bool(etcd_servers))
+    etcd = Etcd(_split(etcd_servers)) if etcd_servers else None
+    spokes = Spokes(nodes=nodes, startup_delay=startup_delay)
+    raise typer.Exit(_run(lambda: _up(settings, folder, etcd, spokes, target)))
+
+
+async def _up(settings: Settings, folder: Path | None, etcd: Etcd | None, spokes: Spokes, kubeconfig: Path) -> int:
+    from pilothouse.apiserver.process import tune_garbage_collector
+    from pilothouse.clock import SystemClock
+    from pilothouse.cluster import ApiHub, Cluster
+
+    clock = SystemClock()
+    hub = ApiHub(settings, folder, clock, etcd.store(clock) if etcd else None)
+    cluster = Cluster(hub, spokes)
     await cluster.start()
     tune_garbage_collector()
     cluster.hub.write_kubeconfig(kubeconfig)
     seconds = time.perf_counter() - STARTED
-    told = "1 simulated node" if nodes == 1 else f"{nodes} simulated nodes"
+    told = "1 simulated node" if spokes.nodes == 1 else f"{spokes.nodes} simulated nodes"
     typer.echo(
         f"Pilothouse is ready after {seconds:.2f} s with {told}: export KUBECONFIG={kubeconfig.resolve()}; kubectl get nodes   (Ctrl-C stops)"
     )
@@ -165,13 +174,14 @@ def apiserver(
     try:
         low, _, high = service_node_port_range.partition("-")
         settings = Settings(
-            cert_dir or Path(), port=secure_port, bind_address=bind_address, tls_cert_file=tls_cert_file,
+            cert_dir, port=secure_port, bind_address=bind_address, tls_cert_file=tls_cert_file,
             tls_private_key_file=tls_private_key_file, client_ca_file=client_ca_file, token_auth_file=token_auth_file,
             authorization_modes=parse_modes(authorization_mode), enable_admission_plugins=_split(enable_admission_plugins),
             disable_admission_plugins=_split(disable_admission_plugins), service_ranges=_split(service_cluster_ip_range),
             node_ports=NodePortRange(int(low), int(high)), service_account_issuers=(service_account_issuer,),
             service_account_key_files=tuple(service_account_key_file or ()), service_account_signing_key_file=service_account_signing_key_file,
             runtime_config=_split(runtime_config), feature_gates=_split(feature_gates),
+            shared_store=bool(etcd_servers),
         )  # fmt: skip
     except ValueError as error:
         fail(str(error))
@@ -196,17 +206,12 @@ class Etcd:
 
 
 async def _apiserver(settings: Settings, data_dir: Path | None, kubeconfig: Path | None, etcd: Etcd | None = None) -> int:
-    from dataclasses import replace
-
     from pilothouse.apiserver.process import tune_garbage_collector
     from pilothouse.clock import SystemClock
     from pilothouse.cluster import ApiHub
 
     clock = SystemClock()
-    if etcd is None:
-        hub = ApiHub(settings, data_dir, clock)
-    else:
-        hub = ApiHub(replace(settings, shared_store=True), None, clock, etcd.store(clock))
+    hub = ApiHub(settings, data_dir, clock, etcd.store(clock) if etcd else None)
     await hub.server.start()
     tune_garbage_collector()
     if kubeconfig is not None:
