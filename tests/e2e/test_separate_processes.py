@@ -1,0 +1,47 @@
+"""Each component a process of its own, as on a real cluster: the main job is done, and leaders are elected."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from etcd_server import free_port
+from live_cluster import Kubectl, Program, wait_for
+
+GUESTBOOK = Path(__file__).parents[2] / "examples" / "guestbook" / "guestbook.yaml"
+
+
+@pytest.mark.xdist_group("live-sqlite")
+def test_the_main_job_with_four_processes(tmp_path: Path) -> None:
+    data, config = tmp_path / "data", tmp_path / "kubeconfig"
+    with ExitStack() as stack:
+
+        def run(*arguments: str, wait: bool = False) -> Program:
+            program = Program(*arguments, wait=wait)
+            stack.callback(program.stop)
+            return program
+
+        server = run(
+            "apiserver", "--data-dir", str(data), "--secure-port", str(free_port()), "--kubeconfig-out", str(config), wait=True
+        )
+        spokes = [
+            run(
+                "controller-manager", "--kubeconfig", str(config), "--leader-elect", "--use-service-account-credentials",
+                "--root-ca-file", str(data / "pki" / "ca.crt"), "--service-account-private-key-file", str(data / "pki" / "sa.key"),
+            ),
+            run("scheduler", "--kubeconfig", str(config), "--leader-elect"),
+            run("nodes", "--kubeconfig", str(config), "--count", "2"),
+        ]  # fmt: skip
+        kubectl = Kubectl(config)
+        kubectl("apply", "-f", str(GUESTBOOK))
+        guestbook = Kubectl(config, "guestbook")
+        guestbook.rolled_out("deployment/frontend")
+        guestbook.rolled_out("deployment/redis-leader")
+        assert guestbook("get", "pods", "--no-headers").count("Running") == 4
+        wait_for(lambda: "kube-root-ca.crt" in guestbook("get", "configmaps"), "the root CA")
+        for component in ("kube-controller-manager", "kube-scheduler"):
+            assert Kubectl(config, "kube-system").path(f"lease/{component}", ".spec.holderIdentity"), component
+        for program in (*spokes, server):
+            assert program.process.poll() is None, program.told()
+            assert "Traceback" not in program.told(), program.told()
