@@ -190,12 +190,12 @@ class Handlers:
         oldest = served.cache.oldest
         too_old = not start.initial and start.revision < oldest
         expired = StatusError(410, "Expired", f"too old resource version: {start.revision} ({oldest})")
+        seconds = options.timeout_seconds or self.clock.random.randint(*WATCH_SECONDS)
         if ask.request.native:
             if too_old:
                 raise expired
-            return self._watch_native(served, selection, start, options)
+            return self._watch_native(served, selection, start, options.bookmarks, seconds)
         encoder: Encoder = TransformEncoder(served, wish, self.clock.now) if wish.fmt.transform else PlainEncoder(served)
-        seconds = options.timeout_seconds or self.clock.random.randint(*WATCH_SECONDS)
 
         def run(stream: Stream) -> None:
             if too_old:
@@ -210,10 +210,16 @@ class Handlers:
 
         return Response(200, content_type=wish.fmt.media, stream=run)
 
-    def _watch_native(self, served: Served, selection: Selection, start: Start, options: ListOptions) -> Response:
-        watch = NativeWatch(self.storage.feed, served, selection, start, options.bookmarks)
+    def _watch_native(self, served: Served, selection: Selection, start: Start, bookmarks: bool, seconds: float) -> Response:
+        watch = NativeWatch(self.storage.feed, served, selection, start, bookmarks)
         self.native_watches.add(watch)
-        watch.on_close = lambda: self.native_watches.discard(watch)
+        timer = self.clock.call_later(seconds, watch.close)
+
+        def closed() -> None:
+            timer.cancel()
+            self.native_watches.discard(watch)
+
+        watch.on_close = closed
         return _native(200, watch)
 
     def bookmark_all(self) -> None:

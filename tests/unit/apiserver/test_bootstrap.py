@@ -66,6 +66,13 @@ async def test_a_restart_brings_back_what_is_missing_and_leaves_the_rest_alone(t
         assert (await call("GET", f"{RBAC}/clusterroles/admin")).body["metadata"]["resourceVersion"] == before
 
 
+async def test_the_kubernetes_service_follows_the_server_to_another_port(tmp_path: Path) -> None:
+    for port in (16443, 16444):
+        async with cluster(store=SqliteStore(tmp_path, SystemClock()), port=port) as call:
+            ports = (await call("GET", "/api/v1/namespaces/default/services/kubernetes")).body["spec"]["ports"]
+            assert ports == [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}]
+
+
 def test_merging_adds_subjects_and_rules_but_takes_none_away() -> None:
     wanted = {"metadata": {"labels": {"a": "b"}}, "subjects": [{"kind": "User", "name": "x"}], "roleRef": {"name": "r"}}
     found = {"metadata": {"labels": {}}, "subjects": [{"kind": "User", "name": "y"}], "roleRef": {"name": "r"}}

@@ -226,6 +226,21 @@ async def test_a_watch_in_process_hands_over_the_caches_own_objects() -> None:
         assert not call.server.handlers.native_watches
 
 
+async def test_a_watch_in_process_ends_after_its_time() -> None:
+    clock = VirtualClock()
+    async with hub(clock=clock) as call:
+        events = InProcessTransport(call.server.chain, ADMIN).watch(CONFIGMAPS, {"timeoutSeconds": "30", "resourceVersion": "1"})
+
+        async def end() -> list[Any]:
+            return [batch async for batch in events]
+
+        ended = asyncio.create_task(end())
+        await clock.advance(29)
+        assert call.server.handlers.native_watches and not ended.done()
+        await clock.advance(2)
+        assert await ended == [] and not call.server.handlers.native_watches
+
+
 async def test_watches_in_process_end_with_the_server() -> None:
     async with hub() as call:
         transport = InProcessTransport(call.server.chain, ADMIN)

@@ -114,7 +114,7 @@ async def _service(hub: Hub, options: BootstrapOptions) -> None:
         return
     await _service_cidr(hub, list(options.service_ranges))
     address = objects.first_address(options.service_ranges[0])
-    await _ensure(hub, "", "services", objects.kubernetes_service(address, options.port))
+    await _kubernetes_service(hub, objects.kubernetes_service(address, options.port))
     addresses = [a for a in map(outside_address, options.addresses) if a]
     if not addresses:
         return
@@ -149,6 +149,15 @@ async def _service_cidr(hub: Hub, ranges: list[str]) -> None:
     if entry is not None and not (entry.obj.get("status") or {}).get("conditions"):
         condition = objects.service_cidr_ready(rfc3339(hub.clock.now()))
         await hub.update(group, plural, {**entry.obj, "status": {"conditions": [condition]}}, subresource="status")
+
+
+async def _kubernetes_service(hub: Hub, wanted: Obj) -> None:
+    """The service in front of the API servers, which lead to their port of today."""
+    await _ensure(hub, "", "services", wanted)
+    entry = hub.cache("", "services").get("default", "kubernetes")
+    port = wanted["spec"]["ports"][0]
+    if entry is not None and entry.obj["spec"].get("ports") != [port]:
+        await hub.update("", "services", {**entry.obj, "spec": {**entry.obj["spec"], "ports": [port]}})
 
 
 async def _endpoints(hub: Hub, group: str, plural: str, wanted: Obj, key: str) -> None:
