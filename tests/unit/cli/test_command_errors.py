@@ -45,6 +45,7 @@ def test_a_busy_port(busy_port: int, tmp_path: Path) -> None:
         (("apiserver", "--authorization-mode", "Nobody"), "Nobody"),
         (("apiserver", "--enable-admission-plugins", "Nobody"), "Nobody"),
         (("up", "--memory", "--data-dir", "/tmp/x"), "exclude"),
+        (("up", "--memory", "--etcd-servers", "http://127.0.0.1:1"), "exclude"),
         (("controller-manager",), "--kubeconfig is needed"),
         (("controller-manager", "--kubeconfig", "/nowhere/kubeconfig"), "/nowhere/kubeconfig"),
         (("controller-manager", "--kubeconfig", "/nowhere/k", "--root-ca-file", "/nowhere/ca.crt"), "/nowhere/ca.crt"),
