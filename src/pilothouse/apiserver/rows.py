@@ -82,22 +82,24 @@ def _row(served: Served, entry: Entry, now: float) -> Row:
         return _rendered(served, entry, now)
     row = entry.row
     if row is None:
-        row = _rendered(served, entry, now)
-        if _NUL not in entry.encoded:
+        keep = _NUL not in entry.encoded
+        row = _rendered(served, entry, LATER if keep else now)
+        if keep:
             entry.row = row
     return row
 
 
 def _rendered(served: Served, entry: Entry, now: float) -> Row:
+    """The row with its ages at `now`, or with places for them if that is LATER."""
     obj = entry.peek() if served.same_version else served.obj(entry)
     strategy = served.strategy
-    row: dict[str, Any] = {"cells": strategy.cells(obj, now if _NUL in entry.encoded else LATER)}
+    row: dict[str, Any] = {"cells": strategy.cells(obj, now)}
     conditions = strategy.row_conditions(obj)
     if conditions:
         row["conditions"] = conditions
     text = orjson.dumps(row)[:-1].replace(b"%", b"%%") + b',"object":'
     moments: tuple[float, ...] = ()
-    if _NUL not in entry.encoded:
+    if now is LATER:
         moments = tuple([float(m) for m in _MARK.findall(text)])
         text = _MARK.sub(b"%b", text)
     shown = strategy.bare_metadata(obj)
