@@ -7,6 +7,7 @@ what plugins derive from rows is kept in a `RowCache` and repaired only where a 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
@@ -116,6 +117,7 @@ class NodeTable:
         self._counters_of: dict[str | None, list[PodCounter]] = {}  # by namespace; None: those that look everywhere
         self.pod_rows: dict[str, Row] = {}  # pod key -> row
         self._uses = 0
+        self._priorities: Counter[int] = Counter()  # pods on nodes by priority
 
     def _column(self, name: str, fill: int = 0) -> Column:
         column = self._columns.get(name)
@@ -286,6 +288,9 @@ class NodeTable:
         self.scored["cpu"].data[i] += sign * pod.scored.get("cpu", 0)
         self.scored["memory"].data[i] += sign * pod.scored.get("memory", 0)
         self.pod_count.data[i] += sign
+        self._priorities[pod.priority] += sign
+        if not self._priorities[pod.priority]:
+            del self._priorities[pod.priority]
         for port in pod.ports:
             row.ports[port] = row.ports.get(port, 0) + sign
             if not row.ports[port]:
@@ -320,13 +325,14 @@ class NodeTable:
         for group in (None,) if counter.namespaces is None else counter.namespaces:
             self._counters_of[group].remove(counter)
 
-    def lowest_priority(self, among: Mask) -> Ints:
-        """Per row of `among`, the lowest priority of its pods (the largest integer where there is none)."""
-        out: Ints = np.full(self.capacity, np.iinfo(np.int64).max, dtype=np.int64)
+    def with_lower_priority(self, priority: int, among: Mask) -> Mask:
+        """The rows of `among` that have a pod of lower priority. Costs next to nothing where no such pod exists at all."""
+        out: Mask = np.zeros(self.capacity, dtype=np.bool_)
+        if min(self._priorities, default=priority) >= priority:
+            return out
         for i in np.flatnonzero(among):
             row = self.rows[i]
-            if row is not None and row.pods:
-                out[i] = min(p.priority for p in row.pods.values())
+            out[i] = row is not None and any(p.priority < priority for p in row.pods.values())
         return out
 
     # --- reading ---------------------------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def _possible_rows(cycle: Cycle, rejections: Sequence[tuple[str, Rejected]], tol
             hopeless = hopeless | r.rows
     told[HOPELESS] = int(np.count_nonzero(hopeless & cycle.table.present))
     possible = ~hopeless
-    victims_somewhere = _rows_with_lower_priority(cycle, possible)
+    victims_somewhere = cycle.table.with_lower_priority(cycle.pod.priority, possible)
     told[NO_VICTIMS] = int(np.count_nonzero(possible & ~victims_somewhere))
     possible &= victims_somewhere
     for plugin in cycle.filters:
@@ -116,11 +116,6 @@ def _possible_rows(cycle: Cycle, rejections: Sequence[tuple[str, Rejected]], tol
     for reason in [reason for reason, count in told.items() if not count]:
         del told[reason]
     return np.flatnonzero(possible)
-
-
-def _rows_with_lower_priority(cycle: Cycle, among: Mask) -> Mask:
-    lowest = cycle.table.lowest_priority(among)
-    return lowest < cycle.pod.priority
 
 
 def _try(cycle: Cycle, row: Row, budgets: _Budgets) -> Candidate | tuple[str, ...]:
