@@ -87,10 +87,14 @@ class NodeTable:
 
     #: Counters kept at most; the least recently used go first.
     MAX_COUNTERS = 512
+    #: Changes remembered at most.
+    LOG = 4096
 
     def __init__(self, capacity: int = 64) -> None:
         self.capacity = capacity
         self.stamp = 0
+        self._log: list[int] = []  # the row of each stamp after `_log_start`
+        self._log_start = 0
         self.rows: list[Row | None] = [None] * capacity
         self.by_name: dict[str, Row] = {}
         self._free = list(range(capacity - 1, -1, -1))
@@ -125,6 +129,21 @@ class NodeTable:
             column = self._columns[name] = Column(self.capacity, fill)
         return column
 
+    def _touch(self, index: int, *columns: Column) -> None:
+        """A row changed: the next stamp is its own."""
+        self.stamp += 1
+        for column in columns:
+            column.data[index] = self.stamp
+        self._log.append(index)
+        if len(self._log) > self.LOG:
+            self._log_start += self.LOG // 2
+            del self._log[: self.LOG // 2]
+
+    def changed_since(self, stamp: int) -> set[int] | None:
+        """The rows that changed after a stamp; None when they are too many to be worth naming."""
+        first = stamp - self._log_start
+        return set(self._log[first:]) if first >= 0 and len(self._log) - first < self.capacity // 8 else None
+
     # --- nodes ---------------------------------------------------------------------------------------------------------------
 
     def set_node(self, obj: Obj) -> Row:
@@ -147,8 +166,7 @@ class NodeTable:
         for column in self._label_columns.values():
             column.data[row.index] = -1
         self.present[row.index] = False
-        self.stamp += 1
-        self.static.data[row.index] = self.stamp
+        self._touch(row.index, self.static)
         if not row.pods:
             self._release(row)
 
@@ -167,8 +185,7 @@ class NodeTable:
             column.data[row.index] = 0
         for column in self._label_columns.values():
             column.data[row.index] = -1
-        self.stamp += 1
-        self.static.data[row.index] = self.usage.data[row.index] = self.stamp
+        self._touch(row.index, self.static, self.usage)
         self._free.append(row.index)
 
     def _grow(self) -> None:
@@ -202,8 +219,7 @@ class NodeTable:
         self._set_images(row, {n: im.get("sizeBytes") or 0 for im in status.get("images") or () for n in im.get("names") or ()})
         for key, column in self._label_columns.items():
             column.data[i] = self._intern_label(key, row.labels.get(key))
-        self.stamp += 1
-        self.static.data[i] = self.stamp
+        self._touch(i, self.static)
 
     def resource_column(self, resource: str) -> Column:
         """The allocatable column of any resource, made on first use."""
@@ -301,8 +317,7 @@ class NodeTable:
                     counter.counts.data[i] += sign
         if pod.terms is not None:
             self.terms.count(i, pod.terms, sign, self.capacity)
-        self.stamp += 1
-        self.usage.data[i] = self.stamp
+        self._touch(i, self.usage)
 
     def counter(self, key: Hashable, namespaces: frozenset[str] | None, wants: Callable[[PodInfo], bool]) -> Ints:
         """Per row, how many pods of these namespaces (None: of any) are wanted. Counted once, then kept by deltas."""
@@ -376,7 +391,11 @@ class RowCache:
     def _dirty(self, table: NodeTable) -> Ints:
         if self._seen < 0:
             return np.arange(table.capacity)
-        if self._stamp == "both":
-            return np.flatnonzero((table.static.data > self._seen) | (table.usage.data > self._seen))
-        column = table.static if self._stamp == "static" else table.usage
-        return np.flatnonzero(column.data > self._seen)
+        columns = {"both": (table.static, table.usage), "static": (table.static,), "usage": (table.usage,)}[self._stamp]
+        named = table.changed_since(self._seen)
+        if named is not None:
+            return np.array([i for i in named if any(c.data[i] > self._seen for c in columns)], dtype=np.int64)
+        changed = columns[0].data > self._seen
+        for column in columns[1:]:
+            changed |= column.data > self._seen
+        return np.flatnonzero(changed)

@@ -48,12 +48,14 @@ def _fraction(requested: Ints, allocatable: Ints) -> Floats:
 
 def _balance(fractions: list[Floats]) -> Ints:
     """(1 - sigma) * 100 per row; resources that a node does not have are left out."""
+    if len(fractions) == 2:
+        half = np.abs(fractions[0] - fractions[1]) / 2
+        return ((1 - np.where(np.isnan(half), 0.0, half)) * MAX_NODE_SCORE).astype(np.int64)
     values = np.stack(fractions)
     counted = ~np.isnan(values)
     n = counted.sum(axis=0)
     clean = np.where(counted, values, 0.0)
     mean = clean.sum(axis=0) / np.maximum(n, 1)
     variance = np.where(counted, (clean - mean) ** 2, 0.0).sum(axis=0) / np.maximum(n, 1)
-    pair = np.abs(values[0] - values[1]) / 2 if len(values) == 2 else np.sqrt(variance)
-    sigma = np.where(n >= 2, pair if len(values) == 2 else np.sqrt(variance), 0.0)
+    sigma = np.where(n >= 2, np.sqrt(variance), 0.0)
     return ((1 - np.nan_to_num(sigma)) * MAX_NODE_SCORE).astype(np.int64)
