@@ -85,6 +85,8 @@ class Snapshot:
         self.view = view or ClusterView()
         self._classes: dict[tuple[str, bytes], PodClass] = {}
         self._uses = 0
+        #: Pods for which others were preempted, by key, with the node that is kept for them.
+        self.nominated: dict[str, tuple[PodInfo, str]] = {}
 
     def class_of(self, profile: str, pod: PodInfo) -> PodClass:
         key = (profile, pod.signature)
@@ -137,6 +139,8 @@ def decide(snapshot: Snapshot, pod: PodInfo, profile: Profile, rng: random.Rando
     skipped = _pre_filter(cycle, profile, outcome)
     if outcome.status is None:
         _filter(cycle, profile, skipped, outcome.rejections)
+        if snapshot.nominated:
+            _respect_nominated(snapshot, cycle, profile, outcome.rejections)
         _choose(cycle, profile, rng, outcome)
     if outcome.row < 0:
         _fail(cycle, profile, outcome)
@@ -199,6 +203,31 @@ def _filter(cycle: Cycle, profile: Profile, skipped: set[str], rejections: Rejec
             cycle.feasible = cycle.feasible & ~removed
             if not cycle.feasible.any():
                 return
+
+
+def _respect_nominated(snapshot: Snapshot, cycle: Cycle, profile: Profile, rejections: Rejections) -> None:
+    """Filter once more with the nominated pods of no lower priority in their places: room made for them is not free."""
+    pod, table = cycle.pod, snapshot.table
+    others = [
+        (other, node)
+        for other, node in snapshot.nominated.values()
+        if other.priority >= pod.priority and other.key != pod.key and other.key not in table.pod_rows and node in table.by_name
+    ]
+    if not others or not cycle.feasible.any():
+        return
+    for other, node in others:
+        table.add_pod(other, node)
+    again = Cycle(pod, table, snapshot.view, cycle.shared)
+    probe = Outcome(again)
+    skipped = _pre_filter(again, profile, probe)
+    again.feasible &= cycle.feasible
+    if probe.status is None:
+        _filter(again, profile, skipped, probe.rejections)
+    for other, _ in others:
+        table.remove_pod(other.key)
+    removed = ((name, r.reason, r.rows & cycle.feasible, r.unresolvable) for name, r in probe.rejections)
+    rejections += [(name, Rejected(reason, rows, hopeless)) for name, reason, rows, hopeless in removed if rows.any()]
+    cycle.feasible = again.feasible if probe.status is None else np.zeros_like(cycle.feasible)
 
 
 def _filter_each(plugin: Plugin, cycle: Cycle) -> list[Rejected]:

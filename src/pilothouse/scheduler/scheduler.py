@@ -146,6 +146,7 @@ class Scheduler:
 
     def _forget(self, key: str, old: Obj | None) -> None:
         self._assumed.pop(key, None)
+        self._snapshot.nominated.pop(key, None)
         self._waiting_conditions.pop(key, None)
         self._queue.remove(key)
         if self._table.remove_pod(key) is not None:
@@ -153,6 +154,7 @@ class Scheduler:
 
     def _assigned(self, key: str, old: Obj | None, new: Obj) -> None:
         self._waiting_conditions.pop(key, None)
+        self._snapshot.nominated.pop(key, None)
         if self._assumed.pop(key, None) == new["spec"]["nodeName"] and "deletionTimestamp" not in new["metadata"]:
             self._queue.happened(ClusterEvent("AssignedPod", "Add"), old, new)
             return
@@ -198,11 +200,11 @@ class Scheduler:
         node = outcome.node
         if node is None:
             self.decisions.append(to_decision(outcome))
-            if outcome.preemption is not None:
-                self._evictor.make_room(pod, outcome.preemption)
+            self._nominate(outcome)
             await self._refuse(outcome)
             return
         self._assumed[pod.key] = node
+        self._snapshot.nominated.pop(pod.key, None)
         self._table.add_pod(pod, node)
         for plugin in profile.reserves:
             status = plugin.reserve(outcome.cycle, node)
@@ -210,6 +212,17 @@ class Scheduler:
                 await self._undo(outcome, Status(status.code, status.reasons, plugin.name))
                 return
         self._to_bind.put_nowait(outcome)
+
+    def _nominate(self, outcome: Outcome) -> None:
+        """Have room made, and keep it; a nomination ends when nobody on its node is on the way out any more."""
+        pod, nominated = outcome.cycle.pod, self._snapshot.nominated
+        if outcome.preemption is not None:
+            nominated[pod.key] = pod, outcome.preemption.node
+            self._evictor.make_room(pod, outcome.preemption)
+        elif pod.key in nominated:
+            row = self._table.by_name.get(nominated[pod.key][1])
+            if row is None or not any(p.terminating for p in row.pods.values()):
+                del nominated[pod.key]
 
     async def _undo(self, outcome: Outcome, status: Status) -> None:
         pod = outcome.cycle.pod

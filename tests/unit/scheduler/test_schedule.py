@@ -131,3 +131,12 @@ def test_a_pod_that_repels_its_like_keeps_them_off_its_domain() -> None:
     assert decide(table, pod("second", labels={"app": "x"})).node == "c"
     table.remove_pod("default/first")
     assert set(decide(table, pod("third", labels={"app": "x"})).totals) == {"a", "b", "c"}
+
+
+def test_room_kept_for_a_nominated_pod_is_free_only_for_more_important_ones() -> None:
+    snapshot = Snapshot(table_of(node("a", cpu="2")))
+    snapshot.nominated["default/n"] = pod_info(pod("n", cpu="2", priority=5)), "a"
+    low = schedule(snapshot, pod_info(pod("low", cpu="1", priority=1)), PROFILE)
+    assert low.node is None and low.message.startswith("0/1 nodes are available: 1 Insufficient cpu.")
+    assert schedule(snapshot, pod_info(pod("high", cpu="1", priority=9)), PROFILE).node == "a"
+    assert "default/n" not in snapshot.table.pod_rows
