@@ -18,6 +18,7 @@ from pilothouse.scheduler.framework import ClusterEvent, Code, Plugin
 from pilothouse.scheduler.podinfo import PodInfo
 
 Obj = dict[str, Any]
+_Group = tuple[str, frozenset[str]]
 
 INITIAL_BACKOFF = 1.0
 MAX_BACKOFF = 10.0
@@ -45,6 +46,9 @@ class SchedulingQueue:
         self._backoff: list[tuple[float, int, PodInfo]] = []
         self._where: dict[str, tuple[str, PodInfo]] = {}  # key -> (active, backoff, unschedulable, gated), pod
         self._since: dict[str, float] = {}  # unschedulable since
+        #: Unschedulable pods by scheduler name and the plugins that refused them: an event asks only groups that it can help.
+        self._groups: dict[_Group, dict[str, None]] = {}
+        self._group_of: dict[str, _Group] = {}
         self._in_flight: dict[str, int] = {}  # key -> index into the events it has not been shown
         self._events: list[tuple[ClusterEvent, Obj | None, Obj | None]] = []
         self._ready = asyncio.Event()
@@ -62,6 +66,7 @@ class SchedulingQueue:
             self._put("gated", pod)
         elif known is not None and known[0] == "unschedulable":
             self._put("unschedulable", pod)
+            self._back_off(pod)  # what it asks for changed: another try is worth it
         elif known is not None and known[0] == "backoff":
             self._where[pod.key] = ("backoff", pod)
         else:
@@ -76,7 +81,7 @@ class SchedulingQueue:
     def remove(self, key: str) -> None:
         """The pod is gone or was scheduled by somebody else."""
         self._where.pop(key, None)
-        self._since.pop(key, None)
+        self._leave_unschedulable(key)
 
     async def pop(self) -> PodInfo:
         """The next pod to schedule; waits for one. Call `done` or `refused` for it afterwards."""
@@ -124,10 +129,17 @@ class SchedulingQueue:
         """Something changed: move the pods that it can help."""
         if self._in_flight:
             self._events.append((event, old, new))
-        for key in list(self._since):
-            pod = self._where[key][1]
-            if self._helps(pod, event, old, new):
-                self._back_off(pod)
+        for members in list(self._groups.values()):
+            if not self._listens(self._where[next(iter(members))][1], event):
+                continue
+            for key in list(members):
+                pod = self._where[key][1]
+                if self._helps(pod, event, old, new):
+                    self._back_off(pod)
+
+    def _listens(self, pod: PodInfo, event: ClusterEvent) -> bool:
+        """Whether any plugin that refused this pod, and so the others of its group, has to do with such events."""
+        return any(plugin.name in pod.refused_by and event in plugin.events for plugin in self._plugins(pod))
 
     def _helps(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         return any(
@@ -154,10 +166,22 @@ class SchedulingQueue:
 
     def _put(self, where: str, pod: PodInfo) -> None:
         self._where[pod.key] = (where, pod)
-        if where == "unschedulable":
-            self._since.setdefault(pod.key, self._clock.now())
-        else:
-            self._since.pop(pod.key, None)
+        if where != "unschedulable":
+            self._leave_unschedulable(pod.key)
+            return
+        since = self._since.get(pod.key, self._clock.now())
+        self._leave_unschedulable(pod.key)
+        self._since[pod.key] = since
+        group = self._group_of[pod.key] = (pod.spec.get("schedulerName", ""), pod.refused_by)
+        self._groups.setdefault(group, {})[pod.key] = None
+
+    def _leave_unschedulable(self, key: str) -> None:
+        self._since.pop(key, None)
+        group = self._group_of.pop(key, None)
+        if group is not None:
+            del self._groups[group][key]
+            if not self._groups[group]:
+                del self._groups[group]
 
     def _activate(self, pod: PodInfo) -> None:
         self._put("active", pod)
