@@ -27,10 +27,30 @@ def param_ref(obj: Obj) -> str:
     return selector_text(ref.get("selector"))
 
 
+def default_matching(matching: Obj | None) -> None:
+    """What match rules mean where they do not say: equivalent resources, of any scope, whatever their labels."""
+    if matching is None:
+        return
+    matching.setdefault("matchPolicy", "Equivalent")
+    matching.setdefault("namespaceSelector", {})
+    matching.setdefault("objectSelector", {})
+    for rule in (*(matching.get("resourceRules") or ()), *(matching.get("excludeResourceRules") or ())):
+        rule.setdefault("scope", "*")
+
+
+def _default_policy(obj: Obj) -> None:
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("failurePolicy", "Fail")
+    default_matching(spec.get("matchConstraints"))
+
+
 class ValidatingAdmissionPolicyStrategy(StatusOnly):
     allow_unconditional_update = False
     has_generation = True
     columns = (NAME_COLUMN, Column("Validations", "integer"), Column("ParamKind"), AGE_COLUMN)
+
+    def default(self, obj: Obj) -> None:
+        _default_policy(obj)
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
         validations = (obj.get("spec") or {}).get("validations")
@@ -42,6 +62,9 @@ class MutatingAdmissionPolicyStrategy(Strategy):
     has_generation = True
     columns = (NAME_COLUMN, Column("Mutations", "integer"), Column("ParamKind"), AGE_COLUMN)
 
+    def default(self, obj: Obj) -> None:
+        _default_policy(obj)
+
     def cells(self, obj: Obj, now: float) -> list[Any]:
         mutations = (obj.get("spec") or {}).get("mutations")
         return [table.name_of(obj), table.count(mutations), param_kind(obj), table.age(obj, now)]
@@ -51,6 +74,9 @@ class _BindingStrategy(Strategy):
     allow_unconditional_update = False
     has_generation = True
     columns = (NAME_COLUMN, Column("PolicyName"), Column("ParamRef"), AGE_COLUMN)
+
+    def default(self, obj: Obj) -> None:
+        default_matching((obj.get("spec") or {}).get("matchResources"))
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
         return [table.name_of(obj), (obj.get("spec") or {}).get("policyName", ""), param_ref(obj), table.age(obj, now)]

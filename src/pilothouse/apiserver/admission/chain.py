@@ -50,7 +50,7 @@ PLUGINS: tuple[tuple[str, bool, str], ...] = (
     ("PodResizeValidator", True, ""),
     ("MutatingAdmissionPolicy", True, ""),
     ("MutatingAdmissionWebhook", True, ""),
-    ("ValidatingAdmissionPolicy", True, ""),
+    ("ValidatingAdmissionPolicy", True, "validating_admission_policy:ValidatingAdmissionPolicy"),
     ("ValidatingAdmissionWebhook", True, ""),
     ("ResourceQuota", True, "resource_quota:ResourceQuota"),
     ("AlwaysDeny", False, ""),
