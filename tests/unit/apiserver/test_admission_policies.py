@@ -92,3 +92,25 @@ async def test_match_rules_say_what_they_mean_by_default() -> None:
         assert spec["failurePolicy"] == "Fail"
         assert spec["matchConstraints"]["matchPolicy"] == "Equivalent"
         assert spec["matchConstraints"]["resourceRules"][0]["scope"] == "*"
+
+
+async def test_webhooks_say_what_they_mean_by_default() -> None:
+    async with cluster() as call:
+        rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+        config = {"service": {"namespace": "default", "name": "s"}}
+        webhook = {
+            "name": "a.example.com",
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+            "rules": [rule],
+            "clientConfig": config,
+        }
+        body = {"metadata": {"name": "w"}, "webhooks": [webhook]}
+        got = (await call("POST", f"{GROUP}/mutatingwebhookconfigurations", body)).body["webhooks"][0]
+        assert (got["failurePolicy"], got["matchPolicy"], got["timeoutSeconds"], got["reinvocationPolicy"]) == (
+            "Fail",
+            "Equivalent",
+            10,
+            "Never",
+        )
+        assert got["rules"][0]["scope"] == "*" and got["clientConfig"]["service"]["port"] == 443

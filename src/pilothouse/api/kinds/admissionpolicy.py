@@ -34,7 +34,13 @@ def default_matching(matching: Obj | None) -> None:
     matching.setdefault("matchPolicy", "Equivalent")
     matching.setdefault("namespaceSelector", {})
     matching.setdefault("objectSelector", {})
-    for rule in (*(matching.get("resourceRules") or ()), *(matching.get("excludeResourceRules") or ())):
+    default_rules(matching.get("resourceRules"))
+    default_rules(matching.get("excludeResourceRules"))
+
+
+def default_rules(rules: list[Obj] | None) -> None:
+    """Rules are for resources of any scope, where they do not say."""
+    for rule in rules or ():
         rule.setdefault("scope", "*")
 
 
