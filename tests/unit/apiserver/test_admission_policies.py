@@ -114,3 +114,20 @@ async def test_webhooks_say_what_they_mean_by_default() -> None:
             "Never",
         )
         assert got["rules"][0]["scope"] == "*" and got["clientConfig"]["service"]["port"] == 443
+
+
+async def test_expressions_may_ask_what_users_and_service_accounts_may_do() -> None:
+    async with cluster() as call:
+        await policy(
+            call,
+            {
+                "expression": "!has(object.data.r0) || !authorizer.group('').resource('pods').namespace('default').check('get').allowed()"
+            },
+            {
+                "expression": "!has(object.data.r1) || !authorizer.serviceAccount('default', 'no').group('').resource('pods').check('get').allowed()"
+            },
+            {"expression": "!has(object.data.r2) || !authorizer.requestResource.check('delete').allowed()"},
+            {"expression": "!has(object.data.r3) || !authorizer.path('/healthz').check('get').allowed()"},
+        )
+        codes = [(await call("POST", MAPS, config(f"a{n}", **{f"r{n}": ""}))).code for n in range(4)]
+        assert codes == [422, 201, 422, 422]

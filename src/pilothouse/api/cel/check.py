@@ -26,6 +26,8 @@ class Checker:
         self.overloads: dict[Call, list[Overload]] = {}
         self.qualified: set[Call] = set()
         self.uses: set[str] = set()
+        #: Selections that are variables with a qualified name.
+        self.named: dict[Select, str] = {}
 
     def check(self, node: Node) -> Type:
         found = resolve(self._check(node), self.known)
@@ -71,6 +73,11 @@ class Checker:
         return self._wrong(node.at, f"undeclared reference to '{node.name}' (in container '')")
 
     def _select(self, node: Select) -> Type:
+        if isinstance(node.operand, Ident) and not node.test:
+            name = f"{node.operand.name}.{node.field}"
+            if name in self.scopes[0]:
+                self.named[node] = name
+                return self.scopes[0][name]
         operand = self.check(node.operand)
         wrapped = operand.kind == "optional_type"
         inner = operand.args[0] if wrapped else operand

@@ -77,6 +77,9 @@ class Compiler:
     # --- selections ---------------------------------------------------------------------------------------------------------------
 
     def _select(self, node: Select) -> Run:
+        if node in self.checker.named:
+            variable = self.checker.named[node]
+            return lambda frame: frame.vars[variable]
         operand, kind = self.compile(node.operand), self.checker.type_of(node.operand)
         if kind.kind == "optional_type":
             kind = kind.args[0]

@@ -27,6 +27,7 @@ LIBRARIES = (
     "optional",
     "times",
     "math",
+    "authz",
 )
 Implementation = Callable[..., Any]
 

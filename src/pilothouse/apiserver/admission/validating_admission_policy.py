@@ -1,26 +1,31 @@
 """ValidatingAdmissionPolicy: requests are let in by expressions that policies hold and bindings put to work (KEP-3488).
 
-Left out for now: `authorizer` in expressions, parameters of custom kinds, audit annotations (there is no audit log), and rules that
+Left out for now: parameters of custom kinds, audit annotations (there is no audit log), and rules that
 reach the same object through another group or version (`matchPolicy: Equivalent`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pilothouse.api import tables
 from pilothouse.api.cel.errors import CelError, CompileError
+from pilothouse.api.cel.lib.authz import Check, Decision
 from pilothouse.api.cel.program import Program, compile_expression
-from pilothouse.api.cel.types import DYN
+from pilothouse.api.cel.types import DYN, Type
 from pilothouse.api.errors import Obj, StatusError
 from pilothouse.api.resource import Resource
 from pilothouse.api.selectors import label_predicate
 from pilothouse.apiserver.admission.matching import matches
-from pilothouse.apiserver.interface import AdmissionPlugin, AdmissionRequest
+from pilothouse.apiserver.interface import AdmissionPlugin, AdmissionRequest, Attributes, User, Verdict
 
 GROUP = "admissionregistration.k8s.io"
-_VARIABLES = dict.fromkeys(("object", "oldObject", "request", "params", "namespaceObject", "variables"), DYN)
+_VARIABLES = {
+    **dict.fromkeys(("object", "oldObject", "request", "params", "namespaceObject", "variables"), DYN),
+    "authorizer": Type("kubernetes.authorization.Authorizer"),
+    "authorizer.requestResource": Type("kubernetes.authorization.ResourceCheck"),
+}
 _CODES = {"Unauthorized": 401, "Forbidden": 403, "Invalid": 422, "RequestEntityTooLarge": 413}
 _REMEMBERED = 1000
 
@@ -107,6 +112,8 @@ class ValidatingAdmissionPolicy(AdmissionPlugin):
 
     def _scope(self, policy: Obj, request: AdmissionRequest, params: Obj | None) -> Obj:
         scope: Obj = {"object": request.obj, "oldObject": request.old, "params": params, "request": lambda: describe(request)}
+        scope["authorizer"] = check = Check(self._decider(request), "Authorizer")
+        scope["authorizer.requestResource"] = _own(check, request)
         scope["namespaceObject"] = lambda: self._namespace(request)
         expressions = {v["name"]: v["expression"] for v in policy.get("variables") or ()}
         scope["variables"] = _Variables(expressions, lambda text: self._program(text).evaluate(scope)[0])
@@ -115,6 +122,16 @@ class ValidatingAdmissionPolicy(AdmissionPlugin):
     def _namespace(self, request: AdmissionRequest) -> Obj | None:
         entry = self.hub.cache("", "namespaces").get("", request.namespace) if request.namespace else None
         return entry.obj if entry is not None else None
+
+    def _decider(self, request: AdmissionRequest) -> Callable[[tuple[str, str] | None, Mapping[str, str]], Decision]:
+        """Answers what the request's user may do, or a service account."""
+
+        def decide(account: tuple[str, str] | None, asked: Mapping[str, str]) -> Decision:
+            user = request.user if account is None else _service_account(*account)
+            verdict, why = self.hub.authorize(Attributes(user, **asked))
+            return Decision(verdict is Verdict.ALLOW, why)
+
+        return decide
 
     def _program(self, text: str) -> Program:
         found = self._programs.get(text)
@@ -155,6 +172,20 @@ class ValidatingAdmissionPolicy(AdmissionPlugin):
         if not found and ref.get("parameterNotFoundAction") != "Allow":
             return [], "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction"
         return found, ""
+
+
+def _service_account(namespace: str, name: str) -> User:
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
+    return User(f"system:serviceaccount:{namespace}:{name}", groups)
+
+
+def _own(check: Check, request: AdmissionRequest) -> Check:
+    """The request's own resource, to be asked about with any verb."""
+    resource = request.resource
+    return check.step(
+        "ResourceCheck", group=resource.group, version=resource.version, resource=resource.plural, subresource=request.subresource,
+        namespace=request.namespace, name=request.name,
+    )  # fmt: skip
 
 
 class _Failed(Exception):
