@@ -9,8 +9,9 @@ from typing import Any
 from pilothouse.api.cel import declarations
 from pilothouse.api.cel.errors import CompileError
 from pilothouse.api.cel.program import Program, compile_expression
-from pilothouse.api.cel.rules import has_rules, variables_of
+from pilothouse.api.cel.rules import variables_of
 from pilothouse.api.cel.types import Type
+from pilothouse.api.crd.rules import has_rules
 from pilothouse.api.errors import FieldError, Obj, invalid, not_supported, required
 
 _REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")

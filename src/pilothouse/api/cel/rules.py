@@ -14,6 +14,7 @@ from pilothouse.api.cel.errors import CelError, CompileError, CostExceeded
 from pilothouse.api.cel.program import CALL_LIMIT, Program, compile_expression
 from pilothouse.api.cel.types import Type, optional_of
 from pilothouse.api.cel.values import NONE, Optional, equal
+from pilothouse.api.crd.rules import has_rules
 from pilothouse.api.errors import OMIT, FieldError, Obj
 
 #: What all rules together may cost in one request.
@@ -74,14 +75,6 @@ def checker(openapi: Obj) -> Callable[[Obj, Obj | None], list[FieldError]] | Non
         return walk.errors
 
     return check
-
-
-def has_rules(schema: Any) -> bool:
-    """Whether there is a rule anywhere in a schema."""
-    if not isinstance(schema, dict):
-        return False
-    children = [*(schema.get("properties") or {}).values(), schema.get("items"), schema.get("additionalProperties")]
-    return bool(schema.get("x-kubernetes-validations")) or any(map(has_rules, children))
 
 
 def _visit(schema: Obj, *, root: bool = False) -> Visit | None:

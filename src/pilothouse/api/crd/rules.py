@@ -1,8 +1,12 @@
-"""The seam for validation rules (`x-kubernetes-validations`): what checks an object beyond its structure."""
+"""The seam for validation rules (`x-kubernetes-validations`): what checks an object beyond its structure.
+
+The expression language is loaded only where a schema has rules.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from pilothouse.api.errors import FieldError, Obj
 
@@ -11,8 +15,26 @@ Checker = Callable[[Obj, Obj | None], list[FieldError]]
 
 
 def checker(openapi: Obj) -> Checker | None:
-    """What checks the rules of a version's schema, made when an object comes by; None where there are none.
+    """What checks the rules of a version's schema, made when an object comes by; None where there are none."""
+    if not has_rules(openapi):
+        return None
+    from pilothouse.api.cel import rules
 
-    No rule language is built in yet: rules are kept, published and not checked.
-    """
-    return None
+    return rules.checker(openapi)
+
+
+def errors(openapi: Obj, path: str) -> list[FieldError]:
+    """What is wrong with the rules themselves."""
+    if not has_rules(openapi):
+        return []
+    from pilothouse.api.cel import rule_checks
+
+    return rule_checks.rule_errors(openapi, path)
+
+
+def has_rules(schema: Any) -> bool:
+    """Whether there is a rule anywhere in a schema."""
+    if not isinstance(schema, dict):
+        return False
+    children = [*(schema.get("properties") or {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    return bool(schema.get("x-kubernetes-validations")) or any(map(has_rules, children))

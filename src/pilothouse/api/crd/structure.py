@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from pilothouse.api.crd import rules
 from pilothouse.api.crd.validation import NOTHING, to_python, validator
 from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, not_supported, required
 
@@ -30,7 +31,8 @@ _META_ONLY = "must not specify anything other than name and generateName, but me
 def schema_errors(schema: Obj, path: str) -> list[FieldError]:
     """Errors of a version's schema."""
     out = list(_root(schema, path))
-    return out + list(_node(schema, path, True))
+    out += _node(schema, path, True)
+    return out or rules.errors(schema, path)
 
 
 def _root(schema: Obj, path: str) -> Iterator[FieldError]:
