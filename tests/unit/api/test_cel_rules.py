@@ -111,3 +111,10 @@ def test_the_words_around_a_rule_are_checked() -> None:
         (f"{at}.optionalOldSelf", "may not be set if oldSelf is not used in rule")
     ]
     assert [p for p, _ in wrong({"a": INT}, good | {"reason": "Bogus"})] == [f"{at}.reason"]
+
+
+def test_items_of_a_list_that_did_not_change_are_not_checked_again() -> None:
+    items = {"type": "string", "x-kubernetes-validations": [{"rule": "self != 'bad'"}]}
+    openapi = schema({"l": {"type": "array", "items": items}, "b": {"type": "string"}})
+    assert check(openapi, {"l": ["bad"], "b": "2"}, {"l": ["bad"], "b": "1"}) == []
+    assert check(openapi, {"l": ["bad", "x"]}, {"l": ["bad"]}) == [("spec.l[0]", "failed rule: self != 'bad'")]

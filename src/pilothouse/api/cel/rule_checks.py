@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,6 +16,8 @@ from pilothouse.api.crd.rules import has_rules
 from pilothouse.api.errors import FieldError, Obj, invalid, not_supported, required
 
 _REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
+#: Types that have no name of their own are numbered.
+_types = itertools.count(1)
 _STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\['([^']+)'\]")
 
 
@@ -35,7 +38,7 @@ def _node(schema: Any, path: str, root: bool, apart: str) -> Iterator[FieldError
         lost = apart or ("" if schema.get("x-kubernetes-list-type") == "map" else path)
         yield from _node(schema["items"], f"{path}.items", False, lost)
     given = schema.get("x-kubernetes-validations") or []
-    kind = declarations.type_of(schema, root=root) if given else None
+    kind = declarations.type_of(schema, f"selfType{next(_types)}", root=root) if given else None
     where = f"{path}.x-kubernetes-validations"
     if given and kind is None:
         why = "internal error: failed to construct type information for x-kubernetes-validations rules: unable to convert structural schema to CEL declarations"

@@ -180,7 +180,7 @@ def _map(inner: Visit) -> Visit:
 
 
 def _list(inner: Visit, schema: Obj) -> Visit:
-    """Items of a list that is a map are compared with those of the same keys; others have no past."""
+    """Items of a list that is a map are compared with those of the same keys; others have a past only while the list is the same."""
     keys = schema.get("x-kubernetes-list-map-keys") or ()
 
     def key_of(item: Any) -> tuple[Any, ...]:
@@ -188,7 +188,9 @@ def _list(inner: Visit, schema: Obj) -> Visit:
 
     def visit(walk: _Walk, value: Any, old: Any, path: str) -> None:
         before = {key_of(item): item for item in old or ()} if keys else {}
+        same = not keys and old is not None and equal(value, old)
         for n, item in enumerate(value):
-            inner(walk, item, before.get(key_of(item)) if keys else None, f"{path}[{n}]")
+            past = before.get(key_of(item)) if keys else (old[n] if same else None)
+            inner(walk, item, past, f"{path}[{n}]")
 
     return visit

@@ -15,11 +15,14 @@ from pilothouse.api.crd import jsonpath, rules
 from pilothouse.api.crd.defaults import defaulter
 from pilothouse.api.crd.definition import schema_of
 from pilothouse.api.crd.validation import NOTHING, Check, lazily
-from pilothouse.api.errors import FieldError, Obj
+from pilothouse.api.errors import FieldError, Obj, invalid
 from pilothouse.api.resource import Resource
 from pilothouse.api.strategy import NAME_COLUMN, Column, Context, Strategy
 
 _AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
+_UNCHECKED = (
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
+)
 _NOT_SPEC = ("metadata", "status", "kind", "apiVersion")
 
 
@@ -95,8 +98,8 @@ class CustomStrategy(Strategy):
     def _validated(self, obj: Obj, old: Obj | None) -> list[FieldError]:
         out: list[FieldError] = []
         self._check(obj, "", NOTHING if old is None else old, out)
-        if not out and self._rules is not None:
-            out += self._rules(obj, old)
+        if self._rules is not None:
+            out += [invalid("<nil>", None, _UNCHECKED)] if out else self._rules(obj, old)
         return out
 
     def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
