@@ -118,3 +118,11 @@ def test_items_of_a_list_that_did_not_change_are_not_checked_again() -> None:
     openapi = schema({"l": {"type": "array", "items": items}, "b": {"type": "string"}})
     assert check(openapi, {"l": ["bad"], "b": "2"}, {"l": ["bad"], "b": "1"}) == []
     assert check(openapi, {"l": ["bad", "x"]}, {"l": ["bad"]}) == [("spec.l[0]", "failed rule: self != 'bad'")]
+
+
+def test_a_default_must_keep_the_rules_of_its_schema() -> None:
+    rule = {"rule": "self != 'bad'", "message": "default is bad"}
+    assert wrong({"b": {"type": "string", "default": "bad", "x-kubernetes-validations": [rule]}}) == [
+        ("properties[b].default", "default is bad")
+    ]
+    assert wrong({"b": {"type": "string", "default": "ok", "x-kubernetes-validations": [rule]}}) == []

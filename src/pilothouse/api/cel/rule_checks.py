@@ -10,7 +10,7 @@ from typing import Any
 from pilothouse.api.cel import declarations
 from pilothouse.api.cel.errors import CompileError
 from pilothouse.api.cel.program import Program, compile_expression
-from pilothouse.api.cel.rules import variables_of
+from pilothouse.api.cel.rules import default_errors, variables_of
 from pilothouse.api.cel.types import Type
 from pilothouse.api.crd.rules import has_rules
 from pilothouse.api.errors import FieldError, Obj, invalid, not_supported, required
@@ -23,7 +23,19 @@ _STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\['([^']+)'\]")
 
 def rule_errors(schema: Obj, path: str, *, root: bool = True) -> list[FieldError]:
     """All that is wrong with the rules of a schema and of what is below it. `root`: of whole objects."""
-    return list(_node(schema, path, root, ""))
+    return list(_node(schema, path, root, "")) or list(_defaults(schema, path))
+
+
+def _defaults(schema: Any, path: str) -> Iterator[FieldError]:
+    """Defaults that break the rules of their own schemas."""
+    if not has_rules(schema):
+        return
+    if schema.get("default") is not None:
+        yield from default_errors(schema, path)
+    for name, child in (schema.get("properties") or {}).items():
+        yield from _defaults(child, f"{path}.properties[{name}]")
+    for part in ("items", "additionalProperties"):
+        yield from _defaults(schema.get(part), f"{path}.{part}")
 
 
 def _node(schema: Any, path: str, root: bool, apart: str) -> Iterator[FieldError]:

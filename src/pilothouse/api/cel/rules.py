@@ -77,6 +77,14 @@ def checker(openapi: Obj) -> Callable[[Obj, Obj | None], list[FieldError]] | Non
     return check
 
 
+def default_errors(schema: Obj, path: str) -> list[FieldError]:
+    """What the rules of a schema, and of what is below it, say about its own default."""
+    walk, visit = _Walk(), _visit(schema)
+    if visit is not None:
+        visit(walk, schema["default"], None, f"{path}.default")
+    return walk.errors
+
+
 def _visit(schema: Obj, *, root: bool = False) -> Visit | None:
     if not has_rules(schema):
         return None
