@@ -131,6 +131,8 @@ def test_evaluation_without_a_value_says_why(source: str, message: str) -> None:
         ("has(self.nope)", 4, "undefined field 'nope'"),
         ("has(self)", 5, "invalid argument to has() macro"),
         ("self.s.matches('[')", 16, "invalid matches argument"),
+        ("timestamp('x') < timestamp('2020-01-01T00:00:00Z')", 11, "invalid timestamp argument"),
+        ("duration('x') > duration('1s')", 10, "invalid duration argument"),
         ("[1,'a'] == []", 4, "expected type 'int' but found 'string'"),
         ("self.l.map(x, x + 1).size() > 0", 17, "found no matching overload for '_+_' applied to '(string, int)'"),
         ("self.o == {'p':'x'}", 8, "found no matching overload for '_==_' applied to '(selfType.o, map(string, string))'"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pilothouse.api.cel import types
 from pilothouse.api.cel.ast import Bind, Call, Comprehension, Ident, ListLiteral, Literal, MapLiteral, Node, Select
-from pilothouse.api.cel.errors import Issue
+from pilothouse.api.cel.errors import CelError, Issue
 from pilothouse.api.cel.functions import Overload, table
 from pilothouse.api.cel.types import BOOL, DYN, INT, Type, fits, list_of, map_of, optional_of, resolve
 from pilothouse.api.cel.values import type_name
@@ -151,7 +151,7 @@ class Checker:
         self.overloads[node] = found
         if len(found) == 1:
             self.known = first
-        self._literal_pattern(node, name)
+        self._literal(node, name)
         return results[0] if all(r == results[0] for r in results) else DYN
 
     def _argument(self, node: Node, function: str) -> Type:
@@ -163,14 +163,22 @@ class Checker:
             return self.kinds[node]
         return self.check(node)
 
-    def _literal_pattern(self, node: Call, name: str) -> None:
-        """A pattern that is written out must be one."""
-        if name != "matches" or not isinstance(node.args[-1], Literal):
+    def _literal(self, node: Call, name: str) -> None:
+        """An argument that is written out must be good: patterns, times, durations."""
+        text = node.args[-1].value if node.args and isinstance(node.args[-1], Literal) else None
+        if name not in ("matches", "timestamp", "duration") or not isinstance(text, str):
             return
-        from pilothouse.api.cel.lib.regex import is_pattern
+        from pilothouse.api.cel.lib import regex, times
 
-        if not is_pattern(node.args[-1].value):
-            self._wrong(node.args[-1].at, "invalid matches argument")
+        parsers: dict[str, Callable[[str], object]] = {
+            "matches": regex.pattern,
+            "timestamp": times.parse_timestamp,
+            "duration": times.parse_duration,
+        }
+        try:
+            parsers[name](text)
+        except CelError:
+            self._wrong(node.args[-1].at, f"invalid {name} argument")
 
     # --- macros ---------------------------------------------------------------------------------------------------------------------
 

@@ -25,14 +25,6 @@ def pattern(text: str) -> re.Pattern[str]:
         raise CelError(f"error parsing regexp: {error.msg}: `{text}`") from None
 
 
-def is_pattern(text: str) -> bool:
-    try:
-        pattern(text)
-    except CelError:
-        return False
-    return True
-
-
 def find(text: str, expression: str) -> str:
     found = pattern(expression).search(text)
     return found.group() if found else ""
