@@ -87,6 +87,11 @@ class Strategy:
         self.resource = resource
 
     @property
+    def scale(self) -> Obj | None:
+        """Where a custom resource keeps what its Scale shows: specReplicasPath, statusReplicasPath, labelSelectorPath."""
+        return None
+
+    @property
     def group_in_errors(self) -> str:
         return self.resource.group if self.error_group is None else self.error_group
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pilothouse.api import apply as ssa
 from pilothouse.api import tables
 from pilothouse.api.apply import scale as ownership
-from pilothouse.api.errors import Obj, conflict, invalid, invalid_object, not_found_error
+from pilothouse.api.errors import Obj, conflict, internal, invalid, invalid_object, not_found_error
 from pilothouse.api.kinds.scale import ScaleStrategy
 from pilothouse.api.resource import Resource
 from pilothouse.api.selectors import selector_text
@@ -32,13 +32,20 @@ _RESOURCE = Resource("autoscaling", "v1", "scales", "Scale", "scale", True, ())
 _KIND = ("autoscaling", "v1", "Scale")
 
 
-def scale_of(obj: Obj) -> Obj:
-    """The Scale of an object."""
+def scale_of(obj: Obj, served: Served | None = None) -> Obj:
+    """The Scale of an object; where a custom resource keeps its numbers, its definition says."""
     metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
     replicas = spec.get("replicas", 0)
-    selector = spec.get("selector")
-    shown: Obj = {"replicas": status.get("replicas", 0)}
-    told = _selector(selector)
+    paths = served.strategy.scale if served is not None else None
+    if paths is None:
+        shown: Obj = {"replicas": status.get("replicas", 0)}
+        told = _selector(spec.get("selector"))
+    else:
+        replicas = _at(obj, paths["specReplicasPath"])
+        if replicas is None:
+            raise internal(f'the spec replicas field "{paths["specReplicasPath"]}" does not exist')
+        shown = {"replicas": _at(obj, paths["statusReplicasPath"]) or 0}
+        told = _at(obj, paths.get("labelSelectorPath") or ".") or ""
     if told:
         shown["selector"] = told
     keep = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
@@ -49,6 +56,25 @@ def scale_of(obj: Obj) -> Obj:
         "spec": {"replicas": replicas} if replicas else {},
         "status": shown,
     }
+
+
+def _steps(path: str) -> tuple[str, ...]:
+    return tuple(step for step in path.split(".") if step)
+
+
+def _at(obj: Obj, path: str) -> Any:
+    """What is at a path of plain names; None for nothing, and for no path."""
+    steps = _steps(path)
+    found: Any = obj if steps else None
+    for step in steps:
+        found = found.get(step) if isinstance(found, dict) else None
+    return found
+
+
+def _put(obj: Obj, steps: tuple[str, ...], value: Any) -> None:
+    for step in steps[:-1]:
+        obj = obj.setdefault(step, {})
+    obj[steps[-1]] = value
 
 
 def _selector(selector: Any) -> str:
@@ -73,7 +99,7 @@ class Scaling:
         entry = ask.served.cache.get(ask.namespace, ask.route.name)
         if entry is None:
             raise not_found_error(ask.served.resource.group, ask.served.resource.plural, ask.route.name)
-        return self._answer(ask, scale_of(ask.served.obj(entry)), wish)
+        return self._answer(ask, scale_of(ask.served.obj(entry), ask.served), wish)
 
     async def update(self, ask: Ask) -> Response:
         params = write_params(ask.route, "UpdateOptions")
@@ -104,24 +130,26 @@ class Scaling:
         tracking = call.apply_manager is None
         call.tracked = False
         call.endpoint = ""
+        paths = ask.served.strategy.scale
+        replicas = ("spec", "replicas") if paths is None else _steps(paths["specReplicasPath"])
 
         async def transform(entry: Entry | None) -> Obj:
             assert entry is not None
             obj = ask.served.fresh(entry)
-            old = scale_of(obj)
-            ownership.to_scale(obj, old)
+            old = scale_of(obj, ask.served)
+            ownership.to_scale(obj, old, replicas)
             new = change(_copy(old))
             self._check(call, old, new)
             if tracking:
                 ssa.track_update(new, old, self._view.schema, call.manager, api_version="autoscaling/v1", now=self._handlers.clock.now(),
                                  subresource="scale")  # fmt: skip
-            obj.setdefault("spec", {})["replicas"] = (new.get("spec") or {}).get("replicas", 0)
-            ownership.to_object(obj, new, api_version=ask.served.resource.api_version)
+            _put(obj, replicas, (new.get("spec") or {}).get("replicas", 0))
+            ownership.to_object(obj, new, replicas, api_version=ask.served.resource.api_version)
             obj["metadata"]["resourceVersion"] = new["metadata"].get("resourceVersion", "")
             return obj
 
         written = await self._handlers.writer.update(call, transform)
-        return self._answer(ask, scale_of(written.view), wish)
+        return self._answer(ask, scale_of(written.view, ask.served), wish)
 
     def _check(self, call: Call, old: Obj, new: Obj) -> None:
         """The Scale is that of the URL's object, and asks for something possible."""
@@ -134,6 +162,9 @@ class Scaling:
             why = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
             raise conflict(resource.group, f"{resource.plural}/scale", call.name, why)
         replicas = (new.get("spec") or {}).get("replicas", 0)
+        if replicas < 0 and call.served.strategy.scale is not None:
+            error = invalid(".spec.replicas", replicas, "should be a non-negative integer")
+            raise invalid_object(resource.group, resource.kind, call.name, [error])
         if replicas < 0:
             error = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
             raise invalid_object("autoscaling", "Scale", call.name, [error])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from pilothouse.api import names
+from pilothouse.api.crd import clientconfig, selectable
 from pilothouse.api.crd.definition import schema_of
 from pilothouse.api.crd.structure import schema_errors
 from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, not_supported, required
@@ -60,6 +61,9 @@ def _spec(spec: Obj) -> list[FieldError]:
 def _versions(spec: Obj) -> list[FieldError]:
     out: list[FieldError] = []
     versions = spec.get("versions")
+    if spec.get("preserveUnknownFields"):
+        told = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
+        out.append(invalid("spec.preserveUnknownFields", True, told))
     for n, version in enumerate(versions or ()):
         where = f"spec.versions[{n}]"
         out += [invalid(f"{where}.name", version.get("name") or "", m) for m in names.dns1035_label(version.get("name") or "")]
@@ -70,6 +74,8 @@ def _versions(spec: Obj) -> list[FieldError]:
         out += schema_errors(
             schema, "spec.validation.openAPIV3Schema" if len(versions or ()) == 1 else f"{where}.schema.openAPIV3Schema"
         )
+        fields = "spec.selectableFields" if len(versions or ()) == 1 else f"{where}.selectableFields"
+        out += selectable.errors(version.get("selectableFields") or [], schema, fields)
     storage = [v for v in versions or () if v.get("storage")]
     if len({v.get("name") for v in versions or ()}) != len(versions or ()):
         out.append(invalid("spec.versions", _shown(versions), "must contain unique version names"))
@@ -139,7 +145,10 @@ def _conversion(conversion: Obj) -> list[FieldError]:
         told = "should not be set when strategy is not set to Webhook"
         out = [forbidden(f"{where}.webhookClientConfig", told)] if client is not None else []
         return out + ([forbidden(f"{where}.conversionReviewVersions", told)] if reviews else [])
-    out = [] if client is not None else [required(f"{where}.webhookClientConfig", "required when strategy is set to Webhook")]
+    if client is None:
+        out = [required(f"{where}.webhookClientConfig", "required when strategy is set to Webhook")]
+    else:
+        out = clientconfig.errors(client, f"{where}.webhookClientConfig")
     if not reviews:
         out.append(required(f"{where}.conversionReviewVersions"))
     elif not {"v1", "v1beta1"} & set(reviews):

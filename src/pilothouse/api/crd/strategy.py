@@ -98,6 +98,11 @@ class CustomStrategy(Strategy):
     def _validated(self, obj: Obj, old: Obj | None) -> list[FieldError]:
         out: list[FieldError] = []
         self._check(obj, "", NOTHING if old is None else old, out)
+        paths = self.scale
+        if paths is not None:
+            replicas = jsonpath.first(paths["specReplicasPath"], obj)
+            if isinstance(replicas, int) and replicas < 0:
+                out.append(invalid(paths["specReplicasPath"], replicas, "should be a non-negative integer"))
         if self._rules is not None:
             out += [invalid("<nil>", None, _UNCHECKED)] if out else self._rules(obj, old)
         return out

@@ -160,6 +160,7 @@ class Extensions:
         for resource in resources:
             version = definition.version_of(crd, resource.version)
             served = CustomServed(resource, cache, version, selectable, since)
+            served.webhook = (crd["spec"].get("conversion") or {}).get("strategy") == "Webhook"
             if terminating:
                 served.hook = Terminating(resource)
             server.registry.put(served)
