@@ -119,14 +119,14 @@ class Paths:
     def _openapi(self, request: Request, route: Route) -> Response:
         path = route.path.rstrip("/")
         accept = request.header(b"accept")
-        resources = self._server.registry.resources
+        resources, custom = self._server.registry.resources, self._server.extensions.schemas
         if path == "/openapi/v2":
             wanted = _openapi_format(accept)
             if wanted is None:
                 return Response(406, content_type="")
             if wanted == openapi_protobuf.MEDIA_TYPE:
-                return self._cached(request, wanted, lambda: openapi_protobuf.encode(openapi.v2(resources())), wanted)
-            return self._cached(request, "v2", lambda: orjson.dumps(openapi.v2(resources())), negotiate.JSON)
+                return self._cached(request, wanted, lambda: openapi_protobuf.encode(openapi.v2(resources(), custom())), wanted)
+            return self._cached(request, "v2", lambda: orjson.dumps(openapi.v2(resources(), custom())), negotiate.JSON)
         if path == "/openapi/v3":
             return self._cached(request, "v3", lambda: orjson.dumps(self._v3_index()), negotiate.JSON)
         if not path.startswith("/openapi/v3/"):
@@ -152,7 +152,8 @@ class Paths:
 
     def _v3(self, path: str) -> bytes:
         group, _, version = path.partition("/")[2].rpartition("/")
-        return orjson.dumps(openapi.v3(self._server.registry.resources(), group, version))
+        registry, custom = self._server.registry, self._server.extensions.schemas(group, version)
+        return orjson.dumps(openapi.v3(registry.resources(), group, version, custom))
 
     def _made(self, key: Any, make: Callable[[], bytes]) -> tuple[bytes, str]:
         found = self._documents.get(key)

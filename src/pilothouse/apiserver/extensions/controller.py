@@ -75,6 +75,16 @@ class Extensions:
     def _cache(self) -> ResourceCache:
         return self._server.registry.of(definition.GROUP, definition.PLURAL).cache
 
+    def schemas(self, group: str = "", version: str = "") -> dict[tuple[str, str, str], Obj]:
+        """The OpenAPI schemas of what is served (in one group and version), by group, version and kind."""
+        out = {}
+        for _, resources in self._served.values():
+            for r in resources:
+                served = self._server.registry.find(r.group, r.version, r.plural)
+                if isinstance(served, CustomServed) and (not group or (r.group, r.version) == (group, version)):
+                    out[(r.group, r.version, r.kind)] = served.openapi
+        return out
+
     # --- following ------------------------------------------------------------------------------------------------------------
 
     def _changed(self, event: str, crd: Obj, previous: Obj | None) -> None:

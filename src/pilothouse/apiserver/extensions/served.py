@@ -37,6 +37,7 @@ class CustomServed(Served):
             resource.kind,
         )
         self.since = since
+        self.openapi: Obj = schema_of(version)
         #: Versions are converted by a webhook: objects of another version cannot be read.
         self.webhook = False
         self.item_offset = 1  # items of lists say what they are
