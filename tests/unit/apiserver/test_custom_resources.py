@@ -112,3 +112,29 @@ async def test_objects_are_read_with_the_defaults_of_a_changed_definition() -> N
         async with asyncio.timeout(10):
             while "more" not in (await call("GET", f"{WIDGETS}/a")).body["spec"]:
                 await asyncio.sleep(0)
+
+
+async def test_versions_share_what_is_stored() -> None:
+    crd = definition()
+    newer = {"type": "object", "properties": {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}}
+    crd["spec"]["versions"].append(
+        {"name": "v2", "served": True, "storage": False, "deprecated": True, "schema": {"openAPIV3Schema": newer}}
+    )
+    async with hub() as call:
+        await define(call, crd)
+        v2 = WIDGETS.replace("/v1/", "/v2/")
+        made = await call("POST", v2, {**widget(size=3, extra=1), "apiVersion": "example.com/v2"})
+        assert (made.code, made.body["apiVersion"], made.body["spec"]) == (201, "example.com/v2", {"size": 3, "color": "red"})
+        assert made.headers["Warning"] == '299 - "example.com/v2 Widget is deprecated"'
+        assert (await call("GET", f"{WIDGETS}/a")).body["spec"] == {"size": 3, "color": "red"}
+        assert [i["apiVersion"] for i in (await call("GET", v2)).body["items"]] == ["example.com/v2"]
+
+
+async def test_scale_reads_and_writes_where_the_definition_says() -> None:
+    paths = {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size"}
+    async with hub() as call:
+        await define(call, definition(subresources={"status": {}, "scale": paths}))
+        await call("POST", WIDGETS, widget(size=3))
+        assert (await call("GET", f"{WIDGETS}/a/scale")).body["spec"] == {"replicas": 3}
+        await call("PATCH", f"{WIDGETS}/a/scale", {"spec": {"replicas": 5}}, media=MERGE)
+        assert (await call("GET", f"{WIDGETS}/a")).body["spec"]["size"] == 5

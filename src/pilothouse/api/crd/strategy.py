@@ -39,6 +39,8 @@ class CustomStrategy(Strategy):
         self._printed = version.get("additionalPrinterColumns") or [_AGE]
         self.selectable = selectable
         self.columns = (NAME_COLUMN, *(_column(c) for c in self._printed))
+        if version.get("deprecated"):
+            self.deprecated = version.get("deprecationWarning") or f"{resource.api_version} {resource.kind} is deprecated"
         own = tuple(part for part in ("status",) if part in resource.subresources)
         self.reset_fields = {"": ((own,) if own else ()), "status": (("metadata",), ("spec",))} if own else {}
 
@@ -106,11 +108,6 @@ class CustomStrategy(Strategy):
         if self._rules is not None:
             out += [invalid("<nil>", None, _UNCHECKED)] if out else self._rules(obj, old)
         return out
-
-    def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
-        if not self._version.get("deprecated"):
-            return []
-        return [self._version.get("deprecationWarning") or f"{self.resource.api_version} {self.resource.kind} is deprecated"]
 
     # --- reading --------------------------------------------------------------------------------------------------------------
 

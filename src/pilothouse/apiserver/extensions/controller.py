@@ -167,9 +167,10 @@ class Extensions:
             server.registry.withdraw(known[1])
         selectable = _selectable(crd)
         resources = definition.resources_of(crd)
+        stored = definition.version_of(crd, definition.storage_version(crd))
         for resource in resources:
             version = definition.version_of(crd, resource.version)
-            served = CustomServed(resource, cache, version, selectable, since)
+            served = CustomServed(resource, cache, version, stored, selectable, since)
             served.webhook = (crd["spec"].get("conversion") or {}).get("strategy") == "Webhook"
             if terminating:
                 served.hook = Terminating(resource)

@@ -6,10 +6,11 @@ it was stored, like any built-in kind.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
 
 import orjson
 
+from pilothouse.api.crd.defaults import Defaulter, defaulter
 from pilothouse.api.crd.definition import schema_of
 from pilothouse.api.crd.strategy import CustomStrategy
 from pilothouse.api.crd.structural import root_schema
@@ -17,6 +18,7 @@ from pilothouse.api.decode import decoder
 from pilothouse.api.errors import Obj, forbidden_error, internal
 from pilothouse.api.normalize import Findings
 from pilothouse.api.resource import Resource
+from pilothouse.api.schema import Schema
 from pilothouse.apiserver.entries import Entry
 from pilothouse.apiserver.interface import Finish, WriteHook
 from pilothouse.apiserver.registry import Served
@@ -28,7 +30,9 @@ class CustomServed(Served):
 
     custom = True
 
-    def __init__(self, resource: Resource, cache: ResourceCache, version: Obj, selectable: tuple[str, ...], since: int) -> None:
+    def __init__(
+        self, resource: Resource, cache: ResourceCache, version: Obj, stored: Obj, selectable: tuple[str, ...], since: int
+    ) -> None:
         super().__init__(
             resource,
             cache,
@@ -38,6 +42,7 @@ class CustomServed(Served):
         )
         self.since = since
         self.openapi: Obj = schema_of(version)
+        self._stored_openapi = schema_of(stored)
         #: Versions are converted by a webhook: objects of another version cannot be read.
         self.webhook = False
         self.item_offset = 1  # items of lists say what they are
@@ -61,10 +66,27 @@ class CustomServed(Served):
         if self.webhook and obj.get("apiVersion") != self.resource.api_version:
             told = f"conversion webhook for {obj.get('apiVersion')}, Kind={self.resource.kind} failed: conversion by webhook is not supported yet"
             raise internal(told)
-        out: Any = decoder(self.schema)(obj, Findings())
-        out = self.labelled(out)
-        self.strategy.default(out)
+        return self.labelled(self._stored_form(obj))
+
+    def to_stored(self, obj: Obj) -> Obj:
+        return obj if self._stored_as_served else super().to_stored(self._stored_form(obj))
+
+    def _stored_form(self, obj: Obj) -> Obj:
+        """The object pruned and defaulted by the schema of the stored version, whose schema it is that counts in the store."""
+        out: Obj = decoder(self._stored_schema)(obj, Findings())
+        metadata = out["metadata"]
+        if self._stored_defaulter is not None:
+            self._stored_defaulter(out)
+        out["metadata"] = metadata
         return out
+
+    @cached_property
+    def _stored_schema(self) -> Schema:
+        return self.schema if self._stored_as_served else root_schema(self._stored_openapi)
+
+    @cached_property
+    def _stored_defaulter(self) -> Defaulter | None:
+        return defaulter(self._stored_openapi)
 
 
 class Terminating(WriteHook):
