@@ -5,16 +5,18 @@ API reference: CustomResourceDefinition; "Specifying a structural schema" in the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pilothouse.api import names
-from pilothouse.api.crd import clientconfig, selectable
+from pilothouse.api.crd import clientconfig, jsonpath, selectable
 from pilothouse.api.crd.definition import schema_of
 from pilothouse.api.crd.structure import schema_errors
 from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, not_supported, required
 from pilothouse.api.meta import immutable
 
 _APPROVED = "api-approved.kubernetes.io"
+_COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _PULL = "see https://github.com/kubernetes/enhancements/pull/1111"
 
 
@@ -70,6 +72,8 @@ def _versions(spec: Obj) -> list[FieldError]:
         schema = schema_of(version)
         if not schema and (version.get("schema") or {}).get("openAPIV3Schema") is None:
             out.append(required(f"{where}.schema.openAPIV3Schema"))
+        out += _scale(version, f"{where}.subresources.scale")
+        out += _columns(version.get("additionalPrinterColumns") or (), f"{where}.additionalPrinterColumns")
         out += _deprecation(version, f"{where}.deprecationWarning")
         out += schema_errors(
             schema, "spec.validation.openAPIV3Schema" if len(versions or ()) == 1 else f"{where}.schema.openAPIV3Schema"
@@ -81,6 +85,35 @@ def _versions(spec: Obj) -> list[FieldError]:
         out.append(invalid("spec.versions", _shown(versions), "must contain unique version names"))
     if len(storage) != 1:
         out.append(invalid("spec.versions", _shown(versions), "must have exactly one version marked as storage version"))
+    return out
+
+
+def _scale(version: Obj, path: str) -> list[FieldError]:
+    """Where replicas are found: paths of plain names below spec and status."""
+    scale = (version.get("subresources") or {}).get("scale")
+    if scale is None:
+        return []
+    out: list[FieldError] = []
+    for key, start in (("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")):
+        text = scale.get(key) or ""
+        if not text:
+            out.append(required(f"{path}.{key}"))
+        elif not text.startswith(start):
+            out.append(invalid(f"{path}.{key}", text, f"should be a json path under {start[:-1]}"))
+    return out
+
+
+def _columns(columns: Iterable[Obj], path: str) -> list[FieldError]:
+    out: list[FieldError] = []
+    for n, column in enumerate(columns):
+        where = f"{path}[{n}]"
+        out += [required(f"{where}.{key}") for key in ("name", "type", "jsonPath") if not column.get(key)]
+        if column.get("type") and column["type"] not in _COLUMN_TYPES:
+            out.append(not_supported(f"{where}.type", column["type"], _COLUMN_TYPES))
+        try:
+            jsonpath.compile_path(column.get("jsonPath") or "")
+        except ValueError as error:
+            out.append(invalid(f"{where}.jsonPath", column["jsonPath"], str(error)))
     return out
 
 

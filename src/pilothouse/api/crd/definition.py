@@ -32,7 +32,7 @@ def is_true(crd: Obj, type: str) -> bool:
 
 def storage_version(crd: Obj) -> str:
     """The version in which objects are stored."""
-    return next((v["name"] for v in crd["spec"].get("versions") or () if v.get("storage")), "")
+    return next((v.get("name") or "" for v in crd["spec"].get("versions") or () if v.get("storage")), "")
 
 
 def schema_of(version: Obj) -> Obj:
