@@ -131,3 +131,23 @@ async def test_expressions_may_ask_what_users_and_service_accounts_may_do() -> N
         )
         codes = [(await call("POST", MAPS, config(f"a{n}", **{f"r{n}": ""}))).code for n in range(4)]
         assert codes == [422, 201, 422, 422]
+
+
+async def test_policies_and_bindings_with_faults_are_told_them() -> None:
+    async with cluster() as call:
+        rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+
+        async def told(**spec: Any) -> list[tuple[str, str]]:
+            body = {"metadata": {"name": "p"}, "spec": {"matchConstraints": {"resourceRules": [rule]}, **spec}}
+            got = await call("POST", f"{GROUP}/validatingadmissionpolicies", body)
+            return [(c["field"], c["message"]) for c in got.body["details"]["causes"]]
+
+        at = "spec.validations[0].expression"
+        assert await told(validations=[{"expression": "1"}]) == [(at, 'Invalid value: "1": must evaluate to bool but got int')]
+        [(field, message)] = await told(validations=[{"expression": "request.nope == 1"}])
+        assert field == at and "<input>:1:8: undefined field 'nope'" in message
+        [(field, message)] = await told(validations=[{"expression": "params.x == 1"}])
+        assert "undeclared reference to 'params'" in message
+        binding = {"metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Deny", "Deny"]}}
+        got = await call("POST", f"{GROUP}/validatingadmissionpolicybindings", binding)
+        assert [c["field"] for c in got.body["details"]["causes"]] == ["spec.validationActions[1]"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pilothouse.api import table
-from pilothouse.api.errors import Obj
+from pilothouse.api.errors import FieldError, Obj
 from pilothouse.api.kinds.statusonly import StatusOnly
 from pilothouse.api.selectors import selector_text
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
@@ -58,6 +58,11 @@ class ValidatingAdmissionPolicyStrategy(StatusOnly):
     def default(self, obj: Obj) -> None:
         _default_policy(obj)
 
+    def validate(self, obj: Obj) -> list[FieldError]:
+        from pilothouse.api.kinds import policy_checks
+
+        return list(policy_checks.validating_policy(obj.get("spec") or {}))
+
     def cells(self, obj: Obj, now: float) -> list[Any]:
         validations = (obj.get("spec") or {}).get("validations")
         return [table.name_of(obj), table.count(validations), param_kind(obj), table.age(obj, now)]
@@ -84,12 +89,21 @@ class _BindingStrategy(Strategy):
     def default(self, obj: Obj) -> None:
         default_matching((obj.get("spec") or {}).get("matchResources"))
 
+    def validate(self, obj: Obj) -> list[FieldError]:
+        from pilothouse.api.kinds import policy_checks
+
+        return list(policy_checks.binding(obj.get("spec") or {}))
+
     def cells(self, obj: Obj, now: float) -> list[Any]:
         return [table.name_of(obj), (obj.get("spec") or {}).get("policyName", ""), param_ref(obj), table.age(obj, now)]
 
 
 class ValidatingAdmissionPolicyBindingStrategy(_BindingStrategy):
-    pass
+    def validate(self, obj: Obj) -> list[FieldError]:
+        from pilothouse.api.kinds import policy_checks
+
+        spec = obj.get("spec") or {}
+        return super().validate(obj) + list(policy_checks.actions(spec.get("validationActions") or []))
 
 
 class MutatingAdmissionPolicyBindingStrategy(_BindingStrategy):
