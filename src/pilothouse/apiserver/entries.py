@@ -66,6 +66,11 @@ class Entry:
                 return self.obj
         return obj
 
+    @property
+    def is_decoded(self) -> bool:
+        """Whether the decoded object is at hand."""
+        return self._obj is not None
+
     def peek(self) -> Obj:
         """The decoded object for one look: not kept if it was not. Shared: never change it."""
         if self._obj is not None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from pilothouse.api.duration import human
+from pilothouse.api.errors import Obj
 from pilothouse.api.table import LATER
 from pilothouse.apiserver.entries import Entry
 from pilothouse.apiserver.registry import Served
@@ -21,6 +22,9 @@ from pilothouse.apiserver.registry import Served
 #: A moment in encoded cells (api/table.py); objects with such a character of their own are rendered at each call.
 _NUL: Final = rb"\u0000"
 _MARK: Final = re.compile(rb"\\u0000([0-9.e+-]+)\\u0000")
+#: Where the ownership of fields begins, and what of the metadata may follow it.
+_OWNED: Final = b',"managedFields":['
+_REST: Final = re.compile(rb'(?:,"[A-Za-z]+":(?:"[^"\\]*"|[0-9]+))*\}')
 _INCLUDED = {"Metadata", "Object"}
 
 
@@ -91,7 +95,7 @@ def _row(served: Served, entry: Entry, now: float) -> Row:
 
 def _rendered(served: Served, entry: Entry, now: float) -> Row:
     """The row with its ages at `now`, or with places for them if that is LATER."""
-    obj = entry.peek() if served.same_version else served.obj(entry)
+    obj, end = _look(served, entry)
     strategy = served.strategy
     row: dict[str, Any] = {"cells": strategy.cells(obj, now)}
     conditions = strategy.row_conditions(obj)
@@ -100,14 +104,41 @@ def _rendered(served: Served, entry: Entry, now: float) -> Row:
     text = orjson.dumps(row)[:-1].replace(b"%", b"%%") + b',"object":'
     moments: tuple[float, ...] = ()
     if now is LATER:
-        moments = tuple([float(m) for m in _MARK.findall(text)])
-        text = _MARK.sub(b"%b", text)
+        found = _MARK.findall(text)
+        moments = tuple([float(m) for m in found])
+        for mark in found:
+            text = text.replace(b"%b%b%b" % (_NUL, mark, _NUL), b"%b", 1)
     shown = strategy.bare_metadata(obj)
+    if end and shown is obj["metadata"]:
+        return Row(text, moments, end)
     encoded = orjson.dumps(shown)
     end = served.metadata_offset + len(encoded)
     if served.same_version and shown is obj["metadata"] and _is_slice(entry.encoded, served.metadata_offset, end, encoded):
         return Row(text, moments, end)
     return Row(text, moments, encoded)
+
+
+def _look(served: Served, entry: Entry) -> tuple[Obj, int]:
+    """The object, and where its metadata ends in the entry's bytes (0: not known).
+
+    No cell shows who owns which field, which is a third of many objects: those bytes are passed over where nothing but plain fields (uid, times, generation) follow them.
+    """
+    if not served.same_version:
+        return served.obj(entry), 0
+    whole = entry.encoded
+    owned = whole.find(_OWNED, served.metadata_offset)
+    if owned < 0:
+        return entry.peek(), 0
+    after = whole.find(b"}]", owned) + 2
+    rest = _REST.match(whole, after)
+    if rest is None:
+        return entry.peek(), 0
+    if entry.is_decoded:
+        return entry.obj, rest.end()
+    try:
+        return orjson.loads(b"%b%b" % (whole[:owned], whole[after:])), rest.end()
+    except orjson.JSONDecodeError:  # what looked like the end was inside a name
+        return entry.peek(), 0
 
 
 def _is_slice(whole: bytes, start: int, end: int, encoded: bytes) -> bool:
