@@ -4,6 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 from etcd_server import EtcdServer, binary
+from hypothesis import HealthCheck, settings
+
+# The same examples in each run, and no failure because a machine is busy.
+settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
