@@ -22,9 +22,10 @@ from pilothouse.apiserver.registry import Served
 #: A moment in encoded cells (api/table.py); objects with such a character of their own are rendered at each call.
 _NUL: Final = rb"\u0000"
 _MARK: Final = re.compile(rb"\\u0000([0-9.e+-]+)\\u0000")
-#: Where the ownership of fields begins, and what of the metadata may follow it.
+#: Where the ownership of fields begins, and what of the metadata may follow it. What comes then shows that this is no part of a name:
+#: within a string there is no quote without a backslash but the one that ends it, and no letter follows that one.
 _OWNED: Final = b',"managedFields":['
-_REST: Final = re.compile(rb'(?:,"[A-Za-z]+":(?:"[^"\\]*"|[0-9]+))*\}')
+_REST: Final = re.compile(rb'(?:,"[A-Za-z]+":(?:"[^"\\]*"|[0-9]+))*\}(?=,"[A-Za-z]+":|\}\Z)')
 _INCLUDED = {"Metadata", "Object"}
 
 
@@ -121,7 +122,8 @@ def _rendered(served: Served, entry: Entry, now: float) -> Row:
 def _look(served: Served, entry: Entry) -> tuple[Obj, int]:
     """The object, and where its metadata ends in the entry's bytes (0: not known).
 
-    No cell shows who owns which field, which is a third of many objects: those bytes are passed over where nothing but plain fields (uid, times, generation) follow them.
+    No cell shows who owns which field, which is a third of many objects: those bytes are passed over where nothing but plain fields
+    (uid, times, generation) follows them.
     """
     if not served.same_version:
         return served.obj(entry), 0
@@ -135,10 +137,7 @@ def _look(served: Served, entry: Entry) -> tuple[Obj, int]:
         return entry.peek(), 0
     if entry.is_decoded:
         return entry.obj, rest.end()
-    try:
-        return orjson.loads(b"%b%b" % (whole[:owned], whole[after:])), rest.end()
-    except orjson.JSONDecodeError:  # what looked like the end was inside a name
-        return entry.peek(), 0
+    return orjson.loads(b"%b%b" % (whole[:owned], whole[after:])), rest.end()
 
 
 def _is_slice(whole: bytes, start: int, end: int, encoded: bytes) -> bool:

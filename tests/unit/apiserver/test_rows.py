@@ -69,3 +69,18 @@ def test_entries_that_were_never_listed_as_tables_keep_no_row() -> None:
     assert pod.row is None
     shown(pods, pod, 0)
     assert pod.row is not None
+
+
+@pytest.mark.parametrize("tricky", ["f:x}]},", "f:x}]}", 'v:{"a":[{}]}', 'v:"}],\\"uid\\":\\"1\\"},\\"data\\":"', "f:plain"])
+@pytest.mark.parametrize("decoded", [False, True])
+def test_names_of_owned_fields_may_look_like_the_end_of_the_metadata(tricky: str, decoded: bool) -> None:
+    maps = REGISTRY.of("", "configmaps")
+    owned = [{"manager": "m", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {tricky: {}}}]
+    metadata = {"name": "a", "namespace": "n", "managedFields": owned, "uid": "u", "generation": 1}
+    value = encode({"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": {"k": "v"}}, "ConfigMap", "v1")
+    of = Entry("/registry/configmaps/n/a", 7, splice(value, maps.head, 7), Decoded())
+    if decoded:
+        assert of.obj
+    row = shown(maps, of, 0)
+    assert row["object"]["metadata"] == {"resourceVersion": "7", **metadata}
+    assert row["cells"][:2] == ["a", 1]

@@ -11,33 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from pilothouse.api.cel import types
+from pilothouse.api.cel.parser import RESERVED
 from pilothouse.api.cel.types import Type
 
-_KEYWORDS = frozenset(
-    [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
-)
+_KEYWORDS = RESERVED | {"true", "false", "null", "in"}
 _ESCAPES = {".": "__dot__", "-": "__dash__", "/": "__slash__"}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _STRINGS = {"date-time": types.TIMESTAMP, "date": types.TIMESTAMP, "duration": types.DURATION, "byte": types.BYTES}

@@ -9,7 +9,8 @@ from pilothouse.api.cel.values import Uint
 
 _BINARY = {"||": 1, "&&": 2, "==": 3, "!=": 3, "<": 3, "<=": 3, ">": 3, ">=": 3, "in": 3, "+": 4, "-": 4, "*": 5, "/": 5, "%": 5}
 _KEYWORDS = {"true": True, "false": False, "null": None}
-_RESERVED = frozenset(
+#: Words that are no identifiers, though the language has no use for them.
+RESERVED = frozenset(
     [
         "as",
         "break",
@@ -250,7 +251,7 @@ class _Parser:
             at = self.take().at
             args = self.arguments()
             return self.has(at, args) if name == "has" and len(args) == 1 else Call(at, name, None, args)
-        if name in _RESERVED:
+        if name in RESERVED:
             self.issues.append(Issue(token.at, f"reserved identifier: {name}"))
         return Ident(token.at, name)
 

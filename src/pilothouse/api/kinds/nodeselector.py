@@ -2,73 +2,15 @@
 
 from __future__ import annotations
 
-from pilothouse.api import names
-from pilothouse.api.checks import named
-from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, required
-
-#: Labels of nodes that have newer names.
-DEPRECATED = {
-    "beta.kubernetes.io/arch": ("v1.14", "kubernetes.io/arch"),
-    "beta.kubernetes.io/os": ("v1.14", "kubernetes.io/os"),
-    "failure-domain.beta.kubernetes.io/region": ("v1.17", "topology.kubernetes.io/region"),
-    "failure-domain.beta.kubernetes.io/zone": ("v1.17", "topology.kubernetes.io/zone"),
-    "beta.kubernetes.io/instance-type": ("v1.17", "node.kubernetes.io/instance-type"),
-}
+from pilothouse.api.errors import FieldError, Obj
+from pilothouse.api.podspec.affinity import check_node_selector
+from pilothouse.api.podspec.warnings import NODE_LABELS
 
 
 def validate_node_selector(selector: Obj, path: str) -> list[FieldError]:
-    """Errors of a selector: at least one term, each of good requirements."""
-    terms = selector.get("nodeSelectorTerms") or ()
-    if not terms:
-        return [required(f"{path}.nodeSelectorTerms", "must have at least one node selector term")]
+    """Errors of a selector: the rules are those of a pod's required node affinity."""
     out: list[FieldError] = []
-    for n, term in enumerate(terms):
-        out += validate_term(term, f"{path}.nodeSelectorTerms[{n}]")
-    return out
-
-
-def validate_term(term: Obj, path: str) -> list[FieldError]:
-    out: list[FieldError] = []
-    for n, expression in enumerate(term.get("matchExpressions") or ()):
-        out += _validate_expression(expression, f"{path}.matchExpressions[{n}]")
-    for n, field in enumerate(term.get("matchFields") or ()):
-        out += _validate_field(field, f"{path}.matchFields[{n}]")
-    return out
-
-
-def _validate_expression(e: Obj, path: str) -> list[FieldError]:
-    operator, values, key = e.get("operator") or "", e.get("values") or (), e.get("key") or ""
-    out: list[FieldError] = []
-    if operator in ("In", "NotIn"):
-        if not values:
-            out.append(required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
-    elif operator in ("Exists", "DoesNotExist"):
-        if values:
-            out.append(forbidden(f"{path}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"))
-    elif operator in ("Gt", "Lt"):
-        if len(values) != 1:
-            out.append(required(f"{path}.values", "must be specified single value when `operator` is 'Lt' or 'Gt'"))
-    else:
-        out.append(invalid(f"{path}.operator", operator, "not a valid selector operator"))
-    out += named(f"{path}.key", key, names.qualified_name(key))
-    for n, value in enumerate(values):
-        out += named(f"{path}.values[{n}]", value, names.label_value(value))
-    return out
-
-
-def _validate_field(f: Obj, path: str) -> list[FieldError]:
-    operator, values, key = f.get("operator") or "", f.get("values") or (), f.get("key") or ""
-    out: list[FieldError] = []
-    if operator in ("In", "NotIn"):
-        if len(values) != 1:
-            told = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
-            out.append(required(f"{path}.values", told))
-    else:
-        out.append(invalid(f"{path}.operator", operator, "not a valid selector operator"))
-    if key != "metadata.name":
-        return [*out, invalid(f"{path}.key", key, "not a valid field selector key")]
-    for n, value in enumerate(values):
-        out += named(f"{path}.values[{n}]", value, names.dns1123_subdomain(value))
+    check_node_selector(selector, path, out)
     return out
 
 
@@ -77,10 +19,9 @@ def deprecated_labels(selector: Obj | None, path: str) -> list[str]:
     out: list[str] = []
     for n, term in enumerate((selector or {}).get("nodeSelectorTerms") or ()):
         for m, e in enumerate(term.get("matchExpressions") or ()):
-            if e.get("key") in DEPRECATED:
-                since, newer = DEPRECATED[e["key"]]
+            if e.get("key") in NODE_LABELS:
                 where = f"{path}.nodeSelectorTerms[{n}].matchExpressions[{m}].key"
-                out.append(f'{where}: {e["key"]} is deprecated since {since}; use "{newer}" instead')
+                out.append(f"{where}: {e['key']} is {NODE_LABELS[e['key']]}")
     return out
 
 

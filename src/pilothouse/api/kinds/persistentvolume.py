@@ -11,8 +11,9 @@ from pilothouse.api import names, quantity, table, times
 from pilothouse.api.checks import immutable, named, positive_quantity, some_of
 from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, not_supported, required
 from pilothouse.api.internal_form import difference
-from pilothouse.api.kinds.nodeselector import DEPRECATED, deprecated_labels, shown_affinity, validate_node_selector
+from pilothouse.api.kinds.nodeselector import deprecated_labels, shown_affinity, validate_node_selector
 from pilothouse.api.kinds.volumesource import MOUNTABLE, default_source, source_dump, sources_of, validate_sources
+from pilothouse.api.podspec.affinity import RENAMED_LABELS
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Context, Strategy
 
 STORAGE_CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
@@ -179,7 +180,8 @@ def _modern(affinity: Obj | None) -> Any:
     terms = []
     for term in (affinity.get("required") or {}).get("nodeSelectorTerms") or ():
         expressions = [
-            {**e, "key": DEPRECATED[e["key"]][1]} if e.get("key") in DEPRECATED else e for e in term.get("matchExpressions") or ()
+            {**e, "key": RENAMED_LABELS[e["key"]][1]} if e.get("key") in RENAMED_LABELS else e
+            for e in term.get("matchExpressions") or ()
         ]
         terms.append({**term, "matchExpressions": expressions})
     return terms

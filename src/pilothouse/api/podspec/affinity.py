@@ -6,6 +6,14 @@ from pilothouse.api import names
 from pilothouse.api.errors import Obj, duplicate, forbidden, invalid, required
 from pilothouse.api.podspec.checks import POSITIVE, Errors, label_selector, name_errors, supported
 
+#: Labels of nodes that have newer names: since when, and which.
+RENAMED_LABELS = {
+    "beta.kubernetes.io/arch": ("v1.14", "kubernetes.io/arch"),
+    "beta.kubernetes.io/os": ("v1.14", "kubernetes.io/os"),
+    "failure-domain.beta.kubernetes.io/region": ("v1.17", "topology.kubernetes.io/region"),
+    "failure-domain.beta.kubernetes.io/zone": ("v1.17", "topology.kubernetes.io/zone"),
+    "beta.kubernetes.io/instance-type": ("v1.17", "node.kubernetes.io/instance-type"),
+}
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 _IN_BOTH = "exists in both matchLabelKeys and labelSelector"

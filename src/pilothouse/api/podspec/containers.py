@@ -43,10 +43,7 @@ def check_containers(containers: list[Obj], scope: Scope, path: str, out: Errors
         return
     for n, container in enumerate(containers):
         where = f"{path}[{n}]"
-        _check_common(container, scope, where, out)
-        if container.get("restartPolicy") is not None or container.get("restartPolicyRules"):
-            _check_restart(container, where, out)
-        _check_unique(container, scope, where, out)
+        _check_lasting(container, scope, where, out)
         if container.get("lifecycle") is not None:
             check_lifecycle(container["lifecycle"], scope.grace, scope.os, f"{where}.lifecycle", out)
         check_probes(container, scope.grace, where, out)
@@ -57,10 +54,7 @@ def check_init_containers(containers: list[Obj], scope: Scope, path: str, out: E
     """spec.initContainers: only those that keep running (sidecars) can be probed."""
     for n, container in enumerate(containers):
         where = f"{path}[{n}]"
-        _check_common(container, scope, where, out)
-        if container.get("restartPolicy") is not None or container.get("restartPolicyRules"):
-            _check_restart(container, where, out)
-        _check_unique(container, scope, where, out)
+        _check_lasting(container, scope, where, out)
         _check_host_ports([container], path, out)
         if container.get("restartPolicy") == "Always":
             if container.get("lifecycle") is not None:
@@ -93,6 +87,14 @@ def check_image_padding(container: Obj, path: str, out: Errors) -> None:
     image = container.get("image") or ""
     if image != image.strip():
         out.append(invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
+
+
+def _check_lasting(container: Obj, scope: Scope, path: str, out: Errors) -> None:
+    """What holds for every container that is there from the start."""
+    _check_common(container, scope, path, out)
+    if container.get("restartPolicy") is not None or container.get("restartPolicyRules"):
+        _check_restart(container, path, out)
+    _check_unique(container, scope, path, out)
 
 
 def _check_unique(container: Obj, scope: Scope, path: str, out: Errors) -> None:

@@ -109,17 +109,22 @@ def _check_downward_items(source: Obj, where: str, path: str, files: set[str], o
         _take(item.get("path") or "", files, item.get("path") or "", path, out)
 
 
+def _check_path(source: Obj, where: str, path: str, files: set[str], out: Errors) -> None:
+    """The one file that a source makes."""
+    if not source.get("path"):
+        out.append(required(f"{where}.path"))
+    else:
+        local_name(source["path"], f"{where}.path", out)
+        _take(source["path"], files, source["path"], path, out)
+
+
 def _check_token(source: Obj, where: str, path: str, files: set[str], out: Errors) -> None:
     seconds = source.get("expirationSeconds") or 0
     if seconds < 600:
         out.append(invalid(f"{where}.expirationSeconds", seconds, "may not specify a duration less than 10 minutes"))
     if seconds > 1 << 32:
         out.append(invalid(f"{where}.expirationSeconds", seconds, "may not specify a duration larger than 2^32 seconds"))
-    if not source.get("path"):
-        out.append(required(f"{where}.path"))
-    else:
-        local_name(source["path"], f"{where}.path", out)
-        _take(source["path"], files, source["path"], path, out)
+    _check_path(source, where, path, files, out)
 
 
 def _check_bundle(source: Obj, where: str, path: str, files: set[str], out: Errors) -> None:
@@ -140,11 +145,7 @@ def _check_bundle(source: Obj, where: str, path: str, files: set[str], out: Erro
         label_selector(source.get("labelSelector"), f"{where}.labelSelector", out)
     else:
         out.append(required(where, "either name or signerName must be specified"))
-    if not source.get("path"):
-        out.append(required(f"{where}.path"))
-    else:
-        local_name(source["path"], f"{where}.path", out)
-        _take(source["path"], files, source["path"], path, out)
+    _check_path(source, where, path, files, out)
 
 
 def _check_certificate(source: Obj, where: str, path: str, files: set[str], out: Errors) -> None:

@@ -6,16 +6,11 @@ from collections.abc import Iterator
 
 from pilothouse.api import quantity
 from pilothouse.api.errors import Obj
-from pilothouse.api.podspec.affinity import PREFERRED, REQUIRED
+from pilothouse.api.podspec.affinity import PREFERRED, RENAMED_LABELS, REQUIRED
 from pilothouse.api.podspec.annotations import APPARMOR, SECCOMP_CONTAINER, SECCOMP_POD
 
-_NODE_LABELS = {
-    "beta.kubernetes.io/arch": 'deprecated since v1.14; use "kubernetes.io/arch" instead',
-    "beta.kubernetes.io/os": 'deprecated since v1.14; use "kubernetes.io/os" instead',
-    "failure-domain.beta.kubernetes.io/region": 'deprecated since v1.17; use "topology.kubernetes.io/region" instead',
-    "failure-domain.beta.kubernetes.io/zone": 'deprecated since v1.17; use "topology.kubernetes.io/zone" instead',
-    "beta.kubernetes.io/instance-type": 'deprecated since v1.17; use "node.kubernetes.io/instance-type" instead',
-}
+#: What is to be said of labels of nodes that have newer names.
+NODE_LABELS = {old: f'deprecated since {since}; use "{newer}" instead' for old, (since, newer) in RENAMED_LABELS.items()}
 _SCHEDULING = "scheduler.alpha.kubernetes.io/"
 _ANNOTATIONS = {
     SECCOMP_POD: 'non-functional in v1.27+; use the "seccompProfile" field instead',
@@ -41,14 +36,14 @@ def pod_warnings(meta: Obj, spec: Obj, path: str, meta_path: str) -> list[str]:
     """Texts about a new or changed PodSpec at `path` and its metadata at `meta_path`."""
     out: list[str] = []
     if spec.get("nodeSelector"):
-        out += [f"{path}.nodeSelector[{k}]: {_NODE_LABELS[k]}" for k in sorted(spec["nodeSelector"]) if k in _NODE_LABELS]
+        out += [f"{path}.nodeSelector[{k}]: {NODE_LABELS[k]}" for k in sorted(spec["nodeSelector"]) if k in NODE_LABELS]
     if spec.get("affinity"):
         out += _affinity(spec["affinity"], f"{path}.affinity")
     for n, constraint in enumerate(spec.get("topologySpreadConstraints") or ()):
         where = f"{path}.topologySpreadConstraints[{n}]"
-        if constraint.get("topologyKey") in _NODE_LABELS:
+        if constraint.get("topologyKey") in NODE_LABELS:
             key = constraint["topologyKey"]
-            out.append(f"{where}.topologyKey: {key} is {_NODE_LABELS[key]}")
+            out.append(f"{where}.topologyKey: {key} is {NODE_LABELS[key]}")
         if constraint.get("labelSelector") is None:
             out.append(f"{where}.labelSelector: a null labelSelector results in matching no pod")
     if meta.get("annotations"):
@@ -145,8 +140,8 @@ def _affinity(affinity: Obj, path: str) -> Iterator[str]:
     for where, term in terms:
         for n, expression in enumerate(term.get("matchExpressions") or ()):
             key = expression.get("key")
-            if key in _NODE_LABELS:
-                yield f"{where}.matchExpressions[{n}].key: {key} is {_NODE_LABELS[key]}"
+            if key in NODE_LABELS:
+                yield f"{where}.matchExpressions[{n}].key: {key} is {NODE_LABELS[key]}"
     for field in ("podAffinity", "podAntiAffinity"):
         group = affinity.get(field) or {}
         for n, term in enumerate(group.get(REQUIRED) or ()):
