@@ -31,6 +31,8 @@ class CompileError(Exception):
 
 
 def _show(source: str, issue: Issue) -> str:
+    if not source:  # there is no place to point at
+        return f"ERROR: <input>:1:0: {issue.message}"
     before = source[: issue.offset]
     line = before.count("\n")
     column = issue.offset - (before.rfind("\n") + 1)

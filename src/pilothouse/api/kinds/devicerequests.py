@@ -1,7 +1,4 @@
-"""What a claim may ask for: requests, constraints among them, and configuration (API reference: DeviceClaim).
-
-Selectors are CEL expressions: that there is one is checked here, what it says is not.
-"""
+"""What a claim may ask for: requests, constraints among them, and configuration (API reference: DeviceClaim)."""
 
 from __future__ import annotations
 
@@ -110,7 +107,16 @@ def _validate_wanted(wanted: Obj, path: str) -> list[FieldError]:
 
 def validate_selectors(selectors: list[Obj], path: str) -> list[FieldError]:
     out = [too_many(path, len(selectors), MOST)] if len(selectors) > MOST else []
-    return out + [required(f"{path}[{n}].cel") for n, selector in enumerate(selectors) if selector.get("cel") is None]
+    for n, selector in enumerate(selectors):
+        cel = selector.get("cel")
+        out += [required(f"{path}[{n}].cel")] if cel is None else _validate_expression(cel, f"{path}[{n}].cel.expression")
+    return out
+
+
+def _validate_expression(cel: Obj, path: str) -> list[FieldError]:
+    from pilothouse.api.cel import devices  # the language is loaded where somebody uses it
+
+    return devices.expression_errors(cel.get("expression") or "", path)
 
 
 def _validate_toleration(toleration: Obj, path: str) -> list[FieldError]:
