@@ -184,9 +184,8 @@ def _conversion(conversion: Obj) -> list[FieldError]:
         out = clientconfig.errors(client, f"{where}.webhookClientConfig")
     if not reviews:
         out.append(required(f"{where}.conversionReviewVersions"))
-    elif not {"v1", "v1beta1"} & set(reviews):
-        out.append(invalid(f"{where}.conversionReviewVersions", reviews, "must include at least one of v1, v1beta1"))
-    return out
+        return out
+    return out + clientconfig.review_versions(reviews, f"{where}.conversionReviewVersions", ("v1", "v1beta1"))
 
 
 def _stored(crd: Obj) -> list[FieldError]:

@@ -1,4 +1,4 @@
-"""Where a conversion webhook is: a URL, or a service. API reference: WebhookClientConfig v1 apiextensions.k8s.io."""
+"""Where a webhook is: a URL, or a service; and which reviews it understands. API reference: WebhookClientConfig v1."""
 
 from __future__ import annotations
 
@@ -18,10 +18,22 @@ def errors(client: Obj, path: str) -> list[FieldError]:
     return _url(url, f"{path}.url") if url is not None else _service(service or {}, f"{path}.service")
 
 
+def review_versions(given: list[str], path: str, spoken: tuple[str, ...]) -> list[FieldError]:
+    """What is wrong with the versions of reviews that a webhook understands, at least one of which must be spoken here."""
+    out: list[FieldError] = []
+    for n, version in enumerate(given):
+        out += [invalid(f"{path}[{n}]", version, problem) for problem in names.dns1035_label(version)]
+        if version in given[:n]:
+            out.append(invalid(f"{path}[{n}]", version, "duplicate version"))
+    if given and not any(v in spoken for v in given):
+        out.append(invalid(path, given, f"must include at least one of {', '.join(spoken)}"))
+    return out
+
+
 def _url(text: str, path: str) -> list[FieldError]:
-    parts = urlsplit(text)
-    if not parts.scheme:
+    if text.startswith(":"):
         return [required(path, f'url must be a valid URL: parse "{text}": missing protocol scheme; {_FORM}')]
+    parts = urlsplit(text)
     out = []
     if parts.scheme != "https":
         out.append(invalid(path, parts.scheme, f"'https' is the only allowed URL scheme; {_FORM}"))
@@ -37,13 +49,13 @@ def _url(text: str, path: str) -> list[FieldError]:
 
 
 def _service(service: Obj, path: str) -> list[FieldError]:
-    out = [required(f"{path}.{key}") for key in ("name", "namespace") if not service.get(key)]
-    where = service.get("path")
-    if where:
-        out += _path(where, f"{path}.path")
+    # The reference tells of a missing name where the namespace is, and the other way round.
+    out = [required(f"{path}.{told}") for key, told in (("namespace", "name"), ("name", "namespace")) if not service.get(key)]
     port = service.get("port", 443)
     if not 1 <= port <= 65535:
         out.append(invalid(f"{path}.port", port, "port is not valid: must be between 1 and 65535, inclusive"))
+    if service.get("path"):
+        out += _path(service["path"], f"{path}.path")
     return out
 
 
@@ -52,10 +64,8 @@ def _path(text: str, path: str) -> list[FieldError]:
         return []
     if text.startswith("//"):
         return [invalid(path, text, "segment[0] may not be empty")]
-    if not text.startswith("/"):
-        return [invalid(path, text, "must start with a '/'")]
-    out: list[FieldError] = []
-    for n, step in enumerate(text.removesuffix("/").split("/")[1:]):
+    out = [] if text.startswith("/") else [invalid(path, text, "must start with a '/'")]
+    for n, step in enumerate(text[1:].removesuffix("/").split("/")):
         if not step:
             return [*out, invalid(path, text, f"segment[{n}] may not be empty")]
         out += [invalid(path, text, f"segment[{n}]: {m}") for m in names.dns1123_subdomain(step)]

@@ -53,6 +53,7 @@ def _default_policy(obj: Obj) -> None:
 class ValidatingAdmissionPolicyStrategy(StatusOnly):
     allow_unconditional_update = False
     has_generation = True
+    metadata_checked_again = frozenset(("common",))
     columns = (NAME_COLUMN, Column("Validations", "integer"), Column("ParamKind"), AGE_COLUMN)
 
     def default(self, obj: Obj) -> None:
@@ -71,6 +72,7 @@ class ValidatingAdmissionPolicyStrategy(StatusOnly):
 class MutatingAdmissionPolicyStrategy(Strategy):
     allow_unconditional_update = False
     has_generation = True
+    metadata_checked_again = frozenset(("common",))
     columns = (NAME_COLUMN, Column("Mutations", "integer"), Column("ParamKind"), AGE_COLUMN)
 
     def default(self, obj: Obj) -> None:
@@ -84,6 +86,7 @@ class MutatingAdmissionPolicyStrategy(Strategy):
 class _BindingStrategy(Strategy):
     allow_unconditional_update = False
     has_generation = True
+    metadata_checked_again = frozenset(("common",))
     columns = (NAME_COLUMN, Column("PolicyName"), Column("ParamRef"), AGE_COLUMN)
 
     def default(self, obj: Obj) -> None:

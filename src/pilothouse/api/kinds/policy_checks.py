@@ -33,24 +33,47 @@ def matching(given: Obj, path: str) -> Iterator[FieldError]:
         if given.get(part):
             yield from validate_label_selector(given[part], f"{path}.{part}")
     for part in ("resourceRules", "excludeResourceRules"):
-        for n, rule in enumerate(given.get(part) or ()):
-            yield from _rule(rule, f"{path}.{part}[{n}]")
+        for n, one in enumerate(given.get(part) or ()):
+            yield from rule(one, f"{path}.{part}[{n}]")
 
 
-def _rule(rule: Obj, path: str) -> Iterator[FieldError]:
-    yield from _words(rule, path, "apiGroups", blank=True)
-    yield from _words(rule, path, "apiVersions")
-    yield from _words(rule, path, "operations")
+def rule(rule: Obj, path: str) -> Iterator[FieldError]:
+    """Errors of a rule: which operations on which resources."""
+    yield from _words(rule, path, "operations", blank=True)
     for n, operation in enumerate(rule.get("operations") or ()):
         if operation not in _OPERATIONS:
             yield not_supported(f"{path}.operations[{n}]", operation, _OPERATIONS)
-    resources = rule.get("resources") or []
-    if not resources:
-        yield required(f"{path}.resources")
-    if "*" in resources and any("/" not in r and r != "*" for r in resources):
-        yield invalid(f"{path}.resources", resources, "if '*' is present, must not specify other resources without subresources")
+    yield from _words(rule, path, "apiGroups", blank=True)
+    yield from _words(rule, path, "apiVersions")
+    yield from _resources(rule.get("resources") or [], f"{path}.resources")
     if rule.get("scope") not in (None, "*", "Cluster", "Namespaced"):
         yield not_supported(f"{path}.scope", rule["scope"], ("*", "Cluster", "Namespaced"))
+
+
+def _resources(given: list[str], path: str) -> Iterator[FieldError]:
+    """Resources and subresources (`pods`, `pods/log`, `pods/*`, `*/scale`, `*`, `*/*`), none of which says again what another says."""
+    if not given:
+        yield required(path)
+    whole: set[str] = set()
+    everywhere: set[str] = set()
+    for n, one in enumerate(given):
+        name, slash, sub = one.partition("/")
+        if not one:
+            yield required(f"{path}[{n}]")
+        if one == "*/*":
+            continue
+        if slash and name in whole:
+            yield invalid(f"{path}[{n}]", one, f"if '{name}/*' is present, must not specify {one}")
+        if slash and sub in everywhere:
+            yield invalid(f"{path}[{n}]", one, f"if '*/{sub}' is present, must not specify {one}")
+        if slash and sub == "*":
+            whole.add(name)
+        if slash and name == "*":
+            everywhere.add(sub)
+    if "*/*" in given and len(given) > 1:
+        yield invalid(path, given, "if '*/*' is present, must not specify other resources")
+    if "*" in given and any("/" not in r and r != "*" for r in given):
+        yield invalid(path, given, "if '*' is present, must not specify other resources without subresources")
 
 
 def _words(rule: Obj, path: str, key: str, blank: bool = False) -> Iterator[FieldError]:
@@ -166,6 +189,11 @@ def validating_policy(spec: Obj) -> Iterator[FieldError]:
             yield required(at, "valueExpression is not specified")
         else:
             yield from _expression(text, at, scope | _AUTHORIZER, ("string", "null"))[0]
+
+
+def condition_variables() -> dict[str, Type]:
+    """What the conditions of a webhook see."""
+    return _common() | _AUTHORIZER
 
 
 def _variables(given: list[Obj], scope: dict[str, Type]) -> Iterator[FieldError]:
