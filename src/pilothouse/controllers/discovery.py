@@ -22,6 +22,7 @@ class Served:
 
     kind: Kind
     verbs: frozenset[str]
+    has_scale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,12 @@ async def discover(api: Api) -> Discovered:
     return Discovered(tuple(resources), tuple(failed))
 
 
+async def resource_of(api: Api, group: str, kind: str) -> Served | None:
+    """The resource of a kind in its group's preferred version; None if nothing serves it."""
+    found = await discover(api)
+    return next((r for r in found.resources if r.kind.group == group and r.kind.kind == kind), None)
+
+
 def _read_group(group: dict[str, Any], resources: list[Served], failed: list[str]) -> None:
     """Versions come in order of preference: of a resource served in several, the first one counts."""
     name = (group.get("metadata") or {}).get("name") or ""
@@ -62,4 +69,5 @@ def _read_group(group: dict[str, Any], resources: list[Served], failed: list[str
 def _served(group: str, version: str, each: dict[str, Any]) -> Served:
     kind = (each.get("responseKind") or {}).get("kind") or ""
     namespaced = each.get("scope") == "Namespaced"
-    return Served(Kind(group, version, each["resource"], kind, namespaced), frozenset(each.get("verbs") or ()))
+    scaled = any(s.get("subresource") == "scale" for s in each.get("subresources") or ())
+    return Served(Kind(group, version, each["resource"], kind, namespaced), frozenset(each.get("verbs") or ()), scaled)

@@ -94,6 +94,13 @@ ENTRIES: tuple[Entry, ...] = (
         "endpointslice_mirroring:EndpointSliceMirroringController",
         "endpointslicemirroring-controller",
     ),
+    Entry(
+        "disruption-controller",
+        "disruption",
+        "disruption:DisruptionController",
+        "disruption-controller",
+        component="controllermanager",
+    ),
     Entry("pod-garbage-collector-controller", "podgc", "pod_gc:PodGarbageCollector", "pod-garbage-collector"),
     Entry(
         "node-lifecycle-controller",
