@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pilothouse.scheduler.decision import Decision, FilterVerdict, unschedulable_message
+from pilothouse.scheduler.decision import Decision, unschedulable_message
 from pilothouse.scheduler.framework import (
     ClusterView,
     Code,
@@ -26,11 +26,10 @@ from pilothouse.scheduler.framework import (
     Status,
     implements,
 )
+from pilothouse.scheduler.laps import NO_LAPS, Laps
 from pilothouse.scheduler.podinfo import PodInfo
+from pilothouse.scheduler.record import Record, Rejections
 from pilothouse.scheduler.table import Ints, Mask, NodeTable
-
-#: (plugin name, what it removed)
-Rejections = list[tuple[str, Rejected]]
 
 
 @dataclass(slots=True)
@@ -113,6 +112,7 @@ class Outcome:
     rows: Ints | None = None
     status: Status | None = None
     preemption: Preemption | None = None
+    laps: Laps = NO_LAPS
 
     @property
     def node(self) -> str | None:
@@ -128,17 +128,17 @@ def schedule(snapshot: Snapshot, pod: PodInfo, profile: Profile, rng: random.Ran
     return to_decision(decide(snapshot, pod, profile, rng or random.Random(0)))
 
 
-def decide(snapshot: Snapshot, pod: PodInfo, profile: Profile, rng: random.Random) -> Outcome:
-    """One scheduling cycle up to the choice."""
+def decide(snapshot: Snapshot, pod: PodInfo, profile: Profile, rng: random.Random, laps: Laps = NO_LAPS) -> Outcome:
+    """One scheduling cycle up to the choice. `laps` takes the time of each plugin, where somebody wants to know."""
     cycle = Cycle(pod, snapshot.table, snapshot.view, snapshot.class_of(profile.name, pod))
-    outcome = Outcome(cycle)
+    outcome = Outcome(cycle, laps=laps)
     held = first_failure(profile.pre_enqueues, lambda p: p.pre_enqueue(pod))
     if held is not None:
         outcome.status = held
         return outcome
     skipped = _pre_filter(cycle, profile, outcome)
     if outcome.status is None:
-        _filter(cycle, profile, skipped, outcome.rejections)
+        _filter(cycle, profile, skipped, outcome.rejections, laps)
         if snapshot.nominated:
             _respect_nominated(snapshot, cycle, profile, outcome.rejections)
         _choose(cycle, profile, rng, outcome)
@@ -162,6 +162,7 @@ def _pre_filter(cycle: Cycle, profile: Profile, outcome: Outcome) -> set[str]:
     narrowed: list[str] = []
     for plugin in profile.pre_filters:
         result = plugin.pre_filter(cycle)
+        outcome.laps.lap("PreFilter", plugin.name)
         if isinstance(result, PreFilterResult):
             narrowed.append(plugin.name)
             _narrow(cycle, result, narrowed, outcome.rejections)
@@ -172,7 +173,7 @@ def _pre_filter(cycle: Cycle, profile: Profile, outcome: Outcome) -> set[str]:
         else:
             outcome.status = Status(result.code, result.reasons, plugin.name)
             hopeless = result.code is Code.UNRESOLVABLE
-            outcome.rejections.append((plugin.name, Rejected(", ".join(result.reasons), cycle.table.present, hopeless)))
+            outcome.rejections.append((plugin.name, Rejected(", ".join(result.reasons), cycle.table.present.copy(), hopeless)))
             break
     return skipped
 
@@ -189,7 +190,7 @@ def _narrow(cycle: Cycle, result: PreFilterResult, narrowed: list[str], rejectio
     rejections.append((narrowed[-1], Rejected(reason, gone, unresolvable=True)))
 
 
-def _filter(cycle: Cycle, profile: Profile, skipped: set[str], rejections: Rejections) -> None:
+def _filter(cycle: Cycle, profile: Profile, skipped: set[str], rejections: Rejections, laps: Laps = NO_LAPS) -> None:
     cycle.filters = [p for p in profile.filters if p.name not in skipped]
     for plugin in cycle.filters:
         rejected = plugin.filter_all(cycle) if implements(plugin, "filter_all") else _filter_each(plugin, cycle)
@@ -199,6 +200,7 @@ def _filter(cycle: Cycle, profile: Profile, skipped: set[str], rejections: Rejec
             if rows.any():
                 rejections.append((plugin.name, Rejected(r.reason, rows, r.unresolvable)))
                 removed = rows if removed is None else removed | rows
+        laps.lap("Filter", plugin.name)
         if removed is not None:
             cycle.feasible = cycle.feasible & ~removed
             if not cycle.feasible.any():
@@ -256,11 +258,13 @@ def _choose(cycle: Cycle, profile: Profile, rng: random.Random, outcome: Outcome
     for plugin in profile.scores:
         if plugin.name in profile.pre_scores:
             status = plugin.pre_score(cycle)
+            outcome.laps.lap("PreScore", plugin.name)
             if status is not None and status.code is Code.SKIP:
                 continue
         raw = plugin.score_all(cycle)[rows] if implements(plugin, "score_all") else _score_each(plugin, cycle, rows)
         weighted = plugin.normalize(cycle, raw) * profile.weights.get(plugin.name, 1)
         outcome.weighted.append((plugin.name, weighted))
+        outcome.laps.lap("Score", plugin.name)
         total += weighted
     best = np.flatnonzero(total == total.max())
     outcome.weighted.append(("", total))
@@ -293,6 +297,7 @@ def _post_filter(cycle: Cycle, profile: Profile, outcome: Outcome) -> str:
     said: list[str] = []
     for plugin in profile.post_filters:
         status = plugin.post_filter(cycle, outcome.rejections)
+        outcome.laps.lap("PostFilter", plugin.name)
         if isinstance(status, Preemption):
             outcome.preemption = status
             return ""
@@ -303,58 +308,18 @@ def _post_filter(cycle: Cycle, profile: Profile, outcome: Outcome) -> str:
 
 def refusing_plugins(outcome: Outcome) -> frozenset[str]:
     """The plugins whose verdict stands between this pod and a node."""
-    names = {name for name, _ in outcome.rejections}
-    if outcome.status is not None and outcome.status.plugin:
-        names.add(outcome.status.plugin)
-    return frozenset(names)
+    return record_of(outcome).plugins
+
+
+def record_of(outcome: Outcome) -> Record:
+    """What is kept of a cycle. To be called before nodes come or go."""
+    table = outcome.cycle.table
+    return Record(
+        outcome.cycle.pod.key, table.names(), table.node_count(), outcome.row, outcome.rejections, outcome.weighted, outcome.rows,
+        outcome.status, outcome.preemption, outcome.laps.taken,
+    )  # fmt: skip
 
 
 def to_decision(outcome: Outcome) -> Decision:
-    """The record of one cycle, by node names. The table must not have changed since."""
-    table = outcome.cycle.table
-
-    def names(rows: Ints) -> tuple[str, ...]:
-        return tuple(row.name for row in (table.rows[i] for i in rows) if row is not None)
-
-    rejected = tuple(
-        FilterVerdict(plugin, r.reason, names(np.flatnonzero(r.rows)), r.unresolvable) for plugin, r in outcome.rejections
-    )
-    scores: dict[str, dict[str, int]] = {}
-    totals: dict[str, int] = {}
-    if outcome.weighted and outcome.rows is not None:
-        finalists = names(outcome.rows)
-        for plugin, vector in outcome.weighted:
-            by_node = dict(zip(finalists, map(int, vector), strict=True))
-            if plugin:
-                scores[plugin] = by_node
-            else:
-                totals = by_node
-    status = outcome.status
-    reason = "" if status is None else condition_reason(status)
-    return Decision(
-        outcome.cycle.pod.key,
-        outcome.node,
-        table.node_count(),
-        rejected,
-        scores,
-        totals,
-        reason,
-        status_message(status),
-        refusing_plugins(outcome),
-        outcome.preemption.node if outcome.preemption else "",
-        tuple(p.key for p in outcome.preemption.victims) if outcome.preemption else (),
-    )
-
-
-def condition_reason(status: Status) -> str:
-    """The PodScheduled condition's reason for a failure."""
-    if status.plugin == "SchedulingGates":
-        return "SchedulingGated"
-    return "SchedulerError" if status.code is Code.ERROR else "Unschedulable"
-
-
-def status_message(status: Status | None) -> str:
-    """The text of a failure as events and conditions carry it."""
-    if status is None:
-        return ""
-    return ", ".join(status.reasons)
+    """The record of one cycle, by node names."""
+    return record_of(outcome).decision()

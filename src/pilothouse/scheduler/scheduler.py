@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from typing import Any
 
 from pilothouse.api.selectors import label_predicate
@@ -17,21 +16,14 @@ from pilothouse.client.informer import InformerFactory
 from pilothouse.client.interface import Transport
 from pilothouse.clock import Clock, rfc3339
 from pilothouse.scheduler.config import SchedulerConfig, default_config
-from pilothouse.scheduler.decision import Decision
 from pilothouse.scheduler.evict import Evictor
 from pilothouse.scheduler.framework import ClusterEvent, ClusterView, Code, Plugin, Status
+from pilothouse.scheduler.insight.journal import Journal, Noted
+from pilothouse.scheduler.laps import Laps
 from pilothouse.scheduler.podinfo import PodInfo, pod_info
 from pilothouse.scheduler.queue import SchedulingQueue
-from pilothouse.scheduler.schedule import (
-    Outcome,
-    Profile,
-    Snapshot,
-    condition_reason,
-    decide,
-    refusing_plugins,
-    status_message,
-    to_decision,
-)
+from pilothouse.scheduler.record import condition_reason, status_message
+from pilothouse.scheduler.schedule import Outcome, Profile, Snapshot, decide, record_of, refusing_plugins
 from pilothouse.scheduler.table import NodeTable
 
 log = logging.getLogger("pilothouse.scheduler")
@@ -41,7 +33,6 @@ Obj = dict[str, Any]
 BINDERS = 32
 #: Pods decided before other work on the event loop gets a turn.
 TURN = 8
-REMEMBERED = 256
 _OWNERS = {
     "ReplicaSet": "/apis/apps/v1/replicasets",
     "StatefulSet": "/apis/apps/v1/statefulsets",
@@ -75,8 +66,8 @@ class Scheduler:
         self._assumed: dict[str, str] = {}
         self._waiting_conditions: dict[str, str] = {}
         self._to_bind: asyncio.Queue[Outcome] = asyncio.Queue()
-        #: The last decisions, newest last.
-        self.decisions: deque[Decision] = deque(maxlen=REMEMBERED)
+        #: The last decisions.
+        self.journal = Journal()
         self.bound = 0
 
     async def run(self) -> None:
@@ -196,10 +187,10 @@ class Scheduler:
 
     async def _decide(self, pod: PodInfo) -> None:
         profile = self._profile(pod)
-        outcome = decide(self._snapshot, pod, profile, self._clock.random)
+        outcome = decide(self._snapshot, pod, profile, self._clock.random, Laps(self._clock.monotonic))
+        self._note(outcome)
         node = outcome.node
         if node is None:
-            self.decisions.append(to_decision(outcome))
             self._nominate(outcome)
             await self._refuse(outcome)
             return
@@ -212,6 +203,10 @@ class Scheduler:
                 await self._undo(outcome, Status(status.code, status.reasons, plugin.name))
                 return
         self._to_bind.put_nowait(outcome)
+
+    def _note(self, outcome: Outcome) -> None:
+        pod = outcome.cycle.pod
+        self.journal.note(Noted(pod, pod.spec["schedulerName"], self._clock.now(), pod.attempts, record_of(outcome)))
 
     def _nominate(self, outcome: Outcome) -> None:
         """Have room made, and keep it; a nomination ends when nobody on its node is on the way out any more."""
@@ -232,6 +227,7 @@ class Scheduler:
             self._table.remove_pod(pod.key)
         outcome.status = status
         outcome.row = -1
+        self._note(outcome)
         await self._refuse(outcome)
 
     async def _refuse(self, outcome: Outcome) -> None:

@@ -122,6 +122,7 @@ class NodeTable:
         self.pod_rows: dict[str, Row] = {}  # pod key -> row
         self._uses = 0
         self._priorities: Counter[int] = Counter()  # pods on nodes by priority
+        self._names: list[str] | None = None
 
     def _column(self, name: str, fill: int = 0) -> Column:
         column = self._columns.get(name)
@@ -173,12 +174,14 @@ class NodeTable:
     def _new_row(self, name: str) -> Row:
         if not self._free:
             self._grow()
+        self._names = None
         row = Row(self._free.pop(), name)
         self.rows[row.index] = row
         self.by_name[name] = row
         return row
 
     def _release(self, row: Row) -> None:
+        self._names = None
         del self.by_name[row.name]
         self.rows[row.index] = None
         for column in self._columns.values():
@@ -355,6 +358,12 @@ class NodeTable:
     def nodes(self) -> Iterator[Row]:
         """The rows that have a node, in no particular order."""
         return (r for r in self.by_name.values() if self.present[r.index])
+
+    def names(self) -> list[str]:
+        """The node of each row, "" where there is none: one list as long as no row comes or goes, which is never changed."""
+        if self._names is None:
+            self._names = ["" if row is None else row.name for row in self.rows]
+        return self._names
 
     def node_count(self) -> int:
         return int(np.count_nonzero(self.present))
