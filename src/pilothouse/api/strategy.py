@@ -12,6 +12,7 @@ which never may be.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,8 @@ class Strategy:
     namespace_selectable: bool = True
     #: Fields that writes through an endpoint do not touch ("" is the main endpoint): they are wiped or restored and never owned.
     reset_fields: dict[str, tuple[Path, ...]] = {}  # noqa: RUF012
+    #: Objects of a list stand in a Table in the order of `table_order`, not in that of their names.
+    table_sorted: bool = False
     #: Columns of the kind's Table.
     columns: tuple[Column, ...] = (NAME_COLUMN, Column("Created At", "date"))
 
@@ -102,6 +105,10 @@ class Strategy:
         from pilothouse.api import names
 
         return names.dns1123_subdomain(name, prefix)
+
+    def name_rule(self, obj: Obj) -> Callable[[str, bool], list[str]]:
+        """`validate_name` for a new object: where the name must agree with what the object says, it is this that knows."""
+        return self.validate_name
 
     def default(self, obj: Obj) -> None:
         """Fill in the version's defaults, in place. Must be idempotent."""
@@ -199,6 +206,10 @@ class Strategy:
         """One value per column. `now` (epoch seconds, or LATER) is what ages are counted from, by `since` and `elapsed` of table.py only."""
         meta = obj["metadata"]
         return [meta.get("name", ""), meta.get("creationTimestamp")]
+
+    def table_order(self, obj: Obj) -> Any:
+        """What a Table's rows are sorted by, with `table_sorted`."""
+        return obj["metadata"]["name"]
 
     def bare_metadata(self, obj: Obj) -> Obj:
         """The metadata that is shown where it is all that is wanted (PartialObjectMetadata)."""

@@ -200,6 +200,8 @@ class Chain:
         return answer
 
     def _elsewhere(self, request: Request, plan: Plan, user: User) -> Answer:
+        if self.server.api_services.is_remote(plan.route.path):
+            return _unavailable()
         if plan.fail is not None:
             raise plan.fail
         return not_found_page() if plan.route.resource else self.server.paths.answer(request, plan.route, user)
@@ -214,6 +216,11 @@ def _add_warnings(response: Response, warnings: list[str]) -> None:
 
 def not_found_page() -> Response:
     return Response(404, b"404 page not found\n", "text/plain; charset=utf-8", (("X-Content-Type-Options", "nosniff"),))
+
+
+def _unavailable() -> Response:
+    """Another server's group, which this one cannot reach."""
+    return Response(503, b"service unavailable\n", "text/plain; charset=utf-8", (("X-Content-Type-Options", "nosniff"),))
 
 
 def _too_many_requests() -> Response:

@@ -180,6 +180,8 @@ def entries_response(served: Served, entries: list[Entry], meta: ListMeta, wish:
     """A list of stored objects; plain JSON is joined from what is encoded already, in pieces as the client takes them."""
     if wish.plain:
         return _joined(served, entries, meta)
+    if wish.fmt.transform == "Table" and served.strategy.table_sorted:
+        entries = sorted(entries, key=lambda entry: served.strategy.table_order(served.obj(entry)))
     if wish.compact and wish.fmt.transform == "Table":
         rows = Rows(served, wish.fmt.api_version, wish.include, wish.now)
         found = table_bytes(wish.fmt.api_version, meta.as_dict(), column_definitions(served), map(rows.row, entries))

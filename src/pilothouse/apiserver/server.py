@@ -51,6 +51,7 @@ from pilothouse.apiserver.paths import Paths
 from pilothouse.apiserver.query import WriteParams
 from pilothouse.apiserver.registry import Registry, Served, Special
 from pilothouse.apiserver.storage import Storage
+from pilothouse.apiserver.upkeep import APIServices, FlowSchemas
 from pilothouse.apiserver.watchcache import Feed, ResourceCache
 from pilothouse.apiserver.watches import BOOKMARK_SECONDS
 from pilothouse.apiserver.writes import Call, Writer, Written
@@ -125,6 +126,8 @@ class ApiServer:
         self.chain = Chain(self, self.registry, self.handlers)
         self.http = HttpServer(self.chain, self.clock.now)
         self.extensions = Extensions(self)
+        self.api_services = APIServices(self)
+        self._followers = (self.api_services, FlowSchemas(self))
         self._timers: dict[int, Timer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wire()
@@ -161,6 +164,8 @@ class ApiServer:
             self.started = True
             for step in options.bootstrap:
                 await step(self)
+            for follower in self._followers:
+                follower.start()
             self.bootstrapped = True
         except BaseException:
             await self.stop()
@@ -180,6 +185,8 @@ class ApiServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for watch in list(self.handlers.native_watches):
             watch.close()
+        for follower in self._followers:
+            await follower.stop()
         await self.extensions.stop()
         await self.http.stop()
         await self.feed.stop()

@@ -172,7 +172,7 @@ class Writer:
         """422 for an invalid object; warnings for a doubtful one. What a kind says is worth remembering is checked once."""
         served, metadata = call.served, obj["metadata"]
         strategy = served.strategy
-        errors = meta.validate_object_meta(metadata, served.resource.namespaced, strategy.validate_name, "metadata")
+        errors = meta.validate_object_meta(metadata, served.resource.namespaced, strategy.name_rule(obj), "metadata")
         key = strategy.validation_key(obj)
         known = served.valid.get(key) if key is not None else None
         if known is None:

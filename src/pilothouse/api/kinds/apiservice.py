@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 from pilothouse.api import names, table
@@ -39,18 +40,27 @@ class APIServiceStrategy(StatusOnly):
             }
             obj["status"] = {"conditions": [condition]}
 
+    def name_rule(self, obj: Obj) -> Callable[[str, bool], list[str]]:
+        wanted = _wanted_name(obj)
+        told = f'must be `spec.version+"."+spec.group`: "{wanted}"'
+        return lambda name, prefix: self.validate_name(name, prefix) or ([told] if name != wanted else [])
+
     def validate(self, obj: Obj) -> list[FieldError]:
-        spec, name = obj.get("spec") or {}, obj["metadata"].get("name") or ""
-        wanted = f"{spec.get('version') or ''}.{spec.get('group') or ''}"
-        out = []
-        if name and name != wanted:
-            out.append(invalid("metadata.name", name, f'must be `spec.version+"."+spec.group`: "{wanted}"'))
-        return out + _validate_spec(spec)
+        return _validate_spec(obj.get("spec") or {})
+
+    def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
+        name = obj["metadata"]["name"]
+        return named("metadata.name", name, self.name_rule(obj)(name, False)) + self.validate(obj)
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
         service = (obj.get("spec") or {}).get("service")
         where = f"{service.get('namespace', '')}/{service.get('name', '')}" if service else "Local"
         return [table.name_of(obj), where, _availability(obj), table.age(obj, now)]
+
+
+def _wanted_name(obj: Obj) -> str:
+    spec = obj.get("spec") or {}
+    return f"{spec.get('version') or ''}.{spec.get('group') or ''}"
 
 
 def _availability(obj: Obj) -> str:

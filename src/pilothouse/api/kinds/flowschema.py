@@ -7,6 +7,7 @@ from typing import Any
 from pilothouse.api import names, table
 from pilothouse.api.checks import named, some_of
 from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, not_supported, required
+from pilothouse.api.internal_form import dump
 from pilothouse.api.kinds.statusonly import StatusOnly
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column
 
@@ -14,10 +15,37 @@ HIGHEST_PRECEDENCE = 10_000
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch")
 _SUBJECTS = {"Group": "group", "ServiceAccount": "serviceAccount", "User": "user"}
 _METHODS = ("ByNamespace", "ByUser")
+_ALL: Obj = {
+    "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "clusterScope": True, "namespaces": ["*"]}],
+    "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+}
+#: The specifications of the two schemas that must be there, which nobody may change.
+FIXED: dict[str, Obj] = {
+    "exempt": {
+        "priorityLevelConfiguration": {"name": "exempt"},
+        "matchingPrecedence": 1,
+        "rules": [{"subjects": [{"kind": "Group", "group": {"name": "system:masters"}}], **_ALL}],
+    },
+    "catch-all": {
+        "priorityLevelConfiguration": {"name": "catch-all"},
+        "matchingPrecedence": HIGHEST_PRECEDENCE,
+        "distinguisherMethod": {"type": "ByUser"},
+        "rules": [
+            {
+                "subjects": [
+                    {"kind": "Group", "group": {"name": "system:unauthenticated"}},
+                    {"kind": "Group", "group": {"name": "system:authenticated"}},
+                ],
+                **_ALL,
+            }
+        ],
+    },
+}
 
 
 class FlowSchemaStrategy(StatusOnly):
     has_generation = True
+    table_sorted = True
     metadata_checked_again = frozenset(("common",))
     columns = (
         NAME_COLUMN, Column("PriorityLevel"), Column("MatchingPrecedence"), Column("DistinguisherMethod"), AGE_COLUMN, Column("MissingPL"),
@@ -41,7 +69,14 @@ class FlowSchemaStrategy(StatusOnly):
         )
         for n, rule in enumerate(spec.get("rules") or ()):
             out += _validate_rule(rule, f"spec.rules[{n}]")
+        name = obj["metadata"].get("name") or ""
+        if name in FIXED and spec != FIXED[name]:
+            out.append(invalid("spec", _shown(spec), f"spec of '{name}' must equal the fixed value"))
         return out
+
+    def table_order(self, obj: Obj) -> Any:
+        """The order in which schemas are tried."""
+        return obj["spec"].get("matchingPrecedence", 0), obj["metadata"]["name"]
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
         spec = obj.get("spec") or {}
@@ -54,6 +89,33 @@ class FlowSchemaStrategy(StatusOnly):
             table.age(obj, now),
             next((c.get("status", "") for c in conditions if c.get("type") == "Dangling"), "?"),
         ]
+
+
+def _shown(spec: Obj) -> Obj:
+    """The specification as messages show it."""
+    method = spec.get("distinguisherMethod")
+    return {
+        "PriorityLevelConfiguration": {"Name": (spec.get("priorityLevelConfiguration") or {}).get("name") or ""},
+        "MatchingPrecedence": spec["matchingPrecedence"],
+        "DistinguisherMethod": method and {"Type": method.get("type", "")},
+        "Rules": [_shown_rule(rule) for rule in spec.get("rules") or ()] or None,
+    }
+
+
+def _shown_rule(rule: Obj) -> Obj:
+    about = "Verbs:verbs? APIGroups:apiGroups? Resources:resources? ClusterScope:clusterScope! Namespaces:namespaces?"
+    return {
+        "Subjects": [_shown_subject(subject) for subject in rule.get("subjects") or ()] or None,
+        "ResourceRules": [dump(entry, about) for entry in rule.get("resourceRules") or ()] or None,
+        "NonResourceRules": [dump(e, "Verbs:verbs? NonResourceURLs:nonResourceURLs?") for e in rule.get("nonResourceRules") or ()]
+        or None,
+    }
+
+
+def _shown_subject(subject: Obj) -> Obj:
+    named = {key: dump(subject.get(key), "Name:name") for key in ("user", "group")}
+    account = dump(subject.get("serviceAccount"), "Namespace:namespace Name:name")
+    return {"Kind": subject.get("kind", ""), "User": named["user"], "Group": named["group"], "ServiceAccount": account}
 
 
 def _validate_precedence(precedence: int, name: str) -> list[FieldError]:

@@ -102,7 +102,7 @@ async def _flow_schema(hub: Hub, schema: Obj) -> None:
     await _ensure(hub, group, "flowschemas", schema, flowcontrol.PRODUCER)
     entry = hub.cache(group, "flowschemas").get("", schema["metadata"]["name"])
     if entry is not None and not (entry.obj.get("status") or {}).get("conditions"):
-        status = flowcontrol.not_dangling(schema, rfc3339(hub.clock.now()))
+        status = flowcontrol.dangling(schema, True, rfc3339(hub.clock.now()))
         await hub.apply(group, "flowschemas", status, manager=flowcontrol.CONSUMER, subresource="status")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.api.errors import Obj
+from pilothouse.api.kinds.flowschema import FIXED
 
 GROUP = "flowcontrol.apiserver.k8s.io"
 PRODUCER = "api-priority-and-fairness-config-producer-v1"
@@ -84,7 +85,6 @@ _NODES_HIGH: Obj = {"subjects": [_group("system:nodes")], "resourceRules": [_NOD
 
 #: name, precedence, level, what requests are told apart by, rule.
 _SCHEMAS: tuple[tuple[str, int, str, str, Obj], ...] = (
-    ("exempt", 1, "exempt", "", _all(_group("system:masters"))),
     ("probes", 2, "exempt", "", _PROBES),
     ("system-leader-election", 100, "leader-election", "ByUser", _ELECTION),
     ("system-node-high", 400, "node-high", "ByUser", _NODES_HIGH),
@@ -94,12 +94,12 @@ _SCHEMAS: tuple[tuple[str, int, str, str, Obj], ...] = (
     ("kube-system-service-accounts", 900, "workload-high", "ByNamespace", _all(_accounts("kube-system"))),
     ("service-accounts", 9000, "workload-low", "ByUser", _all(_group("system:serviceaccounts"))),
     ("global-default", 9900, "global-default", "ByUser", _all(*_EVERYONE)),
-    ("catch-all", 10000, "catch-all", "ByUser", _all(*_EVERYONE)),
 )
 
 
 def flow_schemas() -> list[Obj]:
-    return [_schema(*row) for row in _SCHEMAS]
+    """The two that must be there, and the others."""
+    return [*(_named("FlowSchema", name, spec) for name, spec in FIXED.items()), *(_schema(*row) for row in _SCHEMAS)]
 
 
 def _schema(name: str, precedence: int, level: str, distinguisher: str, rule: Obj) -> Obj:
@@ -110,15 +110,22 @@ def _schema(name: str, precedence: int, level: str, distinguisher: str, rule: Ob
     return _named("FlowSchema", name, spec)
 
 
-def not_dangling(schema: Obj, at: str) -> Obj:
-    """The status of a flow schema whose priority level exists, as an apply configuration. `at` is an RFC 3339 time."""
-    level = schema["spec"]["priorityLevelConfiguration"]["name"]
+def level_of(schema: Obj) -> str:
+    """The priority level that a flow schema leads to."""
+    name: str = ((schema.get("spec") or {}).get("priorityLevelConfiguration") or {}).get("name", "")
+    return name
+
+
+def dangling(schema: Obj, exists: bool, at: str) -> Obj:
+    """The status of a flow schema whose priority level exists, or not, as an apply configuration. `at` is an RFC 3339 time."""
+    level = level_of(schema)
     condition = {
         "type": "Dangling",
-        "status": "False",
+        "status": "False" if exists else "True",
         "lastTransitionTime": at,
-        "reason": "Found",
-        "message": f'This FlowSchema references the PriorityLevelConfiguration object named "{level}" and it exists',
+        "reason": "Found" if exists else "NotFound",
+        "message": f'This FlowSchema references the PriorityLevelConfiguration object named "{level}" '
+        + ("and it exists" if exists else "but there is no such object"),
     }
     metadata = {"name": schema["metadata"]["name"]}
     return {"kind": "FlowSchema", "apiVersion": f"{GROUP}/v1", "metadata": metadata, "status": {"conditions": [condition]}}

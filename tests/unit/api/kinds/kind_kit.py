@@ -39,7 +39,7 @@ class Kind:
         empties.to_null(made, self.schema)
         self.strategy.prepare_create(made, self._context())
         self.strategy.default(made)
-        errors = meta.validate_object_meta(made["metadata"], self.resource.namespaced, self.strategy.validate_name)
+        errors = meta.validate_object_meta(made["metadata"], self.resource.namespaced, self.strategy.name_rule(made))
         return made, texts(errors + self.strategy.validate(made))
 
     def stored(self, obj: Obj, name: str = "a") -> Obj:

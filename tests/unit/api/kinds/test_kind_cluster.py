@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from kind_kit import NOW, Kind
 
+from pilothouse.api.kinds.flowschema import FIXED
 from pilothouse.api.strategy import Context
 
 FLOW = "flowcontrol.apiserver.k8s.io"
@@ -207,3 +208,12 @@ def test_only_the_approval_endpoint_decides_and_only_the_status_endpoint_issues(
         obj: dict[str, Any] = {"metadata": {}, "status": dict(written["status"])}
         requests.strategy.prepare_subresource(sub, obj, {"metadata": {}, "spec": {}}, Context(NOW, "certificates.k8s.io/v1"))
         assert list(obj["status"]) == [kept]
+
+
+@pytest.mark.parametrize("name", ["exempt", "catch-all"])
+def test_the_two_flow_schemas_that_must_be_there_say_what_they_must_say(name: str) -> None:
+    assert schemas.wrong({"spec": FIXED[name]}, name) == []
+    other = {**FIXED[name], "rules": [{**FIXED[name]["rules"][0], "resourceRules": []}]}
+    (wrong,) = schemas.wrong({"spec": other}, name)
+    assert wrong.startswith('spec: Invalid value: {"PriorityLevelConfiguration":{"Name":"' + name)
+    assert wrong.endswith(f"spec of '{name}' must equal the fixed value")
