@@ -86,6 +86,10 @@ class Strategy:
     #: Columns of the kind's Table.
     columns: tuple[Column, ...] = (NAME_COLUMN, Column("Created At", "date"))
 
+    #: A TypedDict of the fields that `cells` and `row_conditions` look at, where decoding no others pays: a kind that is listed by
+    #: the thousand. Its `bare_metadata` is the whole metadata then. None: any field.
+    view: type | None = None
+
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
 

@@ -209,7 +209,11 @@ class Connection(asyncio.Protocol):
             self.transport.write(self._head(response, None))
             response.upgrade(self.transport)
             return
-        if self.remote and response.size > GZIP_THRESHOLD and "gzip" in request.header(b"accept-encoding"):
+        if (
+            self.remote
+            and (response.size is None or response.size > GZIP_THRESHOLD)
+            and "gzip" in request.header(b"accept-encoding")
+        ):
             self._task = asyncio.ensure_future(self._compress(request, response))
             return
         self._write(request, response)
@@ -219,11 +223,12 @@ class Connection(asyncio.Protocol):
         head = self._head(response, size)
         if request.method == "HEAD" or response.status == 304:
             self.transport.write(head)
-        elif response.parts is None and size <= PIECE:
+        elif response.parts is None and len(response.body) <= PIECE:
             self.transport.write(head + response.body)
         else:
             self.transport.write(head)
-            self._parts = _pieces(response.parts if response.parts is not None else (response.body,))
+            pieces = _pieces(response.parts if response.parts is not None else (response.body,))
+            self._parts = pieces if size is not None else _chunks(pieces)
             self._write_parts()
             return
         self._done()
@@ -233,7 +238,13 @@ class Connection(asyncio.Protocol):
         parts = self._parts
         assert parts is not None
         while not self.paused:
-            piece = next(parts, None)
+            try:
+                piece = next(parts, None)
+            except Exception:
+                log.exception("an answer could not be made to its end")
+                self._parts = None
+                self.transport.abort()
+                return
             if piece is None:
                 self._parts = None
                 self._done()
@@ -309,6 +320,13 @@ class Connection(asyncio.Protocol):
             self._stream.finish()
         elif self._busy is None:
             self.transport.close()
+
+
+def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Pieces of an answer whose size is not known before it ends, as chunks."""
+    for piece in pieces:
+        yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"
 
 
 def _pieces(parts: Iterable[Any]) -> Iterator[bytes]:

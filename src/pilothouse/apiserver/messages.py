@@ -107,13 +107,13 @@ class Stream:
 
 
 class Response:
-    """An answer: `body` as bytes, or as `parts` of `length` bytes together that are made as the peer takes them, or `stream`,
-    called once the head is out."""
+    """An answer: `body` as bytes, or as `parts` of `length` bytes together (None: not known yet) that are made as the peer takes
+    them, or `stream`, called once the head is out."""
 
     __slots__ = ("audit", "body", "cache", "content_type", "headers", "length", "native", "parts", "status", "stream", "upgrade")
 
     def __init__(self, status: int, body: bytes = b"", content_type: str = JSON_TYPE, headers: Iterable[tuple[str, str]] | None = None,
-                 parts: Iterator[bytes] | None = None, length: int = 0, stream: Callable[[Stream], None] | None = None) -> None:  # fmt: skip
+                 parts: Iterator[bytes] | None = None, length: int | None = None, stream: Callable[[Stream], None] | None = None) -> None:  # fmt: skip
         self.status = status
         self.body = body
         self.content_type = content_type
@@ -138,7 +138,7 @@ class Response:
             self.headers.append((name, value))
 
     @property
-    def size(self) -> int:
+    def size(self) -> int | None:
         return len(self.body) if self.parts is None else self.length
 
 

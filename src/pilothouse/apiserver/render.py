@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,7 @@ from pilothouse.apiserver.entries import Entry
 from pilothouse.apiserver.messages import Response
 from pilothouse.apiserver.negotiate import JSON, PLAIN, Format, error_format
 from pilothouse.apiserver.registry import Served
-from pilothouse.apiserver.rows import Rows
-from pilothouse.apiserver.rows import table as table_bytes
+from pilothouse.apiserver.rows import Rows, table_head
 
 _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 _INCLUDES = ("", "None", "Metadata", "Object")
@@ -184,8 +183,13 @@ def entries_response(served: Served, entries: list[Entry], meta: ListMeta, wish:
         entries = sorted(entries, key=lambda entry: served.strategy.table_order(served.obj(entry)))
     if wish.compact and wish.fmt.transform == "Table":
         rows = Rows(served, wish.fmt.api_version, wish.include, wish.now)
-        found = table_bytes(wish.fmt.api_version, meta.as_dict(), column_definitions(served), map(rows.row, entries))
-        return Response(200, found + b"\n", wish.fmt.media)
+        head = table_head(wish.fmt.api_version, meta.as_dict(), column_definitions(served))
+        parts = _parts(rows.row, entries, head, b"]}\n")
+        return (
+            Response(200, b"".join(parts), wish.fmt.media)
+            if len(entries) <= _BATCH
+            else Response(200, b"", wish.fmt.media, parts=parts)
+        )
     return objects_response(served, [served.obj(e) for e in entries], meta, wish)
 
 
@@ -199,15 +203,18 @@ def _joined(served: Served, entries: list[Entry], meta: ListMeta) -> Response:
         return Response(200, body)
     if served.same_version:
         length = sum([len(e.encoded) for e in entries]) - len(entries) * (served.item_offset - 2) - 1
-        return Response(200, parts=_parts(served, entries, start, end), length=length + len(start) + len(end))
-    return Response(200, b"".join(_parts(served, entries, start, end)))
+        return Response(200, parts=_parts(served.item, entries, start + b"{", end, b",{"), length=length + len(start) + len(end))
+    return Response(200, b"".join(_parts(served.item, entries, start + b"{", end, b",{")))
 
 
-def _parts(served: Served, entries: list[Entry], start: bytes, end: bytes) -> Iterator[bytes]:
-    yield start + b"{"
+def _parts(
+    item: Callable[[Entry], Any], entries: list[Entry], start: bytes, end: bytes, between: bytes = b","
+) -> Iterator[bytes]:
+    """What `item` makes of the entries, some at a time."""
+    yield start
     for index in range(0, len(entries), _BATCH):
-        batch = b",{".join([served.item(e) for e in entries[index : index + _BATCH]])
-        yield batch if index == 0 else b",{" + batch
+        batch = between.join([item(e) for e in entries[index : index + _BATCH]])
+        yield batch if index == 0 else between + batch
     yield end
 
 

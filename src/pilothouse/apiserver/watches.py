@@ -20,8 +20,7 @@ from pilothouse.apiserver.entries import Entry
 from pilothouse.apiserver.messages import Stream, chunk_of
 from pilothouse.apiserver.registry import Served
 from pilothouse.apiserver.render import Wish, column_definitions, partial, table
-from pilothouse.apiserver.rows import Rows
-from pilothouse.apiserver.rows import table as table_bytes
+from pilothouse.apiserver.rows import Rows, table_head
 from pilothouse.apiserver.selection import Selection
 from pilothouse.apiserver.watchcache import ADDED, DELETED, MODIFIED, Event, Feed, ResourceCache
 
@@ -92,8 +91,8 @@ class TransformEncoder:
         columns = None if self._named else column_definitions(self._served)
         self._named = True
         rows = Rows(self._served, fmt.api_version, self._wish.include, self._now())
-        shown = table_bytes(fmt.api_version, {"resourceVersion": str(entry.revision)}, columns, [rows.row(entry)])
-        return b'{"type":"%b","object":%b}\n' % (type.encode(), shown)
+        head = table_head(fmt.api_version, {"resourceVersion": str(entry.revision)}, columns)
+        return b'{"type":"%b","object":%b%b]}}\n' % (type.encode(), head, rows.row(entry))
 
     def bookmark(self, revision: int, annotations: dict[str, str] | None) -> bytes:
         fmt = self._wish.fmt

@@ -1,6 +1,7 @@
 """The wire, with a trivial application and real sockets."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -16,6 +17,10 @@ def application(request: Request) -> Answer:
         return Response(200, stream=streamed)
     if request.target == "/parts":
         return Response(200, parts=iter([b"a" * 300_000, b"b", b"c" * 700_000]), length=1_000_001)
+    if request.target == "/lazy":
+        return Response(200, parts=iter([b"a" * 300_000, b"b"]))
+    if request.target == "/faulty":
+        return Response(200, parts=(b"a" * (100_000 // n) for n in (1, 0)))
     if request.too_large:
         return Response(413)
     return Response(
@@ -81,6 +86,19 @@ async def test_large_answers_arrive_whole(port: int) -> None:
     got = await talk(port, b"GET /parts HTTP/1.1\r\nConnection: close\r\n\r\n")
     body = got.partition(b"\r\n\r\n")[2]
     assert body == b"a" * 300_000 + b"b" + b"c" * 700_000
+
+
+async def test_parts_of_unknown_length_are_chunked_and_the_connection_goes_on(port: int) -> None:
+    got = await talk(port, b"GET /lazy HTTP/1.1\r\n\r\nGET /x HTTP/1.1\r\nConnection: close\r\n\r\n")
+    head, _, rest = got.partition(b"\r\n\r\n")
+    body, _, after = rest.partition(b"0\r\n\r\n")
+    assert b"Transfer-Encoding: chunked" in head and b"Content-Length" not in head
+    assert body.count(b"a") == 300_000 and body.endswith(b"1\r\nb\r\n") and after.startswith(b"HTTP/1.1 200 OK")
+
+
+async def test_an_answer_that_cannot_be_made_to_its_end_is_cut_off_without_one(port: int) -> None:
+    with contextlib.suppress(ConnectionResetError):
+        assert not (await talk(port, b"GET /faulty HTTP/1.1\r\n\r\n")).endswith(b"0\r\n\r\n")
 
 
 async def test_chunked_bodies_and_expectations_are_understood(port: int) -> None:

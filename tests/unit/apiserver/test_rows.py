@@ -43,6 +43,43 @@ def test_a_kept_row_says_what_a_new_one_says_and_grows_older(include: str) -> No
     assert row["object"] == wanted.get(include)
 
 
+_DONE = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": "2026-01-01T00:00:20Z"}}
+_SIDECAR = {"name": "s", "restartPolicy": "Always", "image": "i", "env": [{"name": "A", "value": "b"}]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "status"),
+    [
+        ({"containers": [{"name": "c"}], "nodeName": "n1", "readinessGates": [{"conditionType": "g"}]},
+         {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}], "conditions": [{"type": "g", "status": "True", "message": "m"}]}),
+        ({"containers": [{"name": "c"}], "initContainers": [_SIDECAR, {"name": "i"}]},
+         {"phase": "Pending", "initContainerStatuses": [{"name": "s", "started": True, "ready": True, "restartCount": 3, "lastState": _DONE},
+                                                        {"name": "i", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}),
+        ({"containers": [{"name": "c"}], "schedulingGates": [{"name": "x"}]},
+         {"phase": "Pending", "nominatedNodeName": "n2",
+          "conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]}),
+        ({"containers": [{"name": "c"}, {"name": "d"}]},
+         {"phase": "Failed", "reason": "Evicted", "containerStatuses": [{"name": "c", "state": _DONE}, {"name": "d", "state": {}}]}),
+        ({"containers": [{"name": "c"}]}, None),
+    ],
+)  # fmt: skip
+def test_looking_at_a_part_of_a_pod_shows_the_same_cells(spec: Obj, status: Obj | None) -> None:
+    pods = REGISTRY.of("", "pods")
+    pod = entry(pods, spec=spec, **({} if status is None else {"status": status}))
+    assert not pod.is_decoded
+    row = shown(pods, pod, 60)
+    assert not pod.is_decoded
+    assert row["cells"] == pods.strategy.cells(pod.fresh(), MADE + 60)
+    assert row.get("conditions", []) == pods.strategy.row_conditions(pod.fresh())
+    assert row["object"]["metadata"] == pod.fresh()["metadata"]
+
+
+def test_fields_of_other_types_than_the_kind_has_are_shown_as_they_are() -> None:
+    pods = REGISTRY.of("", "pods")
+    pod = entry(pods, spec={"containers": [], "nodeName": 7}, status={"phase": "Running"})
+    assert shown(pods, pod, 60)["cells"][6] == 7
+
+
 def test_text_that_looks_like_a_moment_stays_text() -> None:
     events = REGISTRY.of("", "events", "v1")
     event = entry(events, message="\0001.0\0 and \0x\0", lastTimestamp="2026-01-01T00:00:00Z")

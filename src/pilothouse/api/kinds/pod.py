@@ -11,7 +11,7 @@ from pilothouse.api import times
 from pilothouse.api.errors import FieldError, Obj, forbidden
 from pilothouse.api.podspec.affinity import merge_label_keys
 from pilothouse.api.podspec.annotations import check_pod_annotations
-from pilothouse.api.podspec.cells import pod_cells
+from pilothouse.api.podspec.cells import PodView, pod_cells
 from pilothouse.api.podspec.containers import check_image_padding
 from pilothouse.api.podspec.defaults import default_pod_only, default_pod_spec
 from pilothouse.api.podspec.disabled import drop_disabled
@@ -41,6 +41,7 @@ class PodStrategy(Strategy):
         "": (("status",),),
         "status": (("spec",), ("metadata", "deletionTimestamp"), ("metadata", "ownerReferences")),
     }
+    view = PodView
     columns = (NAME_COLUMN, Column("Ready"), Column("Status"), Column("Restarts"), AGE_COLUMN, Column("IP", priority=1), Column("Node", priority=1),
                Column("Nominated Node", priority=1), Column("Readiness Gates", priority=1))  # fmt: skip
 

@@ -3,10 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from pilothouse.api import table, times
 from pilothouse.api.errors import Obj
+
+
+class _Metadata(TypedDict, total=False):
+    name: str
+    creationTimestamp: str
+    deletionTimestamp: str
+
+
+class _Container(TypedDict, total=False):
+    name: str
+    restartPolicy: str
+
+
+class _Spec(TypedDict, total=False):
+    containers: list[_Container]
+    initContainers: list[_Container]
+    nodeName: str
+    readinessGates: list[Obj]
+
+
+class _Condition(TypedDict, total=False):
+    type: str
+    status: str
+    reason: str
+
+
+class _Status(TypedDict, total=False):
+    phase: str
+    reason: str
+    nominatedNodeName: str
+    conditions: list[_Condition]
+    initContainerStatuses: list[Obj]
+    containerStatuses: list[Obj]
+    podIPs: list[Obj]
+
+
+class PodView(TypedDict, total=False):
+    """All of a pod that its cells show: most of its bytes need not be decoded for them."""
+
+    metadata: _Metadata
+    spec: _Spec
+    status: _Status
 
 
 @dataclass(slots=True)
@@ -31,11 +73,13 @@ class _Restarts:
 def pod_cells(obj: Obj, now: float) -> list[Any]:
     """Name, Ready, Status, Restarts, Age, IP, Node, Nominated Node, Readiness Gates."""
     spec, status = obj["spec"], obj.get("status") or {}
-    sidecars = {c.get("name") for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"}
+    initial = spec.get("initContainers")
+    sidecars = {c.get("name") for c in initial if c.get("restartPolicy") == "Always"} if initial else set()
     total = len(spec.get("containers") or ()) + len(sidecars)
     reason = status.get("reason") or status.get("phase") or ""
-    if any(c.get("type") == "PodScheduled" and c.get("reason") == "SchedulingGated" for c in status.get("conditions") or ()):
-        reason = "SchedulingGated"
+    for condition in status.get("conditions") or ():
+        if condition.get("reason") == "SchedulingGated" and condition.get("type") == "PodScheduled":
+            reason = "SchedulingGated"
     restarts = _Restarts(sidecars=_Restarts())
     ready, initializing = _initialization(spec, status, sidecars, restarts)
     if not initializing or _condition(status, "Initialized"):
