@@ -11,8 +11,9 @@ import pytest
 from etcd_server import EtcdServer
 
 from pilothouse.api.errors import StatusError
+from pilothouse.apiserver.allocators import NodePortRange
 from pilothouse.apiserver.assembly import Settings
-from pilothouse.client.client import CONFIG_MAPS, EVENTS, LEASES, NAMESPACES, Client
+from pilothouse.client.client import CONFIG_MAPS, EVENTS, LEASES, NAMESPACES, SERVICES, Client
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.http import HttpTransport
 from pilothouse.client.informer import Informer
@@ -173,6 +174,38 @@ async def test_two_hubs_on_one_etcd_see_each_others_writes(
         assert await two.get(CONFIG_MAPS, f"c{n}", "default") == made, "a consistent read right after the write"
         await two.update(CONFIG_MAPS, {**made, "data": {"n": str(n)}})
         assert len([o for o in await one.list(CONFIG_MAPS, "default") if o.get("data", {}).get("n") == str(n)]) == 1
+    for hub in hubs:
+        await hub.server.stop()
+
+
+def node_port_service(name: str, port: int = 0) -> Obj:
+    shown = {"port": 80, **({"nodePort": port} if port else {})}
+    metadata = {"name": name, "namespace": "default"}
+    return {"kind": "Service", "apiVersion": "v1", "metadata": metadata, "spec": {"type": "NodePort", "ports": [shown]}}
+
+
+async def test_two_hubs_on_one_etcd_never_hand_out_the_same_node_port(
+    etcd_server: EtcdServer, tmp_path: Path, pilothouse_certificates: Path
+) -> None:
+    from pilothouse.store.etcd import EtcdStore
+
+    stores = [await empty_etcd(etcd_server), EtcdStore([etcd_server.endpoint], CLOCK)]
+    settings = Settings(pilothouse_certificates, listen=False, shared_store=True, node_ports=NodePortRange(30000, 30011))
+    hubs = [ApiHub(settings, clock=CLOCK, store=s) for s in stores]
+    for hub in hubs:
+        await hub.server.start()
+    clients = [Client(hub.transport("admin", "system:masters"), CLOCK) for hub in hubs]
+
+    wanted = [clients[n % 2].create(SERVICES, node_port_service(f"w{n}", 30011)) for n in range(6)]
+    told = await asyncio.gather(*wanted, return_exceptions=True)
+    refused = [t for t in told if isinstance(t, StatusError)]
+    assert len(refused) == 5 and all("provided port is already allocated" in r.message for r in refused)
+
+    made = await asyncio.gather(*(clients[n % 2].create(SERVICES, node_port_service(f"any{n}")) for n in range(11)))
+    assert sorted(s["spec"]["ports"][0]["nodePort"] for s in made) == list(range(30000, 30011))
+    with pytest.raises(StatusError, match="range is full"):
+        await clients[0].create(SERVICES, node_port_service("late"))
+    assert (await stores[0].range("/registry/ranges/")).kvs == [], "no claim outlives its request"
     for hub in hubs:
         await hub.server.stop()
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from pilothouse.api.errors import Obj
 from pilothouse.api.resource import Resource
+from pilothouse.apiserver.claims import Claims
 from pilothouse.clock import Clock
 
 
@@ -94,6 +95,7 @@ class Hub(Protocol):
     """What authenticators, authorizers, admission and special endpoints may use of the hub."""
 
     clock: Clock
+    claims: Claims
 
     def resource(self, group: str, plural: str, version: str = "") -> Resource | None:
         """A served resource ("" picks the preferred version)."""

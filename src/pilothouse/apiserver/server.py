@@ -24,6 +24,7 @@ from pilothouse.api.kinds import strategy_for
 from pilothouse.api.resource import Resource
 from pilothouse.apiserver import admit
 from pilothouse.apiserver.chain import Chain
+from pilothouse.apiserver.claims import Claims
 from pilothouse.apiserver.deleteoptions import check as check_delete_options
 from pilothouse.apiserver.deleteoptions import of_object as delete_options_of
 from pilothouse.apiserver.deletion import Deleter, Deletion
@@ -114,6 +115,7 @@ class ApiServer:
         for cache in self.registry.caches.values():
             self.feed.add(cache)
         self.storage = Storage(options.store, self.feed)
+        self.claims = Claims(options.store, self.feed, options.shared_store)
         self.metrics = Metrics()
         self.health = Health(self)
         self.authenticators: tuple[Authenticator, ...] = tuple(options.authenticators(self))

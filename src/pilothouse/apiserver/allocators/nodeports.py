@@ -1,7 +1,7 @@
 """Node ports: which are taken is what the services say, plus what writes in progress have reserved.
 
 The services are the only record, so there is nothing that could disagree with them after a crash. Several API servers on one
-store may, in a race, hand out a port twice.
+store claim a port before they look whether a service has it (`claims.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pilothouse.api.errors import Obj
 from pilothouse.apiserver.allocators.bands import candidates, static_band
 from pilothouse.apiserver.allocators.errors import AllocationError, AlreadyAllocated, Full
+from pilothouse.apiserver.claims import Claim
 from pilothouse.apiserver.interface import Hub
 
 
@@ -56,7 +57,9 @@ class NodePorts:
     def __init__(self, hub: Hub, range: NodePortRange) -> None:
         self._random = hub.clock.random
         self._range = range
-        self._reserved: set[int] = set()
+        self._claims = hub.claims
+        #: What writes in progress have taken; a write that only tries (dry run) claims nothing among servers.
+        self._reserved: dict[int, Claim | None] = {}
         #: Port -> how many services have it; counted when first asked, then kept by the cache's changes.
         self._held: dict[int, int] | None = None
         self._services = hub.cache("", "services")
@@ -89,23 +92,40 @@ class NodePorts:
     def _taken(self, port: int) -> bool:
         return port in self._load() or port in self._reserved
 
-    def reserve(self, port: int) -> None:
+    async def reserve(self, port: int, dry_run: bool = False) -> None:
         """Take a port until the service that asks for it is stored or `release` is called."""
         if port not in self._range:
             raise AllocationError(f"provided port is not in the valid range. The range of valid ports is {self._range}")
-        if self._taken(port):
+        if not await self._take(port, dry_run):
             raise AlreadyAllocated("provided port is already allocated")
-        self._reserved.add(port)
 
-    def reserve_next(self) -> int:
+    async def reserve_next(self, dry_run: bool = False) -> int:
+        """Take any free port of the range."""
         first, size = self._range.first, self._range.last - self._range.first + 1
         band = static_band(size, 32, 128)
-        offset = next(candidates(size, band, self._random, lambda o: not self._taken(first + o)), None)
-        if offset is None:
-            raise Full
-        self._reserved.add(first + offset)
-        return first + offset
+        for offset in candidates(size, band, self._random, lambda o: not self._taken(first + o)):
+            if await self._take(first + offset, dry_run):
+                return first + offset
+        raise Full
 
-    def release(self, port: int) -> None:
+    async def _take(self, port: int, dry_run: bool) -> bool:
+        """Reserve the port here, then among all servers, and only then believe that no service has it."""
+        if self._taken(port):
+            return False
+        self._reserved[port] = None
+        try:
+            claim = None if dry_run else await self._claims.take(f"servicenodeports/{port}")
+        except BaseException:
+            del self._reserved[port]
+            raise
+        self._reserved[port] = claim
+        if (claim is None and not dry_run) or port in self._load():
+            await self.release(port)
+            return False
+        return True
+
+    async def release(self, port: int) -> None:
         """Forget a reservation: the service holds the port now, or nobody does."""
-        self._reserved.discard(port)
+        claim = self._reserved.pop(port, None)
+        if claim is not None:
+            await claim.release()

@@ -6,7 +6,7 @@ that the service has.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from pilothouse.api.errors import Obj, internal, invalid, invalid_object
 from pilothouse.apiserver.allocators import families
@@ -47,16 +47,16 @@ class _Transaction:
     async def finish(self, stored: bool) -> None:
         """After the write: keep what was taken if it was stored, else give it back."""
         for port in self.taken_ports:
-            self.ports.release(port)  # a stored service holds its ports by itself
+            await self.ports.release(port)  # a stored service holds its ports by itself
         for address in self.freed_addresses if stored else self.taken_addresses:
             await self.addresses.release(address)
 
-    def port(self, port: int) -> None:
-        self.ports.reserve(port)
+    async def port(self, port: int) -> None:
+        await self.ports.reserve(port, self.dry_run)
         self.taken_ports.append(port)
 
-    def next_port(self) -> int:
-        port = self.ports.reserve_next()
+    async def next_port(self) -> int:
+        port = await self.ports.reserve_next(self.dry_run)
         self.taken_ports.append(port)
         return port
 
@@ -112,9 +112,9 @@ class ServiceHook(WriteHook):
             transaction.freed_addresses += [a for a in before.get("clusterIPs") or () if a not in ("", "None")]
         held = frozenset(ports_of(old)) if old is not None else frozenset()
         if needs_node_port(spec):
-            _allocate_ports(transaction, obj, held, old is not None)
+            await _allocate_ports(transaction, obj, held, old is not None)
         if needs_health_check(spec) and not (before is not None and needs_health_check(before)):
-            _allocate_health_check(transaction, obj)
+            await _allocate_health_check(transaction, obj)
 
 
 def keep_allocated(spec: Obj, old: Obj) -> None:
@@ -180,7 +180,7 @@ async def _take_next(transaction: _Transaction, obj: Obj, family: str) -> str:
 # --- node ports -------------------------------------------------------------------------------------------------------------------------
 
 
-def _allocate_ports(transaction: _Transaction, obj: Obj, held: frozenset[int], update: bool) -> None:
+async def _allocate_ports(transaction: _Transaction, obj: Obj, held: frozenset[int], update: bool) -> None:
     """A port for each service port; the same for one port number in several protocols, on create."""
     ports = obj["spec"].get("ports") or []
     shared: dict[int, int] = {}
@@ -192,36 +192,36 @@ def _allocate_ports(transaction: _Transaction, obj: Obj, held: frozenset[int], u
                 (p["nodePort"] for p in ports[index:] if p.get("port") == number and p.get("nodePort")), 0
             )
         if not wanted:
-            wanted = _attempt(transaction.next_port, "failed to allocate a nodePort")
+            wanted = await _attempt(transaction.next_port, "failed to allocate a nodePort")
         elif wanted not in held and wanted not in transaction.taken_ports:
-            _take_port(transaction, obj, index, wanted)
+            await _take_port(transaction, obj, index, wanted)
         port["nodePort"] = wanted
         shared.setdefault(number, wanted)
 
 
-def _take_port(transaction: _Transaction, obj: Obj, index: int, port: int) -> None:
+async def _take_port(transaction: _Transaction, obj: Obj, index: int, port: int) -> None:
     try:
-        transaction.port(port)
+        await transaction.port(port)
     except AllocationError as why:
         error = invalid(f"spec.ports[{index}].nodePort", port, str(why))
         raise invalid_object("", "Service", obj["metadata"].get("name", ""), [error]) from None
 
 
-def _allocate_health_check(transaction: _Transaction, obj: Obj) -> None:
+async def _allocate_health_check(transaction: _Transaction, obj: Obj) -> None:
     spec = obj["spec"]
     wanted = spec.get("healthCheckNodePort") or 0
     if not wanted:
-        spec["healthCheckNodePort"] = _attempt(transaction.next_port, "failed to allocate a HealthCheck NodePort")
+        spec["healthCheckNodePort"] = await _attempt(transaction.next_port, "failed to allocate a HealthCheck NodePort")
         return
     try:
-        transaction.port(wanted)
+        await transaction.port(wanted)
     except AllocationError as why:  # the client's choice, so the client's mistake
         error = invalid("spec.healthCheckNodePort", wanted, str(why))
         raise invalid_object("", "Service", obj["metadata"].get("name", ""), [error]) from None
 
 
-def _attempt(take: Callable[[], int], what: str) -> int:
+async def _attempt(take: Callable[[], Awaitable[int]], what: str) -> int:
     try:
-        return take()
+        return await take()
     except AllocationError as why:
         raise internal(f"{what}: {why}") from None
