@@ -6,6 +6,8 @@ options are parsed, bodies are decoded and answers are given their form; what a 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +23,7 @@ from pilothouse.apiserver.entries import Entry
 from pilothouse.apiserver.interface import SpecialRequest, User
 from pilothouse.apiserver.messages import Answer, Request, Response, Stream
 from pilothouse.apiserver.ownership import versions_of
+from pilothouse.apiserver.past import Past, expired, replay
 from pilothouse.apiserver.prepared import BODY_LIMIT, Prepared
 from pilothouse.apiserver.query import ListOptions, WriteParams, list_options, manager_of, too_large, write_params
 from pilothouse.apiserver.registry import Registry, Served
@@ -40,9 +43,19 @@ from pilothouse.apiserver.routes import Route, parse_revision
 from pilothouse.apiserver.scaling import Scaling
 from pilothouse.apiserver.selection import Selection, select
 from pilothouse.apiserver.storage import Storage
-from pilothouse.apiserver.watches import Encoder, NativeWatch, PlainEncoder, Start, TransformEncoder, Watches, error_frame
+from pilothouse.apiserver.watches import (
+    LAST_BOOKMARK_SECONDS,
+    Encoder,
+    NativeWatch,
+    PlainEncoder,
+    Start,
+    TransformEncoder,
+    Watches,
+)
 from pilothouse.apiserver.writes import Call, Writer, Written
-from pilothouse.clock import Clock
+from pilothouse.clock import Clock, Timer
+
+log = logging.getLogger(__name__)
 
 #: Unless the client says how long it wants to watch: between these, at random, so that not all come back at once.
 WATCH_SECONDS = (1800, 3600)
@@ -86,6 +99,8 @@ class Handlers:
         self.shared = shared
         self.watches = Watches(storage.feed)
         self.native_watches: set[NativeWatch] = set()
+        #: Watches that are still being told of what the cache has forgotten.
+        self.replays: set[asyncio.Task[None]] = set()
         self.scaling = Scaling(self)
         self.prepared = Prepared()
 
@@ -187,28 +202,50 @@ class Handlers:
 
     def _watch_now(self, ask: Ask, options: ListOptions, wish: Wish, selection: Selection, start: Start) -> Response:
         served = ask.served
-        oldest = served.cache.oldest
-        too_old = not start.initial and start.revision < oldest
-        expired = StatusError(410, "Expired", f"too old resource version: {start.revision} ({oldest})")
         seconds = options.timeout_seconds or self.clock.random.randint(*WATCH_SECONDS)
+        too_old = not start.initial and start.revision < served.cache.oldest
         if ask.request.native:
             if too_old:
-                raise expired
+                raise expired(start.revision, served.cache.oldest)
             return self._watch_native(served, selection, start, options.bookmarks, seconds)
         encoder: Encoder = TransformEncoder(served, wish, self.clock.now) if wish.fmt.transform else PlainEncoder(served)
 
         def run(stream: Stream) -> None:
-            if too_old:
-                from pilothouse.apiserver.messages import chunk_of
+            timer = self.clock.call_later(seconds, stream.finish)
 
-                stream.write(chunk_of(error_frame(expired)))
-                stream.finish()
-                return
-            watcher = self.watches.open(served, selection, encoder, start, options.bookmarks, stream)
-            if not stream.closed:
-                watcher.timer = self.clock.call_later(seconds, watcher.expire)
+            def follow(start: Start) -> None:
+                watcher = self.watches.open(served, selection, encoder, start, options.bookmarks, stream)
+                watcher.timers = (timer,)
+                if options.bookmarks and seconds > LAST_BOOKMARK_SECONDS:
+                    watcher.timers += (self.clock.call_later(seconds - LAST_BOOKMARK_SECONDS, watcher.last_bookmark),)
+                if stream.closed:
+                    for pending in watcher.timers:
+                        pending.cancel()
+
+            if too_old:
+                past = Past(self.storage.store, self.storage.feed, served.cache, selection, start.revision)
+                self._replay(past, encoder, stream, follow, timer)
+            else:
+                follow(start)
 
         return Response(200, content_type=wish.fmt.media, stream=run)
+
+    def _replay(self, past: Past, encoder: Encoder, stream: Stream, follow: Callable[[Start], None], timer: Timer) -> None:
+        """Tell a watcher what the cache has forgotten, beside other work, until it can follow the cache."""
+        task = asyncio.ensure_future(replay(past, encoder, stream, follow))
+
+        def left() -> None:
+            timer.cancel()
+            task.cancel()
+
+        stream.on_close = left
+        self.replays.add(task)
+        task.add_done_callback(self._replayed)
+
+    def _replayed(self, task: asyncio.Task[None]) -> None:
+        self.replays.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a watch of the past failed", exc_info=task.exception())
 
     def _watch_native(self, served: Served, selection: Selection, start: Start, bookmarks: bool, seconds: float) -> Response:
         watch = NativeWatch(self.storage.feed, served, selection, start, bookmarks)

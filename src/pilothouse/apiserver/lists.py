@@ -204,4 +204,6 @@ async def _past(store: Store, served: Served, selection: Selection, limit: int, 
 
 def _entries(served: Served, kvs: list[KeyValue]) -> Iterable[Entry]:
     for kv in kvs:
-        yield served.cache.entry_of(kv)
+        entry = served.cache.entry_of(kv)
+        entry.forget()  # the past is seldom looked at twice
+        yield entry

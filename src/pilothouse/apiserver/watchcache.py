@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
 REGISTRY = "/registry/"
-#: Events remembered for each resource, for watches that resume.
+#: Events remembered for each resource, for watches that resume; those that resume further back are told from the store's history (past.py).
 RING = 10_000
-RING_BYTES = 32 * 1024 * 1024
+RING_BYTES = 16 * 1024 * 1024
 
 
 class Event:
@@ -270,6 +270,7 @@ class Feed:
         self._watch: Watch | None = None
         self._task: asyncio.Task[None] | None = None
         self._dirty: dict[Listener, None] = {}
+        self._framed: list[Event] = []
         self._flush_scheduled = False
         self.failed: BaseException | None = None
 
@@ -395,3 +396,12 @@ class Feed:
         dirty, self._dirty = self._dirty, {}
         for listener in dirty:
             listener.flush()
+        framed, self._framed = self._framed, []
+        for event in framed:
+            event.frames = {}
+
+    def share(self, event: Event, memo: Any, frame: bytes) -> None:
+        """Keep a frame for the other channels of this turn; the ring must not hold every event twice."""
+        if not event.frames:
+            self._framed.append(event)
+        event.frames[memo] = frame

@@ -23,6 +23,7 @@ from pilothouse.apiserver.render import Wish, column_definitions, partial, table
 from pilothouse.apiserver.rows import Rows, table_head
 from pilothouse.apiserver.selection import Selection
 from pilothouse.apiserver.watchcache import ADDED, DELETED, MODIFIED, Event, Feed, ResourceCache
+from pilothouse.clock import Timer
 
 #: A watcher that is this far behind is dropped.
 SLOW_BYTES = 16 * 1024 * 1024
@@ -30,6 +31,8 @@ SLOW_EVENTS = 50_000
 #: Frames of a watcher's past that are joined into one chunk.
 _REPLAY_BATCH = 64
 BOOKMARK_SECONDS = 60.0
+#: A last bookmark comes so long before a watch's end.
+LAST_BOOKMARK_SECONDS = 2.0
 INITIAL_END = {"k8s.io/initial-events-end": "true"}
 
 
@@ -127,13 +130,13 @@ def error_frame(error: StatusError) -> bytes:
 class Watcher:
     """One client's stream: first its past, from `source`, then chunks as they come; queued while the client is slow."""
 
-    __slots__ = ("_queue", "_queued", "_source", "bookmarks", "channel", "stream", "timer")
+    __slots__ = ("_queue", "_queued", "_source", "bookmarks", "channel", "stream", "timers")
 
     def __init__(self, stream: Stream, channel: Channel, source: Iterator[bytes] | None, bookmarks: bool) -> None:
         self.stream = stream
         self.channel = channel
         self.bookmarks = bookmarks
-        self.timer: Any = None
+        self.timers: tuple[Timer, ...] = ()
         self._source = source
         self._queue: deque[bytes] = deque()
         self._queued = 0
@@ -143,8 +146,8 @@ class Watcher:
     def _leave(self) -> None:
         self._source = None
         self._queue.clear()
-        if self.timer is not None:
-            self.timer.cancel()
+        for timer in self.timers:
+            timer.cancel()
         self.channel.remove(self)
 
     def send(self, chunk: bytes) -> None:
@@ -156,6 +159,10 @@ class Watcher:
         self._queued += len(chunk)
         if self._queued > SLOW_BYTES:
             self.stream.abort()
+
+    def last_bookmark(self) -> None:
+        """The watch is about to end: from here it can be resumed."""
+        self.channel.bookmark(self)
 
     def pump(self) -> None:
         """Go on with the past and the queue until the client is full."""
@@ -170,10 +177,6 @@ class Watcher:
             chunk = self._queue.popleft()
             self._queued -= len(chunk)
             stream.write(chunk)
-
-    def expire(self) -> None:
-        """The watch's time is over."""
-        self.stream.finish()
 
 
 class Channel:
@@ -210,7 +213,8 @@ class Channel:
         memo = (key, type, entry is event.entry)
         frame: bytes | None = event.frames.get(memo)
         if frame is None:
-            frame = event.frames[memo] = self.encoder.frame(type, entry)
+            frame = self.encoder.frame(type, entry)
+            self._feed.share(event, memo, frame)
         return frame
 
     def flush(self) -> None:
@@ -224,10 +228,10 @@ class Channel:
         for watcher in list(self.watchers):
             watcher.send(chunk)
 
-    def bookmark(self) -> None:
-        """Tell those who asked how far the stream has come."""
+    def bookmark(self, only: Watcher | None = None) -> None:
+        """Tell those who asked (or one of them) how far the stream has come."""
         self.flush()
-        wanting = [w for w in self.watchers if w.bookmarks]
+        wanting = [w for w in self.watchers if w.bookmarks and (only is None or w is only)]
         if wanting:
             chunk = chunk_of(self.encoder.bookmark(self._feed.revision, None))
             for watcher in wanting:
@@ -308,8 +312,8 @@ class Watches:
     def _past(self, served: Served, channel: Channel, start: Start, bookmarks: bool) -> Iterable[bytes]:
         encoder = channel.encoder
         if not start.initial:
-            events = served.cache.since(start.revision)
-            return [f for e in events or () if in_scope(e, channel.selection) and (f := channel.frame_of(e)) is not None]
+            events = [e for e in served.cache.since(start.revision) or () if in_scope(e, channel.selection)]
+            return [encoder.frame(*judged) for e in events if (judged := judge(e, channel.selection)) is not None]
         entries = channel.selection.entries(served.cache)
         frames: Iterable[bytes] = (encoder.frame(ADDED, entry) for entry in entries)
         if start.end_mark and bookmarks:

@@ -9,20 +9,56 @@ Every engine (memory, sqlite, etcd) implements `Store` and passes the one suite 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 
-@dataclass(frozen=True, slots=True)
 class KeyValue:
-    """One key at one revision. `version` counts its writes since its creation, from 1."""
+    """One key at one revision. `version` counts its writes since its creation, from 1.
 
-    key: str
-    value: bytes
-    mod_revision: int
-    create_revision: int
-    version: int = 1
+    An engine with a disk need not hold values in memory twice: once a write is safe, `released` key-values read theirs when somebody
+    looks (`Compacted` if it is gone by then).
+    """
+
+    __slots__ = ("_value", "create_revision", "key", "mod_revision", "size", "version")
+
+    def __init__(self, key: str, value: bytes, mod_revision: int, create_revision: int, version: int = 1) -> None:
+        self.key = key
+        self.mod_revision = mod_revision
+        self.create_revision = create_revision
+        self.version = version
+        #: Bytes of the value.
+        self.size = len(value)
+        self._value: bytes | Callable[[int], bytes] = value
+
+    @property
+    def value(self) -> bytes:
+        value = self._value
+        return value if isinstance(value, bytes) else value(self.mod_revision)
+
+    def released(self, read: Callable[[int], bytes], size: int | None = None) -> KeyValue:
+        """The same, its value read by its revision from now on."""
+        self._value = read
+        if size is not None:
+            self.size = size
+        return self
+
+    def held(self) -> KeyValue:
+        """A copy whose value is in memory and stays there."""
+        return KeyValue(self.key, self.value, self.mod_revision, self.create_revision, self.version)
+
+    def _identity(self) -> tuple[str, int, int, int]:
+        return self.key, self.mod_revision, self.create_revision, self.version
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, KeyValue) and self._identity() == other._identity() and self.value == other.value
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __repr__(self) -> str:
+        return f"KeyValue(key={self.key!r}, mod_revision={self.mod_revision}, version={self.version}, size={self.size})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pilothouse.store.mvcc import MvccStore
 class MemoryStore(MvccStore):
     """Writes are safe as soon as the event loop turns; those of one turn are told to watchers together."""
 
+    keep_bytes = 64 * 1024 * 1024
     _scheduled = False
 
     def _persist(self, change: Change, expires: float) -> None:

@@ -8,6 +8,7 @@ change counts for later compare-and-swaps, and a failed commit takes back everyt
 from __future__ import annotations
 
 import asyncio
+import bisect
 import heapq
 import itertools
 from collections import deque
@@ -21,6 +22,11 @@ from pilothouse.store.interface import CasFailed, Change, Compacted, FutureRevis
 
 #: Seconds until an expiry whose commit failed is tried again.
 RETRY_EXPIRY = 1.0
+#: Changes of the past that a watch takes at a time.
+PAGE = 500
+#: So many changes, or bytes written, are remembered at most, whatever the age: heavy writing must not fill the memory or the disk.
+KEEP_CHANGES = 100_000
+KEEP_BYTES = 256 * 1024 * 1024
 
 
 class _Clock(Protocol):
@@ -30,7 +36,7 @@ class _Clock(Protocol):
 
 
 class MvccWatch:
-    """A watch over one prefix. A batch holds everything that one commit brought for it."""
+    """A watch over one prefix. A batch holds everything that one commit brought for it; a past is read in pages, as it is taken."""
 
     def __init__(self, store: MvccStore, prefix: str, revision: int) -> None:
         self._store = store
@@ -39,10 +45,13 @@ class MvccWatch:
         self._batches: deque[list[Change]] = deque()
         self._wake = asyncio.Event()
         self._closed = False
-        self._error: StoreError | None = None
+        #: Changes after `revision` are still to be taken from the store's history; what commits bring is there, too.
+        self._behind = 0 < revision < store.revision()
 
     def feed(self, batch: list[Change], revision: int) -> None:
         """Take what one commit, the one up to `revision`, brought (maybe nothing)."""
+        if self._behind:
+            return
         if batch and batch[0].revision <= self.revision:
             batch = [c for c in batch if c.revision > self.revision]  # begun in the future
         if batch:
@@ -51,18 +60,20 @@ class MvccWatch:
         elif not self._batches:
             self.revision = max(self.revision, revision)
 
-    def fail(self, error: StoreError) -> None:
-        self._error = error
-        self._wake.set()
-
     async def __aiter__(self) -> AsyncIterator[list[Change]]:
+        while self._behind and not self._closed:
+            page = self._store.history(self.revision, PAGE)
+            if not page:
+                self._behind = False
+                break
+            self.revision = page[-1].revision
+            yield [c for c in page if c.key.startswith(self.prefix)]
+            await asyncio.sleep(0)
         while True:
             while self._batches:
                 batch = self._batches.popleft()
                 self.revision = max(self.revision, batch[-1].revision)
                 yield batch
-            if self._error is not None:
-                raise self._error
             if self._closed:
                 return
             self._wake.clear()
@@ -77,10 +88,19 @@ class MvccWatch:
 class MvccStore:
     """The newest state in key order, and every change since the last compaction."""
 
+    #: How values that are safe are read again; None: they stay in memory.
+    _read: Callable[[int], bytes] | None = None
+    #: Bounds of the history.
+    keep_changes = KEEP_CHANGES
+    keep_bytes = KEEP_BYTES
+
     def __init__(self, clock: _Clock) -> None:
         self._clock = clock
         self._latest: SortedDict[str, KeyValue] = SortedDict()
         self._history: deque[Change] = deque()
+        self._history_bytes = 0
+        self._latest_bytes = 0
+        self._told: list[Change] = []  # by the last commit: their values are still in memory
         self._revision = 1  # newest given out
         self._durable = 1  # newest that is safe
         self._oldest = 1  # oldest that can be read
@@ -109,15 +129,43 @@ class MvccStore:
             if not future.done():
                 future.set_result(None)
         self._durable = revision
-        self._history.extend(batch)
+        self._keep(batch)
         for watch in self.watches:
             prefix = watch.prefix
             watch.feed([c for c in batch if c.key.startswith(prefix)] if prefix else batch, revision)
+
+    def _keep(self, batch: list[Change]) -> None:
+        """Remember what a commit brought, within bounds. Values leave the memory one commit later, when watchers have looked at them."""
+        self._history.extend(batch)
+        for change in batch:
+            if change.kv is not None:
+                self._history_bytes += change.kv.size
+        read = self._read
+        if read is not None:
+            for change in self._told:
+                if change.kv is not None:
+                    change.kv.released(read)
+            self._told = batch
+        if len(self._history) > self.keep_changes or self._history_bytes > self.keep_bytes:
+            self._shorten()
+
+    def _shorten(self) -> None:
+        """Forget the older part of a history that has become too long."""
+        changes, size = self.keep_changes * 3 // 4, self.keep_bytes * 3 // 4
+        oldest, left, count = self._oldest, self._history_bytes, len(self._history)
+        for change in self._history:
+            if count <= changes and left <= size:
+                break
+            oldest, count = change.revision, count - 1
+            left -= change.kv.size if change.kv is not None else 0
+        self._oldest = oldest
+        self._forget(self._drop_history(oldest))
 
     def _take_back(self, error: StoreError) -> None:
         """A commit failed: undo everything that is not safe and fail its writers."""
         while self._unsafe:
             change, future = self._unsafe.pop()
+            self._count(change, -1)
             if change.previous is None:
                 self._latest.pop(change.key, None)
             else:
@@ -132,8 +180,17 @@ class MvccStore:
             self._latest.pop(change.key, None)
         else:
             self._latest[change.key] = change.kv
+            self._history_bytes += change.kv.size
+        self._count(change, 1)
         self._revision = self._durable = max(self._revision, change.revision)
         self._history.append(change)
+
+    def _count(self, change: Change, sign: int) -> None:
+        """What a change adds to, or takes from, the bytes of the newest state."""
+        if change.kv is not None:
+            self._latest_bytes += sign * (len(change.key) + change.kv.size)
+        if change.previous is not None:
+            self._latest_bytes -= sign * (len(change.key) + change.previous.size)
 
     def _newest(self, key: str) -> KeyValue | None:
         """The newest state of a key, safe or not."""
@@ -159,9 +216,11 @@ class MvccStore:
 
     async def get(self, key: str, revision: int = 0) -> KeyValue | None:
         if not self._unsafe and (not revision or revision == self._durable):
-            return self._newest(key)
-        self._check(revision)
-        return self._past(revision or self._durable, key).get(key, self._newest(key))
+            found = self._newest(key)
+        else:
+            self._check(revision)
+            found = self._past(revision or self._durable, key).get(key, self._newest(key))
+        return found.held() if found is not None else None
 
     async def range(self, prefix: str, start: str = "", limit: int = 0, revision: int = 0) -> RangeResult:
         self._check(revision)
@@ -169,7 +228,7 @@ class MvccStore:
         start = max(start, prefix)
         past = self._past(at, prefix) if at != self._revision else {}
         kvs, count = self._merged(prefix, start, limit, past) if past else self._current(prefix, start, limit)
-        return RangeResult(kvs, at, count, count > len(kvs))
+        return RangeResult([kv.held() for kv in kvs], at, count, count > len(kvs))
 
     def _current(self, prefix: str, start: str, limit: int) -> tuple[list[KeyValue], int]:
         """A page of the newest state, and how many keys there are from its start on."""
@@ -180,11 +239,19 @@ class MvccStore:
 
     def _merged(self, prefix: str, start: str, limit: int, past: dict[str, KeyValue | None]) -> tuple[list[KeyValue], int]:
         """The same of a past state: `past` says where it differs from the newest."""
-        keys = list(self._latest.irange(start, _end(prefix) if prefix else None, inclusive=(True, False)))
-        gone = [k for k in past if k >= start and k not in self._latest]
-        states = (past[key] if key in past else self._latest[key] for key in (sorted([*keys, *gone]) if gone else keys))
-        kvs = [kv for kv in states if kv is not None]
-        return kvs[:limit] if limit else kvs, len(kvs)
+        latest = self._latest
+        differing = [key for key in past if key >= start]
+        gone = sorted(key for key in differing if key not in latest)
+        first, end = latest.bisect_left(start), latest.bisect_left(_end(prefix)) if prefix else len(latest)
+        count = end - first + sum((past[key] is not None) - (key in latest) for key in differing)
+        kvs: list[KeyValue] = []
+        for key in heapq.merge(latest.islice(first, end), gone):
+            if limit and len(kvs) == limit:
+                break
+            kv = past[key] if key in past else latest[key]
+            if kv is not None:
+                kvs.append(kv)
+        return kvs, count
 
     def _past(self, revision: int, prefix: str) -> dict[str, KeyValue | None]:
         """What keys under a prefix were at a past revision, where that differs from now."""
@@ -242,6 +309,7 @@ class MvccStore:
     def _begin(self, change: Change, expires: float) -> asyncio.Future[None]:
         """Count a change from now on, and hand it to the engine."""
         self._revision = change.revision
+        self._count(change, 1)
         if change.kv is None:
             del self._latest[change.key]
         else:
@@ -255,18 +323,16 @@ class MvccStore:
 
     def watch(self, prefix: str, revision: int) -> MvccWatch:
         watch = MvccWatch(self, prefix, revision or self._durable)
-        if revision and revision + 1 < self._oldest:
-            watch.fail(Compacted(self._oldest))
-            return watch
-        if revision:
-            watch.feed([c for c in self._since(revision) if c.key.startswith(prefix)], self._durable)
         self.watches.add(watch)
         return watch
 
-    def _since(self, revision: int) -> list[Change]:
-        """What happened after a revision, oldest first."""
-        newer = itertools.takewhile(lambda change: change.revision > revision, reversed(self._history))
-        return list(newer)[::-1]
+    def history(self, revision: int, limit: int) -> list[Change]:
+        """The first changes after a revision, oldest first, their values in memory. Compacted when not all are there any more."""
+        if revision < self._oldest:
+            raise Compacted(self._oldest)
+        first = bisect.bisect_right(self._history, revision, key=lambda change: change.revision)
+        page = itertools.islice(self._history, first, first + limit)
+        return [Change(c.key, c.revision, c.kv and c.kv.held(), c.previous and c.previous.held()) for c in page]
 
     async def compact(self, revision: int) -> None:
         if revision > self._durable:
@@ -281,6 +347,8 @@ class MvccStore:
         gone: list[int] = []
         while self._history and self._history[0].revision <= oldest:
             change = self._history.popleft()
+            if change.kv is not None:
+                self._history_bytes -= change.kv.size
             if change.previous is not None:
                 gone.append(change.previous.mod_revision)
             if change.kv is None:
@@ -291,7 +359,7 @@ class MvccStore:
         return self._oldest
 
     async def size(self) -> int:
-        return sum(len(kv.key) + len(kv.value) for kv in self._latest.values())
+        return self._latest_bytes
 
     # --- expiry ----------------------------------------------------------------------------------------------------------------
 

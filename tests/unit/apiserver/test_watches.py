@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -42,16 +43,24 @@ class Wire:
         return [(e["type"], e["object"]["metadata"].get("name", "")) for e in self.events]
 
 
-async def follow(call: Caller, query: str = "", path: str = CONFIGMAPS, accept: str = "application/json") -> tuple[Wire, Stream]:
+async def follow(
+    call: Caller, query: str = "", path: str = CONFIGMAPS, accept: str = "application/json", wire: Wire | None = None
+) -> tuple[Wire, Stream]:
     """Open a watch over HTTP."""
     headers = {b"authorization": f"Bearer {call.token}".encode(), b"accept": accept.encode()}
     answer = call.server.chain(Request("GET", f"{path}?watch=true&{query}", headers))
     response = answer if isinstance(answer, Response) else await answer
     assert response.status == 200 and response.stream is not None
-    wire = Wire()
+    wire = wire or Wire()
     stream = Stream(wire)  # type: ignore[arg-type]
     response.stream(stream)
     return wire, stream
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 async def turn() -> None:
@@ -146,6 +155,16 @@ async def test_bookmarks_come_every_minute_to_those_who_want_them() -> None:
         assert other.events == []
 
 
+async def test_a_last_bookmark_comes_shortly_before_a_watch_ends() -> None:
+    clock = VirtualClock()
+    async with hub(clock=clock) as call:
+        wire, _ = await follow(call, "allowWatchBookmarks=true&timeoutSeconds=10")
+        await call("POST", CONFIGMAPS, configmap("a"))
+        await clock.advance(9)
+        assert [e["type"] for e in wire.events] == ["ADDED", "BOOKMARK"] and not wire.ended
+        assert wire.events[1]["object"]["metadata"]["resourceVersion"] == str(call.server.feed.revision)
+
+
 async def test_a_watch_ends_when_its_time_is_over() -> None:
     clock = VirtualClock()
     async with hub(clock=clock) as call:
@@ -156,16 +175,18 @@ async def test_a_watch_ends_when_its_time_is_over() -> None:
         assert wire.ended and stream.closed and len(call.server.handlers.watches) == 0
 
 
-async def test_a_revision_that_is_forgotten_is_an_error_event() -> None:
+async def test_a_revision_that_is_compacted_is_an_error_event() -> None:
     async with hub() as call:
-        await call("POST", CONFIGMAPS, configmap("a"))
+        made = await call("POST", CONFIGMAPS, configmap("a"))
+        await call("POST", CONFIGMAPS, configmap("b"))
         cache = call.server.cache("", "configmaps")
         cache.oldest = call.server.feed.revision
-        wire, _ = await follow(call, "resourceVersion=1")
-        assert wire.ended and wire.events[0]["type"] == "ERROR"
-        assert wire.events[0]["object"]["code"] == 410 and wire.events[0]["object"]["message"].startswith(
-            "too old resource version: 1"
-        )
+        await call.server.options.store.compact(call.server.feed.revision)
+        wire, _ = await follow(call, f"resourceVersion={made.body['metadata']['resourceVersion']}")
+        await until(lambda: wire.ended)
+        assert wire.events[0]["type"] == "ERROR" and wire.events[0]["object"]["reason"] == "Expired"
+        assert wire.events[0]["object"]["code"] == 410
+        assert wire.events[0]["object"]["message"].startswith("too old resource version: ")
 
 
 async def test_a_slow_watcher_is_dropped_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import os
 import resource
 import sqlite3
 import tempfile
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def file_size_limit(size: int) -> Iterator[None]:
 async def test_a_full_disk_fails_writes_with_one_line_and_loses_nothing(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path, SystemClock())
     await store.start()
-    kept = [await store.put(f"/{n}", os.urandom(1000)) for n in range(10)]
+    kept = [(await store.put(f"/{n}", os.urandom(1000))).held() for n in range(10)]
     size = (tmp_path / "pilothouse.db-wal").stat().st_size
     with file_size_limit(size + 100_000):
         results = await asyncio.gather(*(store.put(f"/more/{n}", os.urandom(100_000)) for n in range(5)), return_exceptions=True)
@@ -233,6 +234,32 @@ async def test_space_of_big_deletions_is_given_back_to_the_disk(tmp_path: Path) 
     connection.close()
     assert pages < 4000  # of 6,000
     await store.close()
+
+
+async def test_values_that_are_safe_are_read_from_the_file_and_not_held(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path, SystemClock())
+    await store.start()
+    values = [os.urandom(100_000) for _ in range(100)]
+    tracemalloc.start()
+    for n, value in enumerate(values):
+        await store.put(f"/{n}", bytes(value))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1_000_000
+    assert [kv.value for n in range(100) if (kv := await store.get(f"/{n}"))] == values
+    await store.close()
+
+
+async def test_the_rows_of_a_history_that_became_too_long_are_deleted(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path, SystemClock())
+    store.keep_changes = 100
+    await store.start()
+    for n in range(1000):
+        await store.put(f"/{n % 10}", b"x", expected=None)
+    await store.close()
+    connection = sqlite3.connect(tmp_path / "pilothouse.db")
+    assert connection.execute("SELECT count(*) FROM changes").fetchone()[0] < 150
+    connection.close()
 
 
 async def test_a_compaction_that_a_crash_cut_short_is_finished_after_the_restart(
