@@ -166,6 +166,10 @@ class Plugin:
         """Whether one node can run the pod."""
         raise NotImplementedError
 
+    def remedy(self, cycle: Cycle, node: Row) -> str | None:
+        """What would have to change so that this node, which the filter refused, could run the pod. For explanations only."""
+        return None
+
     def refit(self, cycle: Cycle, trial: Trial) -> Status | None:
         """Filter of one node with some of its pods thought away. Implementing it says that fewer pods may change the verdict."""
         raise NotImplementedError

@@ -31,6 +31,17 @@ def amount(resource: str, text: Any) -> int:
     return quantity.milli_value(text) if resource == "cpu" else quantity.value(text)
 
 
+def amount_text(resource: str, value: int) -> str:
+    """The amount as people write it: 1500m, 2, 512Mi."""
+    if resource == "cpu":
+        return str(value // 1000) if value % 1000 == 0 else f"{value}m"
+    if resource in ("memory", "ephemeral-storage") or resource.startswith("hugepages-"):
+        for unit, size in (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
+            if abs(value) >= size:
+                return f"{round(value / size, 1):g}{unit}"
+    return str(value)
+
+
 def parse_requests(requests: Obj | None) -> Requests:
     return {name: amount(name, text) for name, text in (requests or {}).items()}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -136,7 +136,7 @@ def decide(snapshot: Snapshot, pod: PodInfo, profile: Profile, rng: random.Rando
     if held is not None:
         outcome.status = held
         return outcome
-    skipped = _pre_filter(cycle, profile, outcome)
+    skipped = pre_filter(cycle, profile, outcome)
     if outcome.status is None:
         _filter(cycle, profile, skipped, outcome.rejections, laps)
         if snapshot.nominated:
@@ -156,7 +156,8 @@ def first_failure(plugins: Sequence[Plugin], ask: Callable[[Plugin], Status | No
     return None
 
 
-def _pre_filter(cycle: Cycle, profile: Profile, outcome: Outcome) -> set[str]:
+def pre_filter(cycle: Cycle, profile: Profile, outcome: Outcome) -> set[str]:
+    """Run the PreFilter plugins; the names of those whose filter has nothing to say."""
     skipped: set[str] = set()
     cycle.feasible = cycle.table.present.copy()
     narrowed: list[str] = []
@@ -193,9 +194,8 @@ def _narrow(cycle: Cycle, result: PreFilterResult, narrowed: list[str], rejectio
 def _filter(cycle: Cycle, profile: Profile, skipped: set[str], rejections: Rejections, laps: Laps = NO_LAPS) -> None:
     cycle.filters = [p for p in profile.filters if p.name not in skipped]
     for plugin in cycle.filters:
-        rejected = plugin.filter_all(cycle) if implements(plugin, "filter_all") else _filter_each(plugin, cycle)
         removed: Mask | None = None
-        for r in rejected:
+        for r in refused(plugin, cycle):
             rows = r.rows & cycle.feasible
             if rows.any():
                 rejections.append((plugin.name, Rejected(r.reason, rows, r.unresolvable)))
@@ -221,7 +221,7 @@ def _respect_nominated(snapshot: Snapshot, cycle: Cycle, profile: Profile, rejec
         table.add_pod(other, node)
     again = Cycle(pod, table, snapshot.view, cycle.shared)
     probe = Outcome(again)
-    skipped = _pre_filter(again, profile, probe)
+    skipped = pre_filter(again, profile, probe)
     again.feasible &= cycle.feasible
     if probe.status is None:
         _filter(again, profile, skipped, probe.rejections)
@@ -230,6 +230,11 @@ def _respect_nominated(snapshot: Snapshot, cycle: Cycle, profile: Profile, rejec
     removed = ((name, r.reason, r.rows & cycle.feasible, r.unresolvable) for name, r in probe.rejections)
     rejections += [(name, Rejected(reason, rows, hopeless)) for name, reason, rows, hopeless in removed if rows.any()]
     cycle.feasible = again.feasible if probe.status is None else np.zeros_like(cycle.feasible)
+
+
+def refused(plugin: Plugin, cycle: Cycle) -> Iterable[Rejected]:
+    """What one plugin's filter removes, whichever face it has."""
+    return plugin.filter_all(cycle) if implements(plugin, "filter_all") else _filter_each(plugin, cycle)
 
 
 def _filter_each(plugin: Plugin, cycle: Cycle) -> list[Rejected]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from pilothouse.scheduler.framework import MAX_NODE_SCORE, SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status
 from pilothouse.scheduler.podinfo import PodInfo
-from pilothouse.scheduler.table import Ints, Mask
+from pilothouse.scheduler.table import Ints, Mask, Row
 from pilothouse.scheduler.terms import AffinityTerms, Carried, Term
 from pilothouse.scheduler.trial import Trial
 
@@ -95,6 +95,22 @@ class InterPodAffinity(Plugin):
             Rejected(ANTI, repelled & ~lonely),
             Rejected(EXISTING, unwanted & ~lonely & ~repelled),
         )
+
+    def remedy(self, cycle: Cycle, node: Row) -> str | None:
+        need: _Required = cycle.state[self.name]
+        i = node.index
+
+        def domain(term: Term) -> str:
+            return f"{term.topology_key}={node.labels.get(term.topology_key, '')}"
+
+        lonely = [t for t, counts in need.affinity if not counts[i]]
+        if lonely:
+            return f"no pod that it must be near to runs in {', '.join(map(domain, lonely))}"
+        anti = [(t, counts[i]) for t, counts in need.anti if counts[i]]
+        if anti:
+            return "; ".join(f"{n} pods that it must be far from run in {domain(t)}" for t, n in anti)
+        existing = [(e.term, counts[i]) for e, counts in need.existing if counts[i]]
+        return "; ".join(f"{n} pods that want it far away run in {domain(t)}" for t, n in existing) or None
 
     def refit(self, cycle: Cycle, trial: Trial) -> Status | None:
         need: _Required = cycle.state[self.name]

@@ -19,7 +19,7 @@ from pilothouse.scheduler.framework import (
     default_normalize,
 )
 from pilothouse.scheduler.nodeselector import matches_term, preferred_terms, required_node_names, required_predicate
-from pilothouse.scheduler.table import Ints, Mask
+from pilothouse.scheduler.table import Ints, Mask, Row
 
 REASON = "node(s) didn't match Pod's node affinity/selector"
 
@@ -56,6 +56,12 @@ class NodeAffinity(Plugin):
         )
         out.append(Rejected(REASON, own, unresolvable=True))
         return out
+
+    def remedy(self, cycle: Cycle, node: Row) -> str | None:
+        lacking = [f"{k}={v}" for k, v in (cycle.pod.spec.get("nodeSelector") or {}).items() if node.labels.get(k) != v]
+        if lacking:
+            return f"the node lacks {', '.join(lacking)}"
+        return "no term of the required node affinity matches the node"
 
     def pre_score(self, cycle: Cycle) -> Status | None:
         return None if preferred_terms(cycle.pod.spec) or self._added_terms() else SKIP

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from pilothouse.scheduler.framework import SKIP, ClusterEvent, Code, Cycle, Plugin, Rejected, Status
-from pilothouse.scheduler.table import Ints, Mask
+from pilothouse.scheduler.table import Ints, Mask, Row
 from pilothouse.scheduler.trial import Trial
 
 Port = tuple[str, str, int]  # address, protocol, port
@@ -30,6 +30,10 @@ class NodePorts(Plugin):
     def refit(self, cycle: Cycle, trial: Trial) -> Status | None:
         used = [port for pod in trial.left() for port in pod.ports]
         return Status(Code.UNSCHEDULABLE, (REASON,)) if clash(cycle.pod.ports, used) else None
+
+    def remedy(self, cycle: Cycle, node: Row) -> str | None:
+        holders = sorted(p.key for p in node.pods.values() if clash(cycle.pod.ports, p.ports))
+        return f"the ports are held by {', '.join(holders)}" if holders else None
 
     @staticmethod
     def _taken(cycle: Cycle, rows: Ints) -> Mask:

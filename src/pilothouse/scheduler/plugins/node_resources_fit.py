@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from pilothouse.scheduler.framework import MAX_NODE_SCORE, SKIP, ClusterEvent, Code, Cycle, Plugin, Rejected, Status
-from pilothouse.scheduler.podinfo import PodInfo
-from pilothouse.scheduler.table import Ints, NodeTable
+from pilothouse.scheduler.podinfo import PodInfo, amount_text
+from pilothouse.scheduler.table import Ints, NodeTable, Row
 from pilothouse.scheduler.trial import Trial
 
 _NATIVE = ("cpu", "memory", "ephemeral-storage")
@@ -64,6 +64,19 @@ class NodeResourcesFit(Plugin):
             if demand > left:
                 short.append(f"Insufficient {resource}")
         return Status(Code.UNSCHEDULABLE, tuple(short)) if short else None
+
+    def remedy(self, cycle: Cycle, node: Row) -> str | None:
+        table, i = cycle.table, node.index
+        told = []
+        if table.pod_count.data[i] + 1 > table.allowed_pods.data[i]:
+            told.append(f"all {table.allowed_pods.data[i]} places for pods are taken")
+        for resource, demand in self._wanted(cycle.pod):
+            total = int(table.resource_column(resource).data[i])
+            free = total - int(table.requested[resource].data[i])
+            if demand > free:
+                asked, has, of, lacking = (amount_text(resource, v) for v in (demand, free, total, demand - free))
+                told.append(f"{resource}: {lacking} short (asks for {asked}, {has} of {of} free)")
+        return "; ".join(told) or None
 
     def _wanted(self, pod: PodInfo) -> list[tuple[str, int]]:
         return [

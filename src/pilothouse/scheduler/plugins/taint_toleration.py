@@ -11,7 +11,7 @@ import numpy as np
 
 from pilothouse.scheduler.framework import ClusterEvent, Cycle, Plugin, Rejected, default_normalize
 from pilothouse.scheduler.podinfo import PodInfo
-from pilothouse.scheduler.table import Ints
+from pilothouse.scheduler.table import Ints, Row
 from pilothouse.scheduler.tolerations import untolerated
 
 HARD = ("NoSchedule", "NoExecute")
@@ -32,6 +32,11 @@ class TaintToleration(Plugin):
 
     def normalize(self, cycle: Cycle, scores: Ints) -> Ints:
         return default_normalize(scores, reverse=True)
+
+    def remedy(self, cycle: Cycle, node: Row) -> str | None:
+        left = [t for t in node.taints if untolerated(cycle.pod.spec.get("tolerations"), (t,), HARD)]
+        told = (f"{key}={value}:{effect}" if value else f"{key}:{effect}" for key, value, effect in left)
+        return f"tolerate {', '.join(told)}" if left else None
 
     @staticmethod
     def _count(cycle: Cycle, rows: Ints, effects: tuple[str, ...]) -> Ints:

@@ -19,7 +19,7 @@ from pilothouse.api import selectors
 from pilothouse.scheduler.framework import MAX_NODE_SCORE, SKIP, ClusterEvent, Code, Cycle, Plugin, Rejected, Status
 from pilothouse.scheduler.nodeselector import required_predicate
 from pilothouse.scheduler.podinfo import PodInfo
-from pilothouse.scheduler.table import Ints, Mask
+from pilothouse.scheduler.table import Ints, Mask, Row
 from pilothouse.scheduler.tolerations import untolerated
 from pilothouse.scheduler.trial import Trial
 
@@ -102,6 +102,21 @@ class PodTopologySpread(Plugin):
         existing = np.bincount(domains[eligible], minlength=size) > 0
         lowest = counts[existing].min() if existing.any() else 0
         return counts, 0 if int(existing.sum()) < c.min_domains else lowest
+
+    def remedy(self, cycle: Cycle, node: Row) -> str | None:
+        constraints: list[Constraint] = cycle.state["spread/hard"]
+        lacking = [c.key for c in constraints if c.key not in node.labels]
+        if lacking:
+            return f"the node lacks the label {', '.join(lacking)}"
+        told = []
+        labelled = np.logical_and.reduce([cycle.table.label_column(c.key) >= 0 for c in constraints])
+        for c in constraints:
+            counts, lowest = self._domain_counts(cycle, c, labelled)
+            here = int(counts[cycle.table.label_column(c.key)[node.index]])
+            if here + int(c.matches_self) - lowest > c.max_skew:
+                where = f"{c.key}={node.labels[c.key]}"
+                told.append(f"{where} has {here} matching pods, the least of all domains {int(lowest)}, maxSkew is {c.max_skew}")
+        return "; ".join(told) or None
 
     def refit(self, cycle: Cycle, trial: Trial) -> Status | None:
         constraints: list[Constraint] = cycle.state["spread/hard"]
