@@ -10,7 +10,6 @@ import asyncio
 import logging
 from typing import Any
 
-from pilothouse.api.selectors import label_predicate
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import InformerFactory
 from pilothouse.client.interface import Transport
@@ -20,6 +19,7 @@ from pilothouse.scheduler.evict import Evictor
 from pilothouse.scheduler.framework import ClusterEvent, ClusterView, Code, Plugin, Status
 from pilothouse.scheduler.insight.journal import Journal, Noted
 from pilothouse.scheduler.laps import Laps
+from pilothouse.scheduler.owners import OWNERS, owner_selectors
 from pilothouse.scheduler.podinfo import PodInfo, pod_info
 from pilothouse.scheduler.queue import SchedulingQueue
 from pilothouse.scheduler.record import condition_reason, status_message
@@ -33,11 +33,6 @@ Obj = dict[str, Any]
 BINDERS = 32
 #: Pods decided before other work on the event loop gets a turn.
 TURN = 8
-_OWNERS = {
-    "ReplicaSet": "/apis/apps/v1/replicasets",
-    "StatefulSet": "/apis/apps/v1/statefulsets",
-    "ReplicationController": "/api/v1/replicationcontrollers",
-}
 
 
 class Scheduler:
@@ -74,7 +69,7 @@ class Scheduler:
         pods, nodes = self._informers.informer("/api/v1/pods"), self._informers.informer("/api/v1/nodes")
         self._services = self._informers.informer("/api/v1/services")
         self._services.add_index("namespace", lambda o: [o["metadata"].get("namespace", "")])
-        self._owners = {kind: self._informers.informer(path) for kind, path in _OWNERS.items()}
+        self._owners = {kind: self._informers.informer(path) for kind, path in OWNERS.items()}
         self._namespaces = self._informers.informer("/api/v1/namespaces")
         self._namespaces.add_handler(self._on_namespace)
         self._budgets = self._informers.informer("/apis/policy/v1/poddisruptionbudgets")
@@ -160,19 +155,11 @@ class Scheduler:
             self._queue.happened(ClusterEvent("AssignedPod", "UpdateLabel"), old, new)
 
     def _owner_selectors(self, pod: PodInfo) -> list[Obj]:
-        """Selectors of the services and the controller that a pod belongs to (for default spreading)."""
-        out = []
-        for service in self._services.indexed("namespace", pod.namespace):
-            selector = service["spec"].get("selector")
-            if selector and label_predicate({"matchLabels": selector})(pod.labels):
-                out.append({"matchLabels": selector})
-        for ref in pod.obj["metadata"].get("ownerReferences") or ():
-            informer = self._owners.get(ref["kind"]) if ref.get("controller") else None
-            owner = informer.get(pod.namespace, ref["name"]) if informer is not None else None
-            if owner is not None:
-                selector = owner["spec"].get("selector") or {}
-                out.append({"matchLabels": selector} if ref["kind"] == "ReplicationController" else selector)
-        return out
+        return owner_selectors(pod, self._services.indexed("namespace", pod.namespace), self._owner)
+
+    def _owner(self, kind: str, namespace: str, name: str) -> Obj | None:
+        informer = self._owners.get(kind)
+        return None if informer is None else informer.get(namespace, name)
 
     # --- deciding ----------------------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pilothouse.scheduler.framework import Cycle, Plugin
+from pilothouse.scheduler.framework import Cycle, Plugin, Rejected
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.schedule import Outcome, Profile, Snapshot, pre_filter, refused
 from pilothouse.scheduler.table import Floats
@@ -55,13 +55,19 @@ def nearest(snapshot: Snapshot, pod: PodInfo, profile: Profile, limit: int = SHO
         hopeless += r.rows & r.unresolvable
     rows = np.flatnonzero(cycle.table.present)
     order = np.lexsort((shortage(cycle)[rows], hopeless[rows], counts[rows]))[:limit]
-    return [
-        Near(
-            cycle.table.names()[i],
-            tuple(Obstacle(p.name, r.reason, r.unresolvable, _remedy(p, cycle, int(i))) for p, r in found if r.rows[i]),
-        )
-        for i in rows[order]
-    ]
+    return [Near(cycle.table.names()[i], _obstacles(cycle, found, int(i))) for i in rows[order]]
+
+
+def _obstacles(cycle: Cycle, found: list[tuple[Plugin, Rejected]], index: int) -> tuple[Obstacle, ...]:
+    """What keeps a pod from one row, a plugin at a time."""
+    here: dict[str, tuple[Plugin, list[Rejected]]] = {}
+    for plugin, r in found:
+        if r.rows[index]:
+            here.setdefault(plugin.name, (plugin, []))[1].append(r)
+    return tuple(
+        Obstacle(name, ", ".join(dict.fromkeys(r.reason for r in listed)), any(r.unresolvable for r in listed), _remedy(plugin, cycle, index))
+        for name, (plugin, listed) in here.items()
+    )  # fmt: skip
 
 
 def _remedy(plugin: Plugin, cycle: Cycle, index: int) -> str:
