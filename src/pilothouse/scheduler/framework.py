@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pilothouse.clock import Clock, SystemClock
 from pilothouse.scheduler.podinfo import PodInfo
+from pilothouse.scheduler.stock import Stock
 from pilothouse.scheduler.table import Ints, Mask, NodeTable, Row, RowCache
 
 if TYPE_CHECKING:
@@ -78,9 +80,10 @@ class ClusterView:
     namespaces_version: Callable[[], int] = lambda: 0
     #: PodDisruptionBudgets of a namespace.
     budgets: Callable[[str], Iterable[Obj]] = lambda namespace: ()
-    #: One object, or all, of a collection by its plural (persistentvolumeclaims, storageclasses, ...); see `stock.py`.
-    get: Callable[[str, str, str], Obj | None] = lambda plural, namespace, name: None
-    list: Callable[[str], Sequence[Obj]] = lambda plural: ()
+    #: Everything else that is looked up by plugins, by the plural of its resource (persistentvolumeclaims, storageclasses, ...).
+    stock: Stock = field(default_factory=Stock)
+    #: For plugins that wait before binding.
+    clock: Clock = field(default_factory=SystemClock)
 
 
 class PodClass:
@@ -101,7 +104,7 @@ class Cycle:
     table: NodeTable
     view: ClusterView
     shared: PodClass
-    state: dict[str, Any] = field(default_factory=dict)
+    state: dict[Hashable, Any] = field(default_factory=dict)
     #: Rows still possible; valid from Filter on.
     feasible: Mask = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     #: Filters that have a say about this pod, in order: set once PreFilter is through.
@@ -143,6 +146,10 @@ class Plugin:
     def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         """Whether this very event can help this very pod. Asked only for kinds listed in `events`."""
         return True
+
+    def needs(self, pod: PodInfo) -> Sequence[str]:
+        """The plurals that this plugin will look up in the stock for this pod: they are read before it is decided."""
+        return ()
 
     # --- queue ---------------------------------------------------------------------------------------------------------------
 
@@ -203,6 +210,10 @@ class Plugin:
 
     async def permit(self, cycle: Cycle, node_name: str) -> Status | None:
         """Delay or refuse the binding."""
+
+    def pre_bind_needed(self, cycle: Cycle, node_name: str) -> bool:
+        """Whether PreBind has work to do, which may take long: the pod's expected node is then noted first (KEP-5278)."""
+        return True
 
     async def pre_bind(self, transport: Transport, cycle: Cycle, node_name: str) -> Status | None:
         """Do what must be done before the pod may run there."""

@@ -16,6 +16,7 @@ import orjson
 
 from pilothouse.api import quantity
 from pilothouse.scheduler.terms import AffinityTerms, affinity_terms
+from pilothouse.scheduler.volumes import PodVolumes, pod_volumes
 
 Obj = dict[str, Any]
 
@@ -117,6 +118,7 @@ class PodInfo:
     ports: tuple[tuple[str, str, int], ...]
     terminating: bool
     terms: AffinityTerms | None = None
+    volumes: PodVolumes | None = None
     #: When the pod first entered the queue (epoch seconds), attempts so far: kept by the queue.
     queued_at: float = 0.0
     attempts: int = 0
@@ -168,4 +170,5 @@ def pod_info(obj: Obj) -> PodInfo:
         ports=host_ports(spec),
         terminating="deletionTimestamp" in meta,
         terms=affinity_terms(spec, namespace),
+        volumes=pod_volumes(meta["name"], spec),
     )

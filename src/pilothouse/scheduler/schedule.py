@@ -51,6 +51,8 @@ class Profile:
     post_binds: list[Plugin] = field(init=False)
     pre_enqueues: list[Plugin] = field(init=False)
     sorter: Plugin = field(init=False)
+    #: Those that look things up in the stock.
+    readers: list[Plugin] = field(init=False)
 
     def __post_init__(self) -> None:
         def having(*methods: str) -> list[Plugin]:
@@ -61,6 +63,7 @@ class Profile:
         if len(sorters) != 1:
             raise ValueError(f"profile {self.name!r} needs exactly one queue sort plugin, has {len(sorters)}")
         self.sorter = sorters[0]
+        self.readers = having("needs")
         self.pre_filters = having("pre_filter")
         self.filters = having("filter", "filter_all")
         self.post_filters = having("post_filter")

@@ -16,6 +16,7 @@ from pilothouse.client.interface import Transport
 from pilothouse.clock import Clock, rfc3339
 from pilothouse.scheduler.config import SchedulerConfig, default_config
 from pilothouse.scheduler.evict import Evictor
+from pilothouse.scheduler.feeds import Feeds
 from pilothouse.scheduler.framework import ClusterEvent, ClusterView, Code, Plugin, Status
 from pilothouse.scheduler.insight.journal import Journal, Noted
 from pilothouse.scheduler.laps import Laps
@@ -24,6 +25,7 @@ from pilothouse.scheduler.podinfo import PodInfo, pod_info
 from pilothouse.scheduler.queue import SchedulingQueue
 from pilothouse.scheduler.record import condition_reason, status_message
 from pilothouse.scheduler.schedule import Outcome, Profile, Snapshot, decide, record_of, refusing_plugins
+from pilothouse.scheduler.stock import Stock
 from pilothouse.scheduler.table import NodeTable
 
 log = logging.getLogger("pilothouse.scheduler")
@@ -47,17 +49,21 @@ class Scheduler:
         self._table = NodeTable()
         self._evictor = Evictor(transport, clock, self._events)
         self._namespaces_version = 0
+        self._stock = Stock()
         view = ClusterView(
             owner_selectors=self._owner_selectors,
             namespace_labels=self._namespace_labels,
             namespaces_version=lambda: self._namespaces_version,
             budgets=lambda namespace: self._budgets.indexed("namespace", namespace),
+            stock=self._stock,
+            clock=clock,
         )
         self._snapshot = Snapshot(self._table, view)
         first = next(iter(self._config.profiles.values()))
         self._queue = SchedulingQueue(
             clock, first.sorter.sort_key, self._plugins_of, self._config.initial_backoff, self._config.max_backoff
         )
+        self._feeds = Feeds(self._informers, self._stock, self._queue.happened)
         self._assumed: dict[str, str] = {}
         self._waiting_conditions: dict[str, str] = {}
         self._to_bind: asyncio.Queue[Outcome] = asyncio.Queue()
@@ -77,6 +83,7 @@ class Scheduler:
         nodes.add_handler(self._on_node)
         pods.add_handler(self._on_pod)
         async with asyncio.TaskGroup() as group:
+            self._group = group
             group.create_task(self._informers.run())
             group.create_task(self._events.run())
             group.create_task(self._queue.run())
@@ -174,6 +181,9 @@ class Scheduler:
 
     async def _decide(self, pod: PodInfo) -> None:
         profile = self._profile(pod)
+        wanted = {plural for plugin in profile.readers for plural in plugin.needs(pod)}
+        if wanted:
+            await self._feeds.ready(wanted)
         outcome = decide(self._snapshot, pod, profile, self._clock.random, Laps(self._clock.monotonic))
         self._note(outcome)
         node = outcome.node
@@ -189,7 +199,10 @@ class Scheduler:
             if status is not None and status.code is not Code.SUCCESS:
                 await self._undo(outcome, Status(status.code, status.reasons, plugin.name))
                 return
-        self._to_bind.put_nowait(outcome)
+        if profile.permits or any(p.pre_bind_needed(outcome.cycle, node) for p in profile.pre_binds):
+            self._group.create_task(self._bind_one(outcome))  # may take long: none of the workers' business
+        else:
+            self._to_bind.put_nowait(outcome)
 
     def _note(self, outcome: Outcome) -> None:
         pod = outcome.cycle.pod
@@ -232,8 +245,11 @@ class Scheduler:
     async def _write_condition(self, pod: PodInfo, reason: str, message: str) -> None:
         condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message, "lastProbeTime": None,
                      "lastTransitionTime": rfc3339(self._clock.now())}  # fmt: skip
+        await self._patch_status(pod, {"conditions": [condition]})
+
+    async def _patch_status(self, pod: PodInfo, status: Obj) -> None:
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status"
-        patch = {"status": {"conditions": [condition]}}
+        patch = {"status": status}
         try:
             answer = await self._transport.request(
                 "PATCH", path, body=patch, content_type="application/strategic-merge-patch+json"
@@ -247,15 +263,17 @@ class Scheduler:
 
     async def _bind_forever(self) -> None:
         while True:
-            outcome = await self._to_bind.get()
-            try:
-                status = await self._bind(outcome)
-            except OSError as error:
-                status = Status(Code.ERROR, (str(error),))
-            if status is None:
-                self._bound(outcome)
-            else:
-                await self._undo(outcome, status)
+            await self._bind_one(await self._to_bind.get())
+
+    async def _bind_one(self, outcome: Outcome) -> None:
+        try:
+            status = await self._bind(outcome)
+        except OSError as error:
+            status = Status(Code.ERROR, (str(error),))
+        if status is None:
+            self._bound(outcome)
+        else:
+            await self._undo(outcome, status)
 
     async def _bind(self, outcome: Outcome) -> Status | None:
         cycle, node, profile = outcome.cycle, outcome.node, self._profile(outcome.cycle.pod)
@@ -264,7 +282,10 @@ class Scheduler:
             status = await plugin.permit(cycle, node)
             if status is not None and status.code is not Code.SUCCESS:
                 return Status(status.code, status.reasons, plugin.name)
-        for plugin in profile.pre_binds:
+        pre_binds = [p for p in profile.pre_binds if p.pre_bind_needed(cycle, node)]
+        if profile.permits or pre_binds:
+            await self._expect(cycle.pod, node)
+        for plugin in pre_binds:
             status = await plugin.pre_bind(self._transport, cycle, node)
             if status is not None and status.code is not Code.SUCCESS:
                 return Status(status.code, status.reasons, plugin.name)
@@ -277,6 +298,11 @@ class Scheduler:
             if status.code is not Code.SKIP:
                 return status
         return Status(Code.ERROR, ("no bind plugin took the pod",))
+
+    async def _expect(self, pod: PodInfo, node: str) -> None:
+        """Note the node that the pod is going to have, when there is work to do before (KEP-5278)."""
+        if (pod.obj.get("status") or {}).get("nominatedNodeName") != node:
+            await self._patch_status(pod, {"nominatedNodeName": node})
 
     def _bound(self, outcome: Outcome) -> None:
         pod = outcome.cycle.pod

@@ -8,7 +8,7 @@ what plugins derive from rows is kept in a `RowCache` and repaired only where a 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class Column:
 class Row:
     """The Python side of one node: its object and pods."""
 
-    __slots__ = ("images", "index", "name", "obj", "pods", "ports", "taints")
+    __slots__ = ("images", "index", "name", "obj", "pods", "ports", "taints", "with_volumes")
 
     def __init__(self, index: int, name: str) -> None:
         self.index = index
@@ -50,6 +50,7 @@ class Row:
         self.obj: Obj = {"metadata": {"name": name}}
         self.pods: dict[str, PodInfo] = {}
         self.ports: dict[tuple[str, str, int], int] = {}
+        self.with_volumes: dict[str, PodInfo] = {}  # the pods whose volumes matter
         self.images: dict[str, int] = {}
         self.taints: tuple[tuple[str, str, str], ...] = ()
 
@@ -120,6 +121,7 @@ class NodeTable:
         self.counters: dict[Hashable, PodCounter] = {}
         self._counters_of: dict[str | None, list[PodCounter]] = {}  # by namespace; None: those that look everywhere
         self.pod_rows: dict[str, Row] = {}  # pod key -> row
+        self.claim_rows: dict[tuple[str, str], Counter[int]] = {}  # namespace and name of a claim -> row -> pods that use it
         self._uses = 0
         self._priorities: Counter[int] = Counter()  # pods on nodes by priority
         self._names: list[str] | None = None
@@ -264,6 +266,16 @@ class NodeTable:
                 column.data[row.index] = self._intern_label(key, row.labels.get(key))
         return column.data
 
+    def label_id(self, key: str, value: str) -> int:
+        """The interned id of a label's value; -2 if no node has ever had it."""
+        self.label_column(key)
+        return self._label_values[key].get(value, -2)
+
+    def label_values(self, key: str) -> dict[str, int]:
+        """The values that nodes have (or had) of a label, with their interned ids."""
+        self.label_column(key)
+        return self._label_values[key]
+
     def domain_count(self, key: str) -> int:
         """An upper bound of the interned ids of a label key."""
         self.label_column(key)
@@ -320,7 +332,23 @@ class NodeTable:
                     counter.counts.data[i] += sign
         if pod.terms is not None:
             self.terms.count(i, pod.terms, sign, self.capacity)
+        if pod.volumes is not None:
+            self._account_volumes(row, pod, sign)
         self._touch(i, self.usage)
+
+    def _account_volumes(self, row: Row, pod: PodInfo, sign: int) -> None:
+        assert pod.volumes is not None
+        if sign > 0:
+            row.with_volumes[pod.key] = pod
+        else:
+            del row.with_volumes[pod.key]
+        for claim in pod.volumes.claims:
+            users = self.claim_rows.setdefault((pod.namespace, claim.name), Counter())
+            users[row.index] += sign
+            if not users[row.index]:
+                del users[row.index]
+            if not users:
+                del self.claim_rows[pod.namespace, claim.name]
 
     def counter(self, key: Hashable, namespaces: frozenset[str] | None, wants: Callable[[PodInfo], bool]) -> Ints:
         """Per row, how many pods of these namespaces (None: of any) are wanted. Counted once, then kept by deltas."""
@@ -383,8 +411,13 @@ class RowCache:
         self._compute = compute
         self._seen = -1
 
-    def refresh(self, table: NodeTable) -> npt.NDArray[Any]:
-        """The up-to-date values of all rows."""
+    def refresh(self, table: NodeTable, besides: Collection[int] | None = ()) -> npt.NDArray[Any]:
+        """The up-to-date values of all rows. `besides`: rows to compute anew for another reason (None: all)."""
+        if besides is None:
+            self._seen = -1
+        elif besides and self._seen >= 0:
+            others = np.array(sorted(besides), dtype=np.int64)
+            self.values[others[others < len(self.values)]] = self._compute(others[others < len(self.values)])
         if table.stamp == self._seen:
             return self.values
         if len(self.values) < table.capacity:

@@ -16,10 +16,14 @@ from pilothouse.scheduler.plugins.node_name import NodeName
 from pilothouse.scheduler.plugins.node_ports import NodePorts
 from pilothouse.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from pilothouse.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from pilothouse.scheduler.plugins.node_volume_limits import NodeVolumeLimits
 from pilothouse.scheduler.plugins.priority_sort import PrioritySort
 from pilothouse.scheduler.plugins.scheduling_gates import SchedulingGates
 from pilothouse.scheduler.plugins.taint_toleration import TaintToleration
 from pilothouse.scheduler.plugins.topology_spread import PodTopologySpread
+from pilothouse.scheduler.plugins.volume_binding import VolumeBinding
+from pilothouse.scheduler.plugins.volume_restrictions import VolumeRestrictions
+from pilothouse.scheduler.plugins.volume_zone import VolumeZone
 
 #: In the order in which the default profile runs them, with the default score weight.
 DEFAULT_PLUGINS: tuple[tuple[type[Plugin], int], ...] = (
@@ -31,6 +35,10 @@ DEFAULT_PLUGINS: tuple[tuple[type[Plugin], int], ...] = (
     (NodeAffinity, 2),
     (NodePorts, 0),
     (NodeResourcesFit, 1),
+    (VolumeRestrictions, 0),
+    (NodeVolumeLimits, 0),
+    (VolumeBinding, 0),
+    (VolumeZone, 0),
     (PodTopologySpread, 2),
     (InterPodAffinity, 2),
     (DynamicResources, 2),

@@ -1,0 +1,117 @@
+"""PersistentVolumeClaims and volumes as scheduling asks about them (Kubernetes documentation: Persistent Volumes, Storage Classes)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pilothouse.api import quantity, selectors
+from pilothouse.scheduler.podinfo import PodInfo
+from pilothouse.scheduler.stock import CLASS, Stock
+from pilothouse.scheduler.volumes import Claim
+
+Obj = dict[str, Any]
+
+CLAIMS, VOLUMES, CLASSES = "persistentvolumeclaims", "persistentvolumes", "storageclasses"
+
+BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
+BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+_OLD_CLASS = "volume.beta.kubernetes.io/storage-class"
+NO_PROVISIONER = "kubernetes.io/no-provisioner"
+
+
+def claims_of(pod: PodInfo) -> tuple[Claim, ...]:
+    return pod.volumes.claims if pod.volumes is not None else ()
+
+
+def claim_objects(pod: PodInfo, stock: Stock) -> Iterator[tuple[Claim, Obj | None]]:
+    """The pod's claims with their objects (None where there is none), in the order of its volumes."""
+    for claim in claims_of(pod):
+        yield claim, stock.get(CLAIMS, pod.namespace, claim.name)
+
+
+def not_found(claim: Claim) -> str:
+    return f'persistentvolumeclaim "{claim.name}" not found'
+
+
+def made_for(obj: Obj, pod: PodInfo) -> bool:
+    """Whether an ephemeral volume's claim belongs to this pod, not to one of the same name before it."""
+    return any(r.get("uid") == pod.uid and r.get("controller") for r in obj["metadata"].get("ownerReferences") or ())
+
+
+def annotations_of(obj: Obj) -> dict[str, str]:
+    return obj["metadata"].get("annotations") or {}
+
+
+def class_name(obj: Obj) -> str:
+    """The storage class of a claim or volume."""
+    return annotations_of(obj).get(_OLD_CLASS) or (obj.get("spec") or {}).get("storageClassName") or ""
+
+
+def is_bound(claim: Obj) -> bool:
+    """Bound in both directions: the volume controller has said that it is done."""
+    return bool((claim.get("spec") or {}).get("volumeName")) and BIND_COMPLETED in annotations_of(claim)
+
+
+def waits_for_consumer(claim: Obj, stock: Stock) -> bool:
+    """Whether its class leaves the choice of the volume to scheduling."""
+    name = class_name(claim)
+    storage_class = stock.get(CLASSES, "", name) if name else None
+    return storage_class is not None and storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
+
+
+def requested(claim: Obj) -> int:
+    """Bytes."""
+    return quantity.value(((claim["spec"].get("resources") or {}).get("requests") or {}).get("storage") or "0")
+
+
+def capacity(volume: Obj) -> int:
+    """Bytes."""
+    return quantity.value((volume["spec"].get("capacity") or {}).get("storage") or "0")
+
+
+def claimed_by(volume: Obj, claim: Obj) -> bool:
+    """Whether the volume is kept for this very claim (by name, or by uid once it has one)."""
+    ref = volume["spec"].get("claimRef") or {}
+    meta = claim["metadata"]
+    if ref.get("name") != meta["name"] or ref.get("namespace") != meta.get("namespace"):
+        return False
+    return not ref.get("uid") or ref["uid"] == meta.get("uid")
+
+
+def candidates(claim: Obj, stock: Stock) -> list[Obj]:
+    """Volumes that could be bound to a claim as far as nodes do not matter; smallest first, one kept for the claim before all."""
+    name = class_name(claim)
+    wanted = requested(claim)
+    selector = claim["spec"].get("selector")
+    selects = selectors.label_predicate(selector) if selector else None
+    found: list[tuple[bool, int, Obj]] = []
+    for volume in stock.indexed(VOLUMES, CLASS, name):
+        mine = claimed_by(volume, claim)
+        if not _fits(claim, volume, mine) or capacity(volume) < wanted:
+            continue
+        if mine or selects is None or selects(volume["metadata"].get("labels") or {}):
+            found.append((not mine, capacity(volume), volume))
+    return [volume for _, _, volume in sorted(found, key=lambda f: f[:2])]
+
+
+def _fits(claim: Obj, volume: Obj, mine: bool) -> bool:
+    spec, wants = volume["spec"], claim["spec"]
+    if "deletionTimestamp" in volume["metadata"]:
+        return False
+    if (spec.get("volumeMode") or "Filesystem") != (wants.get("volumeMode") or "Filesystem"):
+        return False
+    if (spec.get("volumeAttributesClassName") or "") != (wants.get("volumeAttributesClassName") or ""):
+        return False
+    if mine:
+        return True
+    if spec.get("claimRef") or (volume.get("status") or {}).get("phase") != "Available":
+        return False
+    return set(wants.get("accessModes") or ()) <= set(spec.get("accessModes") or ())
+
+
+def affinity_terms(volume: Obj) -> list[Obj] | None:
+    """The required node selector terms of a volume; None where any node can reach it."""
+    required = (volume["spec"].get("nodeAffinity") or {}).get("required")
+    return None if required is None else list(required.get("nodeSelectorTerms") or ())

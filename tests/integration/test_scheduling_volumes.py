@@ -1,0 +1,114 @@
+"""Volumes that wait for their consumer, with the documentation's local storage: the scheduler chooses, writes, waits and binds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from test_main_job import kubectl
+
+from pilothouse.testing.plugin import TestCluster
+
+Obj = dict[str, Any]
+
+MANIFESTS = """
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: local-storage}
+provisioner: kubernetes.io/no-provisioner
+volumeBindingMode: WaitForFirstConsumer
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: example-pv}
+spec:
+  capacity: {storage: 100Gi}
+  volumeMode: Filesystem
+  accessModes: [ReadWriteOnce]
+  persistentVolumeReclaimPolicy: Delete
+  storageClassName: local-storage
+  local: {path: /mnt/disks/ssd1}
+  nodeAffinity:
+    required:
+      nodeSelectorTerms:
+        - matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [node-1]}]
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec:
+  accessModes: [ReadWriteOnce]
+  storageClassName: local-storage
+  resources: {requests: {storage: 10Gi}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: app}
+spec:
+  containers: [{name: c, image: app:1, volumeMounts: [{name: data, mountPath: /data}]}]
+  volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
+"""
+
+
+async def until(cluster: TestCluster, path: str, wanted: Callable[[Obj], bool]) -> Obj:
+    """The object, once it is as wanted."""
+    for _ in range(600):
+        answer = await cluster.admin.request("GET", path)
+        if answer.status == 200 and wanted(answer.body):
+            return answer.body
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{path} did not become as wanted: {answer.body}")
+
+
+async def patch(cluster: TestCluster, path: str, body: Obj) -> None:
+    answer = await cluster.admin.request("PATCH", path, body=body, content_type="application/merge-patch+json")
+    assert answer.status == 200, answer.body
+
+
+async def play_volume_controller(cluster: TestCluster, claim: str, volume: str) -> None:
+    """Bind a claim whose volume the scheduler has chosen."""
+    path = f"/api/v1/namespaces/default/persistentvolumeclaims/{claim}"
+    await patch(cluster, f"/api/v1/persistentvolumes/{volume}/status", {"status": {"phase": "Bound"}})
+    bound = {"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": volume}}
+    await patch(cluster, path, bound)
+    await patch(cluster, f"{path}/status", {"status": {"phase": "Bound", "capacity": {"storage": "100Gi"}}})
+
+
+async def apply(cluster: TestCluster, text: str) -> None:
+    manifest = cluster.kubeconfig.parent / "manifest.yaml"
+    manifest.write_text(text)
+    await kubectl(cluster, "apply", "-f", str(manifest))
+
+
+async def test_a_local_volume_takes_its_pod_to_its_node(cluster: TestCluster) -> None:
+    await apply(cluster, MANIFESTS)
+    await patch(cluster, "/api/v1/persistentvolumes/example-pv/status", {"status": {"phase": "Available"}})
+    chosen = await until(cluster, "/api/v1/persistentvolumes/example-pv", lambda o: "claimRef" in o["spec"])
+    assert (chosen["spec"]["claimRef"]["name"], chosen["spec"]["claimRef"]["namespace"]) == ("data", "default")
+    waiting = await until(cluster, "/api/v1/namespaces/default/pods/app", lambda o: "nominatedNodeName" in o["status"])
+    assert waiting["status"]["nominatedNodeName"] == "node-1" and "nodeName" not in waiting["spec"]
+    await play_volume_controller(cluster, "data", "example-pv")
+    await kubectl(cluster, "wait", "pod/app", "--for=condition=Ready", "--timeout=30s")
+    shown = json.loads(await kubectl(cluster, "get", "pod", "app", "-o", "json"))
+    assert shown["spec"]["nodeName"] == "node-1"
+
+
+async def test_a_pod_waits_for_its_claim_and_says_so(cluster: TestCluster) -> None:
+    await apply(cluster, MANIFESTS.split("---")[-1])
+    refused = await until(cluster, "/api/v1/namespaces/default/pods/app", lambda o: bool(o["status"].get("conditions")))
+    told = refused["status"]["conditions"][0]["message"]
+    assert told.startswith('0/2 nodes are available: persistentvolumeclaim "data" not found.')
+    await apply(cluster, MANIFESTS.split("---")[2].replace("local-storage", "made"))
+    made = {"metadata": {"name": "made"}, "provisioner": "csi.example.com", "volumeBindingMode": "WaitForFirstConsumer"}
+    await cluster.admin.request("POST", "/apis/storage.k8s.io/v1/storageclasses", body=made)
+    key = "volume.kubernetes.io/selected-node"
+    path = "/api/v1/namespaces/default/persistentvolumeclaims/data"
+    asked = await until(cluster, path, lambda o: key in (o["metadata"].get("annotations") or {}))
+    volume = {"metadata": {"name": "fresh"}, "spec": {"capacity": {"storage": "10Gi"}, "accessModes": ["ReadWriteOnce"],
+              "storageClassName": "made", "csi": {"driver": "csi.example.com", "volumeHandle": "h"}}}  # fmt: skip
+    assert (await cluster.admin.request("POST", "/api/v1/persistentvolumes", body=volume)).status == 201
+    await play_volume_controller(cluster, "data", "fresh")
+    running = await until(cluster, "/api/v1/namespaces/default/pods/app", lambda o: "nodeName" in o["spec"])
+    assert running["spec"]["nodeName"] == asked["metadata"]["annotations"][key]
