@@ -30,8 +30,14 @@ class Chain:
         self._for.clear()
 
     async def admit(self, request: AdmissionRequest) -> None:
-        for plugin in self._of(request)[0]:
+        """Mutate; once more, all of it, where a plugin that others configure (a webhook, a policy) has changed the object."""
+        plugins = self._of(request)[0]
+        for plugin in plugins:
             await plugin.admit(request)
+        if request.again:
+            request.round = 1
+            for plugin in plugins:
+                await plugin.admit(request)
 
     async def validate(self, request: AdmissionRequest) -> None:
         for plugin in self._of(request)[1]:

@@ -32,6 +32,8 @@ class Deletion:
     user: User
     options: DeleteOptions
     warnings: list[str]
+    #: One of many: admission is asked about the collection, whose members have no name there.
+    collection: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Deleter:
     async def _admit(self, deletion: Deletion, old: Obj) -> None:
         options = deletion.options
         request = AdmissionRequest(
-            "DELETE", deletion.served.resource, "", deletion.namespace, deletion.name, None, old, deletion.user,
+            "DELETE", deletion.served.resource, "", deletion.namespace, "" if deletion.collection else deletion.name, None, old, deletion.user,
             options.raw, options.dry, deletion.warnings,
         )  # fmt: skip
         await self.chain.admit(request)

@@ -400,7 +400,7 @@ class Handlers:
 
     async def _delete_one(self, ask: Ask, obj: Obj, options: DeleteOptions) -> None:
         metadata = obj["metadata"]
-        deletion = Deletion(ask.served, metadata.get("namespace", ""), metadata["name"], ask.user, options, ask.warnings)
+        deletion = Deletion(ask.served, metadata.get("namespace", ""), metadata["name"], ask.user, options, ask.warnings, True)
         try:
             await self.deleter.delete(deletion)
         except StatusError as error:

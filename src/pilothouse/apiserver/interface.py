@@ -171,6 +171,21 @@ class AdmissionRequest:
     options: Obj
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
+    #: What the audit log is told of it.
+    annotations: dict[str, str] = field(default_factory=dict)
+    #: Mutating plugins run once more (in round 1) where one of them asks for it in round 0, because it changed the object.
+    round: int = 0
+    again: bool = False
+    #: What plugins remember from round to round, by their names.
+    memory: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> tuple[str, str, str]:
+        """Group, version and kind of the objects: the resource's, or those of its subresource's body."""
+        sub = self.resource.subresources.get(self.subresource)
+        if sub is None:
+            return (self.resource.group, self.resource.version, self.resource.kind)
+        return (sub.group, sub.version, sub.kind)
 
 
 class AdmissionPlugin:

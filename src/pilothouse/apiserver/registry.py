@@ -159,6 +159,7 @@ class Registry:
         #: Groups with custom resources in them.
         self.custom_groups: set[str] = set()
         self.caches: dict[str, ResourceCache] = {}
+        self._equivalents: dict[Resource, tuple[Resource, ...]] = {}
         for resource in resources:
             self.add(resource)
 
@@ -172,6 +173,7 @@ class Registry:
     def put(self, served: Served) -> None:
         """Serve a resource in a version; the first version of a resource is the preferred one."""
         resource = served.resource
+        self._equivalents.clear()
         self.versions.setdefault((resource.group, resource.version), {})[resource.plural] = served
         self.preferred.setdefault(resource.group_resource, served)
         self.groups.add(resource.group)
@@ -185,6 +187,7 @@ class Registry:
 
     def remove(self, resource: Resource) -> None:
         """Stop serving a resource."""
+        self._equivalents.clear()
         plurals = self.versions.get((resource.group, resource.version), {})
         plurals.pop(resource.plural, None)
         if not plurals:
@@ -201,6 +204,14 @@ class Registry:
     def of(self, group: str, plural: str, version: str = "") -> Served:
         """A resource that must be there (KeyError if it is not): for the hub's own use."""
         return self.versions[(group, version)][plural] if version else self.preferred[(group, plural)]
+
+    def equivalents(self, resource: Resource) -> tuple[Resource, ...]:
+        """The other resources that are stored in the same place: other versions, and events of the other group."""
+        found = self._equivalents.get(resource)
+        if found is None:
+            others = (s.resource for s in self.everything() if resource.prefix and s.resource.prefix == resource.prefix)
+            found = self._equivalents[resource] = tuple(r for r in others if r != resource)
+        return found
 
     def schema(self, group: str, version: str, kind: str) -> Schema:
         """The schema of any kind, served or (options, reviews, subresources' bodies) not."""

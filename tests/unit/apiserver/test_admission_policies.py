@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+
+from pilothouse.apiserver.interface import AdmissionRequest, User
 
 from .cluster_kit import cluster
 from .kit import Caller
@@ -151,3 +154,98 @@ async def test_policies_and_bindings_with_faults_are_told_them() -> None:
         binding = {"metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Deny", "Deny"]}}
         got = await call("POST", f"{GROUP}/validatingadmissionpolicybindings", binding)
         assert [c["field"] for c in got.body["details"]["causes"]] == ["spec.validationActions[1]"]
+
+
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+LIMITS = "/apis/example.com/v1/namespaces/default/limits"
+
+
+async def limits(call: Caller) -> None:
+    """A kind of parameters, in two versions."""
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    versions = [{"name": f"v{n}", "served": True, "storage": n == 1, "schema": schema} for n in (1, 2)]
+    names = {"plural": "limits", "kind": "Limit"}
+    spec = {"group": "example.com", "names": names, "scope": "Namespaced", "versions": versions}
+    assert (await call("POST", CRDS, {"metadata": {"name": "limits.example.com"}, "spec": spec})).code == 201
+    async with asyncio.timeout(10):
+        while (await call("GET", LIMITS)).code != 200:
+            await asyncio.sleep(0)
+
+
+async def test_a_rule_for_one_version_is_for_all_unless_it_wants_exactly_that() -> None:
+    for match, code in (("Equivalent", 422), ("Exact", 201)):
+        async with cluster() as call:
+            await limits(call)
+            rule = {"apiGroups": ["example.com"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["limits"]}
+            seen = {"expression": "false", "messageExpression": "object.apiVersion + ' of ' + request.requestKind.version"}
+            await policy(call, seen, matchConstraints={"resourceRules": [rule], "matchPolicy": match})
+            got = await call("POST", LIMITS.replace("v1", "v2"), {"kind": "Limit", "metadata": {"name": "a"}})
+            assert got.code == code, got.body
+            if code == 422:
+                assert got.body["message"].endswith("denied request: example.com/v1 of v2")
+
+
+async def test_parameters_may_be_custom_resources_found_by_name_or_by_label() -> None:
+    kind = {"apiVersion": "example.com/v1", "kind": "Limit"}
+    for ref in ({"name": "a"}, {"selector": {"matchLabels": {"x": "y"}}}):
+        async with cluster() as call:
+            await limits(call)
+            made = {"metadata": {"name": "a", "labels": {"x": "y"}}, "max": 2}
+            assert (await call("POST", LIMITS, made)).code == 201
+            await policy(call, {"expression": "size(object.data) <= params.max"}, paramKind=kind)
+            change = {"spec": {"paramRef": {**ref, "parameterNotFoundAction": "Deny"}}}
+            assert (await call("PATCH", f"{GROUP}/validatingadmissionpolicybindings/b", change, media=MERGE)).code == 200
+            assert (await call("POST", MAPS, config("a", x="1", y="2"))).code == 201
+            assert (await call("POST", MAPS, config("b", x="1", y="2", z="3"))).code == 422
+
+
+async def test_without_its_parameters_a_policy_refuses_whatever_its_binding_does_about_refusals() -> None:
+    for action, code in (("Deny", 422), ("Allow", 201)):
+        async with cluster() as call:
+            await policy(call, DENY, actions=("Warn",), paramKind={"apiVersion": "v1", "kind": "ConfigMap"})
+            change = {"spec": {"paramRef": {"name": "none", "parameterNotFoundAction": action}}}
+            assert (await call("PATCH", f"{GROUP}/validatingadmissionpolicybindings/b", change, media=MERGE)).code == 200
+            got = await call("POST", MAPS, config("a"))
+            assert got.code == code
+            if code == 422:
+                assert "no params found for policy binding with `Deny` parameterNotFoundAction" in got.body["message"]
+
+
+async def test_a_condition_that_does_not_hold_decides_whatever_is_wrong_with_others() -> None:
+    async with cluster() as call:
+        conditions = [{"name": "bad", "expression": "object.nope == 1"}, {"name": "no", "expression": "false"}]
+        await policy(call, DENY, matchConditions=conditions)
+        assert (await call("POST", MAPS, config("a", deny="x"))).code == 201
+
+
+async def test_members_of_a_collection_that_is_deleted_have_no_name() -> None:
+    async with cluster() as call:
+        rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["configmaps"]}
+        await policy(call, {"expression": "oldObject.metadata.name != 'a'"}, matchConstraints={"resourceRules": [rule]})
+        assert (await call("POST", MAPS, config("a"))).code == 201
+        assert (await call("DELETE", f"{MAPS}/a")).body["message"].startswith('configmaps "a" is forbidden')
+        assert (await call("DELETE", MAPS)).body["message"].startswith('configmaps "Unknown" is forbidden')
+
+
+async def test_policies_are_not_asked_about_reviews() -> None:
+    async with cluster() as call:
+        everything = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}
+        await policy(call, {"expression": "false"}, matchConstraints={"resourceRules": [everything]})
+        assert (await call("POST", MAPS, config("a"))).code == 422
+        review = {"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}}
+        assert (await call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)).code == 201
+        assert (await call("DELETE", f"{GROUP}/validatingadmissionpolicybindings/b")).code == 200
+
+
+async def test_what_a_policy_notes_of_a_request_is_kept_for_the_audit_log() -> None:
+    async with cluster() as call:
+        annotation = {"key": "size", "valueExpression": "string(size(object.data))"}
+        await policy(call, DENY, actions=("Audit",), auditAnnotations=[annotation])
+        plugin = next(p for p in call.server.admission._plugins if p.name == "ValidatingAdmissionPolicy")
+        resource = call.server.resource("", "configmaps")
+        assert resource is not None
+        user = User("jane")
+        request = AdmissionRequest("CREATE", resource, "", "default", "a", config("a", deny="1"), None, user, {})
+        await plugin.validate(request)
+        assert request.annotations["p/size"] == "1"
+        assert '"message":"denied by data"' in request.annotations["validation.policy.admission.k8s.io/validation_failure"]

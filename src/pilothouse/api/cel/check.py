@@ -13,12 +13,15 @@ from pilothouse.api.cel.values import type_name
 
 _TYPE_NAMES = {"int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type", "type", "optional_type"}
 ERROR = Type("error")
+#: Types of messages that may be written out (`JSONPatch{op: ...}`), by their names; None for unknown ones.
+Messages = Callable[[str], Type | None]
 
 
 class Checker:
     """One expression's types. `overloads` and `kinds` are what the compiler needs of it."""
 
-    def __init__(self, variables: Mapping[str, Type]) -> None:
+    def __init__(self, variables: Mapping[str, Type], messages: Messages | None = None) -> None:
+        self._messages = messages
         self.scopes: list[Mapping[str, Type]] = [variables]
         self.known: dict[str, Type] = {}
         self.issues: list[Issue] = []
@@ -113,11 +116,25 @@ class Checker:
 
     def _map(self, node: MapLiteral) -> Type:
         if node.type_name:
-            for _, value in node.entries:
-                self.check(value)
-            return Type("object", name=node.type_name)
+            return self._message(node)
         keys = self._same([(k, False) for k, _ in node.entries])
         return map_of(keys, self._same([(v, n in node.optional) for n, (_, v) in enumerate(node.entries)]))
+
+    def _message(self, node: MapLiteral) -> Type:
+        kind = self._messages(node.type_name) if self._messages is not None else None
+        if kind is None:
+            return self._wrong(node.at, f"undeclared reference to '{node.type_name}' (in container '')")
+        for n, (key, value) in enumerate(node.entries):
+            found, name = self.check(value), key.value if isinstance(key, Literal) else ""
+            field = (kind.fields or {}).get(name)
+            if field is None:
+                self._wrong(key.at, f"undefined field '{name}'")
+                continue
+            if n in node.optional and found.kind == "optional_type":
+                found = found.args[0]
+            if found is not ERROR and not fits(found, field[1], self.known):
+                self._wrong(key.at, f"expected type of field '{name}' is '{field[1]}' but provided type is '{found}'")
+        return kind
 
     # --- calls --------------------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilothouse.api.cel.check import Checker
+from pilothouse.api.cel.check import Checker, Messages
 from pilothouse.api.cel.compile import Compiler, Frame
 from pilothouse.api.cel.errors import CompileError
 from pilothouse.api.cel.parser import parse
@@ -20,9 +20,9 @@ class Program:
 
     __slots__ = ("run", "source", "type", "uses")
 
-    def __init__(self, source: str, variables: Mapping[str, Type]) -> None:
+    def __init__(self, source: str, variables: Mapping[str, Type], messages: Messages | None = None) -> None:
         tree = parse(source)
-        checker = Checker(variables)
+        checker = Checker(variables, messages)
         self.type = checker.check(tree)
         if checker.issues:
             raise CompileError(source, checker.issues)
@@ -36,6 +36,6 @@ class Program:
         return self.run(frame), frame.cost
 
 
-def compile_expression(source: str, variables: Mapping[str, Type]) -> Program:
-    """CompileError says what is wrong with the expression, as Kubernetes words it."""
-    return Program(source, variables)
+def compile_expression(source: str, variables: Mapping[str, Type], messages: Messages | None = None) -> Program:
+    """CompileError says what is wrong with the expression, as Kubernetes words it. `messages` has the types that may be written out."""
+    return Program(source, variables, messages)

@@ -1,29 +1,58 @@
-"""Whether a request is one that a policy's rules are for ("Match rules" of the API reference of admissionregistration.k8s.io/v1)."""
+"""Whether a request is one that rules and selectors of a policy or a webhook are for ("Match rules" of the API reference of
+admissionregistration.k8s.io/v1)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pilothouse.api.errors import Obj
+from pilothouse.api.resource import Resource
 from pilothouse.api.selectors import label_predicate
 from pilothouse.apiserver.interface import AdmissionRequest, Hub
 
+if TYPE_CHECKING:
+    from pilothouse.apiserver.server import ApiServer
 
-def matches(hub: Hub, constraints: Obj | None, request: AdmissionRequest) -> bool:
-    """Rules, exclusions and selectors together; nothing said matches everything."""
+GROUP = "admissionregistration.k8s.io"
+
+
+def configured(hub: Hub, plural: str) -> list[Obj]:
+    """All objects of a kind of this group, by name; none where it is not served."""
+    if hub.resource(GROUP, plural) is None:
+        return []
+    return [entry.obj for entry in hub.cache(GROUP, plural).list()]
+
+
+def matches(hub: ApiServer, constraints: Obj | None, request: AdmissionRequest) -> Resource | None:
+    """The resource as which rules, exclusions and selectors want the request; None if they do not want it. Nothing said is everything."""
     if constraints is None:
-        return True
+        return request.resource
+    if not selected(hub, constraints, request):
+        return None
+    policy, excluded = constraints.get("matchPolicy"), constraints.get("excludeResourceRules")
+    if excluded and ruled(hub, excluded, policy, request) is not None:
+        return None
     rules = constraints.get("resourceRules")
-    if rules and not any(_rule(r, request) for r in rules):
-        return False
-    if any(_rule(r, request) for r in constraints.get("excludeResourceRules") or ()):
-        return False
-    return _namespace(hub, constraints.get("namespaceSelector"), request) and _object(constraints.get("objectSelector"), request)
+    return ruled(hub, rules, policy, request) if rules else request.resource
 
 
-def _rule(rule: Obj, request: AdmissionRequest) -> bool:
-    resource = request.resource
+def selected(hub: Hub, given: Obj, request: AdmissionRequest) -> bool:
+    """Whether the selectors of namespaces and objects want the request."""
+    return _namespace(hub, given.get("namespaceSelector"), request) and _object(given.get("objectSelector"), request)
+
+
+def ruled(hub: ApiServer, rules: Sequence[Obj], policy: str | None, request: AdmissionRequest) -> Resource | None:
+    """The resource as which one of the rules names the request's: itself, or (unless `Exact` is asked for) an equivalent one."""
+    if any(_rule(r, request, request.resource) for r in rules):
+        return request.resource
+    if policy == "Exact":
+        return None
+    others = hub.registry.equivalents(request.resource)
+    return next((other for r in rules for other in others if _rule(r, request, other)), None)
+
+
+def _rule(rule: Obj, request: AdmissionRequest, resource: Resource) -> bool:
     scope = rule.get("scope") or "*"
     names = rule.get("resourceNames") or ()
     return (
@@ -51,7 +80,7 @@ def _resource(wanted: Sequence[str], plural: str, subresource: str) -> bool:
 
 def _namespace(hub: Hub, selector: Obj | None, request: AdmissionRequest) -> bool:
     """By the labels of the object's namespace; a namespace is selected by its own, other cluster-wide objects always are."""
-    if not selector or selector == {}:
+    if not selector:
         return True
     if request.resource.group_resource == ("", "namespaces"):
         return label_predicate(selector)(_labels(request.obj or request.old))

@@ -1,0 +1,125 @@
+"""What validating and mutating admission policies have in common: bindings put policies to work, with parameters (KEP-3488, KEP-3962)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pilothouse.api.errors import Obj, StatusError
+from pilothouse.api.resource import Resource
+from pilothouse.api.selectors import label_predicate
+from pilothouse.apiserver.admission.matching import GROUP, configured, matches
+from pilothouse.apiserver.interface import AdmissionRequest
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.registry import Served
+    from pilothouse.apiserver.server import ApiServer
+
+_CODES = {"Unauthorized": 401, "Forbidden": 403, "Invalid": 422, "RequestEntityTooLarge": 413}
+_AUTHN, _AUTHZ = "authentication.k8s.io", "authorization.k8s.io"
+#: Policies decide neither about themselves nor about who may do what.
+EXEMPT = {
+    (_AUTHN, "selfsubjectreviews"), (_AUTHN, "tokenreviews"),
+    (_AUTHZ, "localsubjectaccessreviews"), (_AUTHZ, "selfsubjectaccessreviews"), (_AUTHZ, "selfsubjectrulesreviews"),
+    (_AUTHZ, "subjectaccessreviews"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A policy that a binding puts to work for a request, which it sees as a request for `resource`."""
+
+    policy: Obj
+    binding: Obj
+    resource: Resource
+
+    @property
+    def fails(self) -> bool:
+        """Whatever goes wrong refuses the request."""
+        return self.policy["spec"].get("failurePolicy") != "Ignore"
+
+    @property
+    def name(self) -> str:
+        name: str = self.policy["metadata"]["name"]
+        return name
+
+    @property
+    def who(self) -> str:
+        return f"{self.policy['kind']} '{self.name}' with binding '{self.binding['metadata']['name']}'"
+
+
+class Unusable(Exception):
+    """A policy or binding that cannot be evaluated as it is configured."""
+
+
+def handled(resource: Resource) -> bool:
+    """Whether policies are asked about a resource at all."""
+    return resource.group != GROUP and resource.group_resource not in EXEMPT
+
+
+def uses(hub: ApiServer, policies: str, bindings: str, request: AdmissionRequest) -> Iterator[Use]:
+    """The policies that are for a request, in the order of their bindings' names."""
+    for binding in configured(hub, bindings):
+        spec = binding["spec"]
+        entry = hub.cache(GROUP, policies).get("", spec.get("policyName", ""))
+        if entry is None:
+            continue
+        policy = entry.obj
+        resource = matches(hub, policy["spec"].get("matchConstraints"), request)
+        if resource is not None and matches(hub, spec.get("matchResources"), request) is not None:
+            yield Use(policy, binding, resource)
+
+
+def params(hub: ApiServer, use: Use, request: AdmissionRequest) -> list[Obj | None]:
+    """The objects that a policy is evaluated with, one after the other. Unusable where there must be some, and are none."""
+    kind, ref = use.policy["spec"].get("paramKind"), use.binding["spec"].get("paramRef")
+    if not kind or not ref:
+        return [None]
+    served = _param_resource(hub, kind)
+    space = _param_space(served, ref, request)
+    if ref.get("name"):
+        entry = served.cache.get(space, ref["name"])
+        found: list[Obj | None] = [served.obj(entry)] if entry is not None else []
+    else:
+        chosen = label_predicate(ref.get("selector"))
+        found = [served.obj(e) for e in served.cache.list(space) if chosen(e.labels)]
+    if not found and ref.get("parameterNotFoundAction") != "Allow":
+        raise Unusable("failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction")
+    return found
+
+
+def _param_resource(hub: ApiServer, kind: Obj) -> Served:
+    group, _, version = kind.get("apiVersion", "").rpartition("/")
+    for served in hub.registry.versions.get((group, version), {}).values():
+        if served.stored and served.resource.kind == kind.get("kind"):
+            return served
+    told = f"'{kind.get('apiVersion')}, Kind={kind.get('kind')}'"
+    raise Unusable(f"failed to configure policy: failed to find resource referenced by paramKind: {told}")
+
+
+def _param_space(served: Served, ref: Obj, request: AdmissionRequest) -> str:
+    """The namespace in which parameters are: the binding's choice, or the request's own."""
+    if not served.resource.namespaced:
+        if ref.get("namespace"):
+            raise Unusable(
+                "failed to configure binding: paramRef.namespace must not be provided for a cluster-scoped `paramKind`"
+            )
+        return ""
+    space: str = ref.get("namespace") or request.namespace
+    if not space:
+        raise Unusable(
+            "failed to configure binding: cannot use namespaced paramRef in policy binding that matches cluster-scoped resources"
+        )
+    return space
+
+
+def refusal(request: AdmissionRequest, reason: str, text: str) -> StatusError:
+    """The answer of a policy that refuses."""
+    resource = request.resource
+    name = request.name or "Unknown"
+    qualified = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
+    details: Obj = {"name": name, "kind": resource.plural, "causes": [{"message": text}]}
+    if resource.group:
+        details["group"] = resource.group
+    return StatusError(_CODES.get(reason, 422), reason, f'{qualified} "{name}" is forbidden: {text}', details)
