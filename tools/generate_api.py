@@ -122,6 +122,7 @@ NULL_ZERO = {
 NOT_ALWAYS = {
     "apiextensions.v1.JSONSchemaProps", "networking.v1.IPAddressSpec.parentRef",
     "admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec.validationActions",
+    "resource.v1.CapacityRequestPolicyRange.min",
 }  # fmt: skip
 #: Defaults of fields that tell list elements apart.
 KEY_DEFAULTS = {

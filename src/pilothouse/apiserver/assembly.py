@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pilothouse.api import tables
 from pilothouse.apiserver import feature_gates, runtime_config
 from pilothouse.apiserver import pki as pki_files
+from pilothouse.apiserver.adminaccess import admin_access_hooks
 from pilothouse.apiserver.admission import chain
 from pilothouse.apiserver.admission.escalation import Escalation
 from pilothouse.apiserver.admission.requester import Requester
@@ -154,7 +155,7 @@ class _Assembly:
             authenticators=self._authenticators,
             authorizers=self._authorizers,
             admission=self._admission,
-            hooks=lambda hub: service_hooks(hub, settings.service_ranges, settings.node_ports),
+            hooks=lambda hub: {**service_hooks(hub, settings.service_ranges, settings.node_ports), **admin_access_hooks(hub)},
             special=self._special,
             documents=self._documents,
             bootstrap=(self._bootstrap,),

@@ -260,3 +260,19 @@ async def test_nobody_asks_for_a_certificate_in_anothers_name() -> None:
         assert (got.body["spec"]["username"], got.body["spec"]["groups"]) == ("admin", ["system:masters", "system:authenticated"])
         got = await call("POST", group, {"metadata": {"name": "b"}, "spec": {**spec, "request": request_of("system:masters")}})
         assert got.code == 403 and "system:masters group is not allowed" in got.body["message"]
+
+
+@pytest.mark.parametrize(
+    ("plural", "wrap"), [("resourceclaims", lambda spec: spec), ("resourceclaimtemplates", lambda spec: {"spec": spec})]
+)
+async def test_admin_access_to_devices_is_for_labelled_namespaces(plural: str, wrap: Any) -> None:
+    async with cluster() as call:
+        request = {"name": "r", "exactly": {"deviceClassName": "c", "adminAccess": True}}
+        claim = {"metadata": {"name": "c"}, "spec": wrap({"devices": {"requests": [request]}})}
+        path = f"/apis/resource.k8s.io/v1/namespaces/default/{plural}"
+        refused = await call("POST", path, claim)
+        assert refused.code == 422
+        assert "admin access to devices requires the `resource.kubernetes.io/admin-access: true` label" in refused.body["message"]
+        labels = {"metadata": {"labels": {"resource.kubernetes.io/admin-access": "true"}}}
+        await call("PATCH", "/api/v1/namespaces/default", labels, media="application/merge-patch+json")
+        assert (await call("POST", path, claim)).code == 201

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+from typing import Any
+
+import orjson
+
 from pilothouse.api import names, quantity
 from pilothouse.api.checks import named
-from pilothouse.api.errors import FieldError, Obj, duplicate, invalid, not_supported, required, too_many
+from pilothouse.api.errors import FieldError, Obj, duplicate, invalid, not_supported, required, too_long, too_many
 from pilothouse.api.internal_form import dump
 from pilothouse.api.kinds.volumesource import csi_driver_name
 
+#: Requests, constraints, configurations, selectors, and references to requests, each.
 MOST = 32
+MOST_OPTIONS, MOST_TOLERATIONS = 8, 16
+#: Bytes of a driver's parameters or data.
+LONGEST_RAW = 10 * 1024
 _MODES = ("All", "ExactCount")
 _EFFECTS = ("NoExecute", "NoSchedule", "None")
 _ONE_OF = "exactly one of `exactly` or `firstAvailable` is required"
+_NEITHER = 'exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set'
+_NO_DOMAIN = "a fully qualified name must be a domain and a name separated by a slash"
 _UNKNOWN = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
 _TOLERATION = "Key:key Operator:operator Value:value Effect:effect TolerationSeconds:tolerationSeconds?"
 
@@ -37,7 +48,7 @@ def _default(wanted: Obj) -> None:
 def validate_devices(devices: Obj, path: str) -> list[FieldError]:
     """Errors of all that a claim asks for."""
     requests = devices.get("requests") or []
-    out = [too_many(f"{path}.requests", len(requests), MOST)] if len(requests) > MOST else []
+    out = at_most(f"{path}.requests", requests, MOST)
     seen: set[str] = set()
     for n, request in enumerate(requests):
         where, name = f"{path}.requests[{n}]", request.get("name") or ""
@@ -46,23 +57,33 @@ def validate_devices(devices: Obj, path: str) -> list[FieldError]:
         else:
             out += _validate_request(request, where)
         seen.add(name)
-    known = _request_names(requests)
-    for n, constraint in enumerate(devices.get("constraints") or ()):
-        where = f"{path}.constraints[{n}]"
-        out += _validate_references(constraint.get("requests") or [], known, f"{where}.requests")
-        for key in ("matchAttribute", "distinctAttribute"):
-            if constraint.get(key) is not None:
-                out += _validate_attribute(constraint[key], f"{where}.{key}")
-        if constraint.get("matchAttribute") is None and constraint.get("distinctAttribute") is None:
-            out.append(required(f"{where}.matchAttribute"))
-    for n, config in enumerate(devices.get("config") or ()):
+    known = request_names(requests)
+    constraints, configs = devices.get("constraints") or [], devices.get("config") or []
+    out += at_most(f"{path}.constraints", constraints, MOST)
+    for n, constraint in enumerate(constraints):
+        out += _validate_constraint(constraint, known, f"{path}.constraints[{n}]")
+    out += at_most(f"{path}.config", configs, MOST)
+    for n, config in enumerate(configs):
         where = f"{path}.config[{n}]"
-        out += _validate_references(config.get("requests") or [], known, f"{where}.requests")
+        out += validate_references(config.get("requests") or [], known, f"{where}.requests")
         out += validate_config(config, where)
     return out
 
 
-def _request_names(requests: list[Obj]) -> set[str]:
+def _validate_constraint(constraint: Obj, known: set[str], path: str) -> list[FieldError]:
+    out = validate_references(constraint.get("requests") or [], known, f"{path}.requests")
+    found = [key for key in ("matchAttribute", "distinctAttribute") if constraint.get(key) is not None]
+    for key in found:
+        out += _validate_attribute(constraint[key], f"{path}.{key}")
+    return out if found else [*out, required(path, _NEITHER)]
+
+
+def at_most(path: str, items: Sized, most: int) -> list[FieldError]:
+    return [too_many(path, len(items), most)] if len(items) > most else []
+
+
+def request_names(requests: list[Obj]) -> set[str]:
+    """What constraints, configurations and results may refer to."""
     out: set[str] = set()
     for request in requests:
         out.add(request.get("name") or "")
@@ -79,6 +100,7 @@ def _validate_request(request: Obj, path: str) -> list[FieldError]:
         return [*out, invalid(path, None, f"{_ONE_OF}, but multiple fields are set")]
     if exactly is not None:
         return out + _validate_wanted(exactly, f"{path}.exactly")
+    out += at_most(f"{path}.firstAvailable", options, MOST_OPTIONS)
     seen: set[str] = set()
     for n, option in enumerate(options):
         where, sub = f"{path}.firstAvailable[{n}]", option.get("name") or ""
@@ -100,13 +122,18 @@ def _validate_wanted(wanted: Obj, path: str) -> list[FieldError]:
         out.append(invalid(f"{path}.count", count, "must not be specified when allocationMode is 'All'"))
     elif mode == "ExactCount" and count <= 0:
         out.append(invalid(f"{path}.count", count, "must be greater than zero"))
-    for n, toleration in enumerate(wanted.get("tolerations") or ()):
-        out += _validate_toleration(toleration, f"{path}.tolerations[{n}]")
+    return out + validate_tolerations(wanted.get("tolerations") or [], f"{path}.tolerations")
+
+
+def validate_tolerations(tolerations: list[Obj], path: str) -> list[FieldError]:
+    out = at_most(path, tolerations, MOST_TOLERATIONS)
+    for n, toleration in enumerate(tolerations):
+        out += _validate_toleration(toleration, f"{path}[{n}]")
     return out
 
 
 def validate_selectors(selectors: list[Obj], path: str) -> list[FieldError]:
-    out = [too_many(path, len(selectors), MOST)] if len(selectors) > MOST else []
+    out = at_most(path, selectors, MOST)
     for n, selector in enumerate(selectors):
         cel = selector.get("cel")
         out += [required(f"{path}[{n}].cel")] if cel is None else _validate_expression(cel, f"{path}[{n}].cel.expression")
@@ -133,25 +160,26 @@ def _validate_toleration(toleration: Obj, path: str) -> list[FieldError]:
     return out if not effect or effect in _EFFECTS else [*out, not_supported(f"{path}.effect", effect, _EFFECTS)]
 
 
-def _validate_references(requests: list[str], known: set[str], path: str) -> list[FieldError]:
-    out: list[FieldError] = []
+def validate_references(requests: list[str], known: set[str], path: str) -> list[FieldError]:
+    out = at_most(path, requests, MOST)
     for n, name in enumerate(requests):
         where = f"{path}[{n}]"
-        if name in requests[:n]:
-            out.append(duplicate(where, name))
-            continue
-        for part in name.split("/", 1):
-            out += named(where, name, names.dns1123_label(part))
-        if name not in known:
-            out.append(invalid(where, name, _UNKNOWN))
+        out += [duplicate(where, name)] if name in requests[:n] else validate_reference(name, known, where)
     return out
+
+
+def validate_reference(name: str, known: set[str], path: str) -> list[FieldError]:
+    out: list[FieldError] = []
+    for part in name.split("/", 1):
+        out += named(path, name, names.dns1123_label(part))
+    return out if name in known else [*out, invalid(path, name, _UNKNOWN)]
 
 
 def _validate_attribute(name: str, path: str) -> list[FieldError]:
     """A domain, a slash and an identifier."""
     domain, slash, identifier = name.rpartition("/")
     if not slash:
-        return [*named(path, name, names.c_identifier(name)), invalid(path, name, "must include a domain")]
+        return [*named(path, name, names.c_identifier(name)), invalid(path, name, _NO_DOMAIN)]
     return named(path, domain, names.dns1123_subdomain(domain)) + named(path, identifier, names.c_identifier(identifier))
 
 
@@ -162,9 +190,14 @@ def validate_config(config: Obj, path: str) -> list[FieldError]:
         return [required(f"{path}.opaque")]
     out = csi_driver_name(opaque.get("driver") or "", f"{path}.opaque.driver")
     where, parameters = f"{path}.opaque.parameters", opaque.get("parameters")
-    if parameters is None:
-        return [*out, required(where)]
-    return out if isinstance(parameters, dict) else [*out, invalid(where, "<value omitted>", "must be a valid JSON object")]
+    return [*out, required(where)] if parameters is None else out + validate_raw(parameters, where)
+
+
+def validate_raw(value: Any, path: str) -> list[FieldError]:
+    """Errors of what only a driver understands: an object, not too long."""
+    if len(orjson.dumps(value)) > LONGEST_RAW:
+        return [too_long(path, LONGEST_RAW)]
+    return [] if isinstance(value, dict) else [invalid(path, "<value omitted>", "must be a valid JSON object")]
 
 
 # --- how messages show it -------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pilothouse.api import names
 from pilothouse.api.errors import FieldError, Obj, invalid, required
 from pilothouse.api.kinds.replicaset import COUNT_COLUMNS, check_replica_status
 from pilothouse.api.kinds.workload import WorkloadStrategy, check_non_negative
@@ -16,6 +17,9 @@ class ReplicationControllerStrategy(WorkloadStrategy):
     default_propagation = "Orphan"
     selectable = ("status.replicas",)
     columns = COUNT_COLUMNS
+
+    def validate_name(self, name: str, prefix: bool = False) -> list[str]:
+        return names.long_name(name, prefix)
 
     def default(self, obj: Obj) -> None:
         """The template's labels are the selector's and the object's own, where they have none."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from pilothouse.api import table
 from pilothouse.api.errors import FieldError, Obj, invalid
+from pilothouse.api.kinds.claimstatus import validate_status
 from pilothouse.api.kinds.devicerequests import default_devices, shown_devices, validate_devices
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
 
@@ -24,6 +25,9 @@ class ResourceClaimStrategy(Strategy):
     def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
         shown, before = ({"Devices": shown_devices((o.get("spec") or {}).get("devices") or {})} for o in (obj, old))
         return [] if shown == before else [invalid("spec", shown, "field is immutable")]
+
+    def validate_subresource(self, sub: str, obj: Obj, old: Obj) -> list[FieldError]:
+        return validate_status(obj, old) if sub == "status" else []
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
         return [table.name_of(obj), state(obj), table.age(obj, now)]

@@ -7,6 +7,7 @@ from typing import Any
 from pilothouse.api import table
 from pilothouse.api.errors import FieldError, Obj, invalid
 from pilothouse.api.kinds.devicerequests import default_devices, shown_devices, validate_devices
+from pilothouse.api.meta import validate_annotations, validate_labels
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Strategy
 
 
@@ -18,7 +19,10 @@ class ResourceClaimTemplateStrategy(Strategy):
         default_devices(_devices(obj))
 
     def validate(self, obj: Obj) -> list[FieldError]:
-        return validate_devices(_devices(obj), "spec.spec.devices")
+        metadata, path = (obj.get("spec") or {}).get("metadata") or {}, "spec.metadata"
+        out = validate_labels(metadata.get("labels") or {}, f"{path}.labels")
+        out += validate_annotations(metadata.get("annotations") or {}, f"{path}.annotations")
+        return out + validate_devices(_devices(obj), "spec.spec.devices")
 
     def validate_update(self, obj: Obj, old: Obj) -> list[FieldError]:
         out = self.validate(obj)

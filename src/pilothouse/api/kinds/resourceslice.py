@@ -9,13 +9,16 @@ from typing import Any
 
 from pilothouse.api import names, table
 from pilothouse.api.checks import IMMUTABLE, named
-from pilothouse.api.errors import FieldError, Obj, duplicate, invalid, required, too_long
-from pilothouse.api.kinds.nodeselector import shown_affinity, validate_node_selector
-from pilothouse.api.kinds.sliceddevice import validate_device
+from pilothouse.api.errors import FieldError, Obj, duplicate, invalid, required
+from pilothouse.api.kinds.claimstatus import validate_pool_name
+from pilothouse.api.kinds.devicecapacity import validate_counter_sets
+from pilothouse.api.kinds.devicerequests import at_most
+from pilothouse.api.kinds.sliceddevice import validate_device, validate_one_term
 from pilothouse.api.kinds.volumesource import csi_driver_name
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
 
-LONGEST_POOL = 253
+MOST_DEVICES, MOST_SPECIAL_DEVICES = 128, 64
+_NOT_BOTH = "only one of `sharedCounters` or `devices` is allowed"
 _PLACES = ("nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection")
 _ONE_PLACE = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
 
@@ -42,6 +45,9 @@ class ResourceSliceStrategy(Strategy):
             out.append(invalid("spec.nodeName", spec.get("nodeName"), IMMUTABLE))
         return out + _validate_place(spec) + _validate_devices(spec)
 
+    def unknown_field(self, field: str) -> str:
+        return f"field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {field}"
+
     def fields(self, obj: Obj) -> dict[str, str]:
         spec = obj.get("spec") or {}
         return {"spec.nodeName": spec.get("nodeName") or "", "spec.driver": spec.get("driver", "")}
@@ -57,25 +63,24 @@ def _validate_origin(spec: Obj) -> list[FieldError]:
 
 
 def _validate_devices(spec: Obj) -> list[FieldError]:
-    out: list[FieldError] = []
+    devices, counters = spec.get("devices") or [], spec.get("sharedCounters") or []
+    out = [invalid("spec", "", _NOT_BOTH)] if devices and counters else []
+    special = any(device.get("taints") or device.get("consumesCounters") for device in devices)
+    out += at_most("spec.devices", devices, MOST_SPECIAL_DEVICES if special else MOST_DEVICES)
     seen: set[str] = set()
-    for n, device in enumerate(spec.get("devices") or ()):
+    for n, device in enumerate(devices):
         name, path = device.get("name") or "", f"spec.devices[{n}]"
         if name in seen:
             out.append(duplicate(path, name))
         else:
             out += validate_device(device, path, bool(spec.get("perDeviceNodeSelection")))
         seen.add(name)
-    return out
+    return out + validate_counter_sets(counters, "spec.sharedCounters")
 
 
 def _validate_pool(pool: Obj, path: str) -> list[FieldError]:
     name, count, generation = pool.get("name") or "", pool.get("resourceSliceCount") or 0, pool.get("generation") or 0
-    out = [] if name else [required(f"{path}.name")]
-    if names.size(name) > LONGEST_POOL:
-        out.append(too_long(f"{path}.name", LONGEST_POOL))
-    for part in name.split("/") if name else ():
-        out += named(f"{path}.name", part, names.dns1123_subdomain(part))
+    out = validate_pool_name(name, f"{path}.name")
     if count <= 0:
         out.append(invalid(f"{path}.resourceSliceCount", count, "must be greater than zero"))
     if generation < 0:
@@ -87,11 +92,13 @@ def _validate_place(spec: Obj) -> list[FieldError]:
     """Where the devices can be used from is told in one way."""
     out: list[FieldError] = []
     found = [key for key in _PLACES if spec.get(key)]
-    if spec.get("nodeName") is not None:
+    if spec.get("nodeName") == "":
+        out.append(invalid("spec.nodeName", "", "must be either unset or set to a non-empty string"))
+    elif spec.get("nodeName") is not None:
         out += named("spec.nodeName", spec["nodeName"], names.dns1123_subdomain(spec["nodeName"]))
     if spec.get("nodeSelector") is not None:
         found = [key for key in _PLACES if spec.get(key) or key == "nodeSelector"]
-        out += _validate_selector(spec["nodeSelector"], "spec.nodeSelector")
+        out += validate_one_term(spec["nodeSelector"], "spec.nodeSelector")
     for key in ("allNodes", "perDeviceNodeSelection"):
         if spec.get(key) is False:
             out.append(invalid(f"spec.{key}", False, "must be either unset or set to true"))
@@ -100,12 +107,4 @@ def _validate_place(spec: Obj) -> list[FieldError]:
     if len(found) > 1:
         shown = "{" + ", ".join(f"`{key}`" for key in found) + "}"
         out.append(invalid("spec", shown, f"{_ONE_PLACE}, but multiple fields are set"))
-    return out
-
-
-def _validate_selector(selector: Obj, path: str) -> list[FieldError]:
-    out = validate_node_selector(selector, path)
-    if len(selector.get("nodeSelectorTerms") or ()) != 1:
-        shown = (shown_affinity({"required": selector}) or {})["Required"]["NodeSelectorTerms"]
-        out.append(invalid(f"{path}.nodeSelectorTerms", shown, "must have exactly one node selector term"))
     return out

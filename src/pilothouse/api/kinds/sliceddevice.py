@@ -1,7 +1,4 @@
-"""One device of a ResourceSlice: its attributes, taints, counters and where it can be used from (API reference: Device).
-
-Request policies of capacities are not checked.
-"""
+"""One device of a ResourceSlice: its attributes, taints, counters and where it can be used from (API reference: Device)."""
 
 from __future__ import annotations
 
@@ -9,10 +6,14 @@ import re
 
 from pilothouse.api import names
 from pilothouse.api.checks import named
-from pilothouse.api.errors import FieldError, Obj, duplicate, forbidden, invalid, not_supported, required, too_long
+from pilothouse.api.errors import FieldError, Obj, invalid, not_supported, required, too_long
 from pilothouse.api.internal_form import dump
+from pilothouse.api.kinds.devicecapacity import validate_consumption, validate_policy
+from pilothouse.api.kinds.devicerequests import at_most
+from pilothouse.api.kinds.nodeselector import shown_affinity, validate_node_selector
 
 LONGEST_VALUE = 64
+MOST_ATTRIBUTES, MOST_TAINTS, MOST_BINDINGS = 32, 16, 4
 _VALUES = "IntValue:int? BoolValue:bool? StringValue:string? VersionValue:version? IntValues:ints? BoolValues:bools? " \
           "StringValues:strings? VersionValues:versions?"  # fmt: skip
 _KEYS = tuple(field.partition(":")[2][:-1] for field in _VALUES.split())
@@ -33,20 +34,18 @@ def validate_device(device: Obj, path: str, own_place: bool) -> list[FieldError]
     """Errors of a device; `own_place`: each device says where it can be used from."""
     name = device.get("name") or ""
     out = named(f"{path}.name", name, names.dns1123_label(name))
+    many = len(device.get("attributes") or ()) + len(device.get("capacity") or ())
+    if many > MOST_ATTRIBUTES:
+        out.append(invalid(path, many, f"the total number of attributes and capacities must not exceed {MOST_ATTRIBUTES}"))
     for key, value in (device.get("attributes") or {}).items():
         out += _qualified(key, f"{path}.attributes") + _validate_value(value, f"{path}.attributes[{key}]")
     for key, capacity in (device.get("capacity") or {}).items():
         out += _qualified(key, f"{path}.capacity")
-        if capacity.get("requestPolicy") is not None and not device.get("allowMultipleAllocations"):
-            out.append(forbidden(f"{path}.capacity[{key}].requestPolicy", "allowMultipleAllocations must be true"))
+        out += validate_policy(capacity, bool(device.get("allowMultipleAllocations")), f"{path}.capacity[{key}].requestPolicy")
+    out += at_most(f"{path}.taints", device.get("taints") or (), MOST_TAINTS)
     for n, taint in enumerate(device.get("taints") or ()):
         out += _validate_taint(taint, f"{path}.taints[{n}]")
-    seen: set[str] = set()
-    for n, used in enumerate(device.get("consumesCounters") or ()):
-        counter_set = used.get("counterSet") or ""
-        if counter_set in seen:
-            out.append(duplicate(f"{path}.consumesCounters[{n}]", counter_set))
-        seen.add(counter_set)
+    out += validate_consumption(device.get("consumesCounters") or [], f"{path}.consumesCounters")
     return out + _validate_bindings(device, path) + _validate_place(device, path, own_place)
 
 
@@ -82,6 +81,7 @@ def _validate_taint(taint: Obj, path: str) -> list[FieldError]:
 def _validate_bindings(device: Obj, path: str) -> list[FieldError]:
     out: list[FieldError] = []
     for key in ("bindingConditions", "bindingFailureConditions"):
+        out += at_most(f"{path}.{key}", device.get(key) or (), MOST_BINDINGS)
         for n, condition in enumerate(device.get(key) or ()):
             out += named(f"{path}.{key}[{n}]", condition, names.qualified_name(condition))
     for key, other in (("bindingConditions", "bindingFailureConditions"), ("bindingFailureConditions", "bindingConditions")):
@@ -94,7 +94,25 @@ def _validate_place(device: Obj, path: str, own_place: bool) -> list[FieldError]
     found = [key for key in _PLACES if device.get(key) is not None]
     if not own_place:
         return [invalid(path, None, _NOT_HERE)] if found else []
+    out: list[FieldError] = []
+    if (node := device.get("nodeName")) is not None:
+        told = names.dns1123_subdomain(node) if node else ["must not be empty"]
+        out += named(f"{path}.nodeName", node, told)
+    if device.get("nodeSelector") is not None:
+        out += validate_one_term(device["nodeSelector"], f"{path}.nodeSelector")
+    if device.get("allNodes") is False:
+        out.append(invalid(f"{path}.allNodes", False, "must be either unset or set to true"))
+        found.remove("allNodes")
     if not found:
-        return [required(path, _HERE)]
+        return [*out, required(path, _HERE)]
     shown = "{" + ", ".join(f"`{key}`" for key in found) + "}"
-    return [invalid(path, shown, _HERE)] if len(found) > 1 else []
+    return [*out, invalid(path, shown, _HERE)] if len(found) > 1 else out
+
+
+def validate_one_term(selector: Obj, path: str) -> list[FieldError]:
+    """Errors of a selector of nodes with a single term."""
+    out = validate_node_selector(selector, path)
+    if len(selector.get("nodeSelectorTerms") or ()) != 1:
+        shown = (shown_affinity({"required": selector}) or {})["Required"]["NodeSelectorTerms"]
+        out.append(invalid(f"{path}.nodeSelectorTerms", shown, "must have exactly one node selector term"))
+    return out

@@ -124,3 +124,132 @@ def test_a_slice_stays_at_its_node() -> None:
 )
 def test_a_bad_device_is_refused(device: dict[str, Any], told: str) -> None:
     assert slices.wrong({"spec": {**SLICE, "devices": [{"name": "a", **device}]}}) == [f"spec.devices[0]{told}"]
+
+
+# --- capacities that are shared out -------------------------------------------------------------------------------------------------
+
+POLICY = "spec.devices[0].capacity[mem].requestPolicy"
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        ({"validValues": ["1"]}, [f"{POLICY}.default: Required value: required when validValues is defined"]),
+        (
+            {"default": "3", "validValues": ["2", "1", "20"]},
+            [
+                f'{POLICY}.validValues[1]: Invalid value: "1": values must be sorted in ascending order',
+                f'{POLICY}.validValues[2]: Invalid value: "20": option is larger than capacity value: 8',
+                f'{POLICY}.validValues: Invalid value: "3": default value is not valid according to the requestPolicy',
+            ],
+        ),
+        ({"default": "1", "validRange": {}}, [f"{POLICY}.validRange.min: Required value: required when validRange is defined"]),
+        (
+            {"default": "1", "validRange": {"min": "9", "max": "7", "step": "1"}},
+            [
+                f'{POLICY}.validRange.min: Invalid value: "9": min is larger than capacity value: 8',
+                f'{POLICY}.validRange.min: Invalid value: "1": default is less than min: 9',
+                f'{POLICY}.validRange.max: Invalid value: "9": min is larger than max: 7',
+                f'{POLICY}.validRange.step: Invalid value: "1": one step 10 is larger than capacity value: 8',
+            ],
+        ),
+        (
+            {"default": "4", "validRange": {"min": "1", "max": "7", "step": "2"}},
+            [f'{POLICY}.validRange.step: Invalid value: "4": value is not a multiple of a given step (2) from (1)'],
+        ),
+        ({"default": "3", "validRange": {"min": "1", "max": "7", "step": "2"}}, []),
+    ],
+)
+def test_a_capacity_is_shared_out_within_what_there_is(policy: dict[str, Any], told: list[str]) -> None:
+    device = {"name": "d", "allowMultipleAllocations": True, "capacity": {"mem": {"value": "8", "requestPolicy": policy}}}
+    assert slices.wrong({"spec": {**SLICE, "devices": [device]}}) == told
+
+
+COUNTERS = {"mem": {"value": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"sharedCounters": [{"name": "a", "counters": {}}]}, ["spec.sharedCounters[0].counters: Required value"]),
+        ({"sharedCounters": [{"counters": COUNTERS}]}, ["spec.sharedCounters[0].name: Required value"]),
+        (
+            {"sharedCounters": [{"name": "a", "counters": COUNTERS}, {"name": "a", "counters": COUNTERS}]},
+            ['spec.sharedCounters[1]: Duplicate value: "a"'],
+        ),
+        (
+            {"sharedCounters": [{"name": "a", "counters": COUNTERS}], "devices": [{"name": "d"}]},
+            ['spec: Invalid value: "": only one of `sharedCounters` or `devices` is allowed'],
+        ),
+        (
+            {"devices": [{"name": "d", "consumesCounters": [{"counterSet": "a"}]}]},
+            ["spec.devices[0].consumesCounters[0].counters: Required value"],
+        ),
+        ({"devices": [{"name": f"d{n}"} for n in range(129)]}, ["spec.devices: Too many: 129: must have at most 128 items"]),
+        (
+            {"devices": [{"name": f"d{n}", "taints": [{"key": "k", "effect": "None"}]} for n in range(65)]},
+            ["spec.devices: Too many: 65: must have at most 64 items"],
+        ),
+    ],
+)
+def test_counters_are_named_and_not_too_many(more: dict[str, Any], told: list[str]) -> None:
+    assert slices.wrong({"spec": {**SLICE, **more}}) == told
+
+
+# --- what a claim got ---------------------------------------------------------------------------------------------------------------
+
+RESULT = {"request": "r", "driver": "a.b", "pool": "p", "device": "d"}
+ALLOCATION = {"devices": {"results": [RESULT]}}
+POD = {"resource": "pods", "name": "p", "uid": "u"}
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ({"allocation": ALLOCATION, "reservedFor": [POD]}, []),
+        ({"reservedFor": [POD]}, ["status.reservedFor: Forbidden: may not be specified when `allocated` is not set"]),
+        ({"allocation": ALLOCATION, "reservedFor": [POD, POD]}, ['status.reservedFor[1]: Duplicate value: "u"']),
+        (
+            {"allocation": ALLOCATION, "reservedFor": [{"uid": "u", "resource": "", "name": ""}]},
+            ["status.reservedFor[0].resource: Required value", "status.reservedFor[0].name: Required value"],
+        ),
+        (
+            {"allocation": {"devices": {"results": [{**RESULT, "request": "x"}]}}},
+            [
+                'status.allocation.devices.results[0].request: Invalid value: "x": must be the name of a request in the claim or the '
+                "name of a request and a subrequest separated by '/'"
+            ],
+        ),
+        (
+            {"allocation": {"devices": {"config": [{"source": "X", "opaque": {"driver": "a.b", "parameters": {}}}]}}},
+            ['status.allocation.devices.config[0].source: Unsupported value: "X": supported values: "FromClaim", "FromClass"'],
+        ),
+        (
+            {"allocation": ALLOCATION, "devices": [{"driver": "a.b", "pool": "p", "device": "other"}]},
+            [
+                'status.devices[0]: Invalid value: {"Driver":"a.b","Pool":"p","Device":"other","ShareID":""}: must be an allocated '
+                "device in the claim"
+            ],
+        ),
+        (
+            {"allocation": ALLOCATION, "devices": [{**RESULT, "networkData": {"ips": ["10.1.2.3"], "interfaceName": "x" * 257}}]},
+            [
+                "status.devices[0].networkData.interfaceName: Too long: may not be more than 256 bytes",
+                'status.devices[0].networkData.ips[0]: Invalid value: "10.1.2.3": must be a valid address in CIDR form, '
+                "(e.g. 10.9.8.7/24 or 2001:db8::1/64)",
+            ],
+        ),
+    ],
+)
+def test_a_claims_status_agrees_with_itself(status: dict[str, Any], told: list[str]) -> None:
+    for device in status.get("devices", ()):
+        device.pop("request", None)
+    assert claims.write_status(claim(ONE), status)[1] == told
+
+
+def test_an_allocation_stays_what_it_is() -> None:
+    before, _ = claims.write_status(claim(ONE), {"allocation": ALLOCATION})
+    after = {**before, "status": {"allocation": {"devices": {"results": [{**RESULT, "device": "e"}]}}}}
+    (wrong,) = claims.strategy.validate_subresource("status", after, before)
+    assert (wrong.field, wrong.detail) == ("status.allocation", "field is immutable")
+    assert claims.strategy.validate_subresource("status", {**before, "status": {}}, before) == []
