@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.api.errors import StatusError, forbidden_error
 from pilothouse.apiserver import impersonation, negotiate
+from pilothouse.apiserver.flows import Flow, Flows
 from pilothouse.apiserver.handlers import Ask, Handlers, wants_pretty
 from pilothouse.apiserver.interface import Attributes, Credentials, User, Verdict
 from pilothouse.apiserver.messages import Answer, Request, Response
@@ -21,6 +22,7 @@ from pilothouse.apiserver.plans import Plan, Planner
 from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.render import status_response
 from pilothouse.apiserver.routes import Route
+from pilothouse.apiserver.seats import Seats
 from pilothouse.clock import new_uid
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ class Chain:
         self.server = server
         self.handlers = handlers
         self.planner = Planner(registry, server.metrics)
+        options = server.options
+        self.flows = Flows(registry, Seats(server.clock, options.max_in_flight + options.max_mutating_in_flight))
+        server.metrics.add_gauges(self.flows.gauges)
         self.mutating = 0
         self.reading = 0
         self._audit_base = new_uid(server.clock)[:24].encode()
@@ -62,16 +67,26 @@ class Chain:
             if plan.early is not None:
                 raise plan.early
             user = self._identify(request, plan, started)
+            if not request.native:
+                request.flow = self.flows.of(user, plan)
             answer = self._dispatch(request, plan, user)
         except Exception as error:
             return self._finish(request, plan, self._failed(request, plan.route, error), started)
         if isinstance(answer, Response):
             return self._finish(request, plan, answer, started)
-        return self._run(request, plan, answer, started)
+        return self._run(request, plan, user, answer, started)
 
-    async def _run(self, request: Request, plan: Plan, work: Coroutine[Any, Any, Response], started: float) -> Response:
+    async def _run(
+        self, request: Request, plan: Plan, user: User, work: Coroutine[Any, Any, Response], started: float
+    ) -> Response:
         """The waiting kind of request: bounded in number and in time."""
-        if self._too_many(plan.mutating, request):
+        flow: Flow | None = request.flow
+        try:
+            seated = flow is None or flow.level.exempt or await self._seat(flow, user, plan)
+        except asyncio.CancelledError:
+            work.close()
+            raise
+        if not seated or (flow is None and self._too_many(plan.mutating, request)):
             work.close()
             return self._finish(request, plan, _too_many_requests(), started)
         self._count(plan.mutating, 0 if request.native else 1)
@@ -85,7 +100,14 @@ class Chain:
             response = self._failed(request, plan.route, error)
         finally:
             self._count(plan.mutating, 0 if request.native else -1)
+            if flow is not None and not flow.level.exempt:
+                self.flows.seats.give_back(flow.level)
         return self._finish(request, plan, response, started)
+
+    async def _seat(self, flow: Flow, user: User, plan: Plan) -> bool:
+        """Take one of the priority level's seats, or wait for one."""
+        seats = self.flows.seats
+        return seats.take(flow.level) or await seats.wait(flow.level, flow.queue_of(user, plan.route))
 
     def _too_many(self, mutating: bool, request: Request) -> bool:
         options = self.server.options
@@ -116,6 +138,10 @@ class Chain:
                 response.audit = b"%b%012x" % (self._audit_base, self._audit_count)
             else:
                 response.audit = given
+            flow = request.flow
+            if flow is not None:
+                flow.count += 1
+                response.audit += flow.header
         if request.warnings:
             _add_warnings(response, request.warnings)
         plan.cell.observe(response.status, self.server.monotonic() - started)

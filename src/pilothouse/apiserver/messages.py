@@ -27,7 +27,20 @@ class Peer(Protocol):
 class Request:
     """One request. Header names are lower-case; where a header is repeated, `headers` has its first value, `more` the others."""
 
-    __slots__ = ("body", "close", "connection", "headers", "method", "more", "native", "target", "too_large", "user", "warnings")
+    __slots__ = (
+        "body",
+        "close",
+        "connection",
+        "flow",
+        "headers",
+        "method",
+        "more",
+        "native",
+        "target",
+        "too_large",
+        "user",
+        "warnings",
+    )
 
     def __init__(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes = b"", connection: Peer | None = None,
                  more: Iterable[tuple[bytes, bytes]] = ()) -> None:  # fmt: skip
@@ -43,6 +56,8 @@ class Request:
         self.native = False
         #: The identity of a caller in this process, which presents no credentials.
         self.user: Any = None
+        #: The flow schema and priority level that it belongs to, once its user is known (flows.py).
+        self.flow: Any = None
         #: Texts for Warning headers, gathered on the way.
         self.warnings: list[str] = []
 
