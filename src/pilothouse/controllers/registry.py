@@ -74,6 +74,8 @@ ENTRIES: tuple[Entry, ...] = (
         component="replication-controller",
     ),
     Entry("deployment-controller", "deployment", "deployment:DeploymentController", "deployment-controller"),
+    Entry("statefulset-controller", "statefulset", "statefulset:StatefulSetController", "statefulset-controller"),
+    Entry("daemonset-controller", "daemonset", "daemonset:DaemonSetController", "daemon-set-controller"),
     Entry(
         "endpoints-controller",
         "endpoint",

@@ -8,23 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pilothouse.api.errors import StatusError
 from pilothouse.controllers import adoption, indexes, ownership, pods
 from pilothouse.controllers import replicaset_plan as plans
 from pilothouse.controllers.expectations import Expectations
 from pilothouse.controllers.kinds import PODS, REPLICA_SETS
-from pilothouse.controllers.kit import Context, Controller, TryAgain, gather, is_conflict, is_not_found, namespace_is_terminating
-from pilothouse.controllers.objects import (
-    Obj,
-    controller_of,
-    controller_reference,
-    controller_uid,
-    is_deleting,
-    key,
-    labels_of,
-    split_key,
-    uid,
-)
+from pilothouse.controllers.kit import Context, Controller, TryAgain
+from pilothouse.controllers.objects import Obj, controller_of, controller_uid, is_deleting, key, labels_of, split_key, uid
+from pilothouse.controllers.pod_control import PodControl, pod_of
 from pilothouse.controllers.selection import Selectors
 
 #: Seconds of patience per pod of a set between two looks at it.
@@ -41,6 +31,7 @@ class ReplicaSetController(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.expectations = Expectations(self.clock)
+        self.control = PodControl(context, self.kind, self.expectations)
         self.selectors = self.make_selectors()
         self.sets = self.cache(self.kind)
         self.pods = self.cache(PODS)
@@ -133,9 +124,12 @@ class ReplicaSetController(Controller):
             owner, active, self._related(owner) if len(active) > plans.wanted_replicas(owner) else (), self.clock.now()
         )
         if plan.create:
-            return await self._create(owner, plan.create)
+            body = pod_of(owner, self.kind, owner["spec"]["template"])
+            error = await self.control.create(owner, [body] * plan.create)
+            return plans.Failure("FailedCreate", str(error)) if error else None
         if plan.delete:
-            return await self._delete(owner, plan.delete)
+            error = await self.control.delete(owner, plan.delete)
+            return plans.Failure("FailedDelete", str(error)) if error else None
         return None
 
     def _related(self, owner: Obj) -> Iterable[Obj]:
@@ -145,49 +139,6 @@ class ReplicaSetController(Controller):
             for pod in self.pods.indexed("controller", uid(each)):
                 if pods.is_active(pod):
                     yield pod
-
-    async def _create(self, owner: Obj, count: int) -> plans.Failure | None:
-        reference = controller_reference(owner, self.kind.api_version, self.kind.kind)
-        body = plans.pod_of(owner, reference)
-        body["metadata"]["namespace"] = owner["metadata"]["namespace"]
-        self.expectations.expect_creations(uid(owner), count)
-        left = count
-        for size in plans.batches(count):
-            failed = await gather(*(self._create_one(owner, body) for _ in range(size)))
-            left -= size
-            if failed:
-                self.expectations.creation_seen(uid(owner), len(failed) + left)
-                if namespace_is_terminating(failed[0]):
-                    return None
-                return plans.Failure("FailedCreate", str(failed[0]))
-        return None
-
-    async def _create_one(self, owner: Obj, body: Obj) -> None:
-        try:
-            made = await self.api.create(PODS, body)
-        except (StatusError, OSError) as error:
-            if not namespace_is_terminating(error):
-                self.context.event(owner, self.kind, "Warning", "FailedCreate", f"Error creating: {error}")
-            raise
-        self.context.event(owner, self.kind, "Normal", "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
-
-    async def _delete(self, owner: Obj, doomed: Iterable[Obj]) -> plans.Failure | None:
-        doomed = list(doomed)
-        self.expectations.expect_deletions(uid(owner), map(uid, doomed))
-        failed = await gather(*(self._delete_one(owner, pod) for pod in doomed))
-        return plans.Failure("FailedDelete", str(failed[0])) if failed else None
-
-    async def _delete_one(self, owner: Obj, pod: Obj) -> None:
-        meta = pod["metadata"]
-        try:
-            await self.api.delete(PODS, meta["namespace"], meta["name"], {"preconditions": {"uid": meta["uid"]}})
-        except (StatusError, OSError) as error:
-            self.expectations.deletion_seen(uid(owner), meta["uid"])
-            if is_not_found(error) or is_conflict(error):
-                return
-            self.context.event(owner, self.kind, "Warning", "FailedDelete", f"Error deleting: {error}")
-            raise
-        self.context.event(owner, self.kind, "Normal", "SuccessfulDelete", f"Deleted pod: {meta['name']}")
 
     async def _tell(self, owner: Obj, active: list[Obj], terminating: int, failure: plans.Failure | None) -> None:
         now = self.clock.now()

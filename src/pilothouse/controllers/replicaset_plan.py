@@ -116,24 +116,3 @@ def _conditions(owner: Obj, failure: Failure | None, now: float) -> list[Obj]:
         "message": failure.message,
     }
     return [*current, told]
-
-
-def batches(count: int) -> list[int]:
-    """Slow start: 1, 2, 4, ... so that a refusal (a quota, say) costs one request and not five hundred."""
-    out, size = [], 1
-    while count > 0:
-        step = min(size, count)
-        out.append(step)
-        count -= step
-        size *= 2
-    return out
-
-
-def pod_of(owner: Obj, reference: Obj) -> Obj:
-    """The pod to create from the owner's template."""
-    template = owner["spec"]["template"]
-    meta = template.get("metadata") or {}
-    kept = {k: meta[k] for k in ("labels", "annotations", "finalizers") if meta.get(k)}
-    name = owner["metadata"]["name"]
-    metadata = {"generateName": f"{name}-", **kept, "ownerReferences": [reference]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pilothouse.scheduler.nodeselector import matches_expression
+from pilothouse.api.nodeselectors import matches_expression
 from pilothouse.scheduler.table import Mask, NodeTable
 
 Obj = dict[str, Any]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from pilothouse.api.nodeselectors import matches_term
 from pilothouse.client.interface import Transport
 from pilothouse.scheduler.claims import (
     BOUND_BY_CONTROLLER,
@@ -21,7 +22,6 @@ from pilothouse.scheduler.claims import (
     is_bound,
 )
 from pilothouse.scheduler.framework import ClusterView
-from pilothouse.scheduler.nodeselector import matches_term
 from pilothouse.scheduler.stock import Stock
 
 Obj = dict[str, Any]

@@ -94,3 +94,38 @@ def node(name: str, ready: str = "True", **more: Any) -> Obj:
         "spec": more.pop("spec", {}),
         "status": {"conditions": conditions},
     }
+
+
+def daemon_set(*, image: str = "v1", strategy: Obj | None = None, **spec: Any) -> Obj:
+    return {
+        "metadata": {
+            "name": "ds",
+            "namespace": "ns",
+            "uid": "uid-ds",
+            "generation": 1,
+            "annotations": {"deprecated.daemonset.template.generation": "1"},
+        },
+        "spec": {
+            "selector": {"matchLabels": {"app": "a"}},
+            "template": template(image),
+            "updateStrategy": strategy or {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
+            "revisionHistoryLimit": 10,
+            **spec,
+        },
+    }
+
+
+def stateful_set(replicas: int, *, image: str = "v1", **spec: Any) -> Obj:
+    return {
+        "metadata": {"name": "web", "namespace": "ns", "uid": "uid-web", "generation": 1},
+        "spec": {
+            "replicas": replicas,
+            "serviceName": "web",
+            "podManagementPolicy": "OrderedReady",
+            "selector": {"matchLabels": {"app": "a"}},
+            "template": template(image),
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
+            "revisionHistoryLimit": 10,
+            **spec,
+        },
+    }

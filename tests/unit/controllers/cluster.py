@@ -10,6 +10,7 @@ from typing import Any
 from pilothouse.api import errors
 from pilothouse.clock import VirtualClock, new_uid, random_suffix, rfc3339
 from pilothouse.controllers import kinds as known
+from pilothouse.controllers.daemonset_nodes import target
 from pilothouse.controllers.kinds import Kind
 from pilothouse.controllers.kit import Controller
 
@@ -292,7 +293,7 @@ class Cluster:
                 continue
             told = {"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": rfc3339(self.clock.now())}
             body = copy(pod)
-            body["spec"]["nodeName"] = "n1"
+            body["spec"]["nodeName"] = target(pod) or "n1"
             body["status"] = {"phase": "Running", "conditions": [told], "podIP": f"10.0.0.{len(self.stored[known.PODS])}"}
             self._put(known.PODS, body)
 

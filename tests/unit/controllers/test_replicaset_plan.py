@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pilothouse.controllers import pod_control
 from pilothouse.controllers import replicaset_plan as rs
+from pilothouse.controllers.kinds import REPLICA_SETS
 
 from .builders import NOW, pod, replica_set
 
@@ -55,14 +57,14 @@ def test_a_refusal_is_told_until_a_look_meets_none():
 
 @given(st.integers(0, 5000))
 def test_slow_start_doubles_and_adds_up(count):
-    sizes = rs.batches(count)
+    sizes = pod_control.batches(count)
     assert sum(sizes) == count
     assert all(b <= 2 * a for a, b in itertools.pairwise(sizes))
 
 
 def test_a_pod_is_made_from_the_template():
     owner = replica_set("r", 1)
-    made = rs.pod_of(owner, {"kind": "ReplicaSet"})
+    made = pod_control.pod_of(owner, REPLICA_SETS, owner["spec"]["template"])
     assert made["metadata"]["generateName"] == "r-"
     assert made["metadata"]["labels"] == {"app": "a", "pod-template-hash": "r"}
     assert made["spec"] == owner["spec"]["template"]["spec"]

@@ -14,9 +14,9 @@ from pilothouse.api import tables
 from pilothouse.api.decode import decode_parsed
 from pilothouse.api.errors import StatusError
 from pilothouse.api.kinds import strategy_for
+from pilothouse.api.nodeselectors import required_predicate
 from pilothouse.api.resource import Resource
 from pilothouse.scheduler.insight.situation import Collections, plural_of
-from pilothouse.scheduler.nodeselector import required_predicate
 from pilothouse.scheduler.table import Row
 from pilothouse.scheduler.tolerations import untolerated
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pilothouse.api.nodeselectors import matches_term, preferred_terms, required_node_names, required_predicate
 from pilothouse.scheduler.framework import (
     SKIP,
     ClusterEvent,
@@ -18,7 +19,6 @@ from pilothouse.scheduler.framework import (
     Status,
     default_normalize,
 )
-from pilothouse.scheduler.nodeselector import matches_term, preferred_terms, required_node_names, required_predicate
 from pilothouse.scheduler.table import Ints, Mask, Row
 
 REASON = "node(s) didn't match Pod's node affinity/selector"

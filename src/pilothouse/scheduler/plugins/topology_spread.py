@@ -16,8 +16,8 @@ import numpy as np
 import orjson
 
 from pilothouse.api import selectors
+from pilothouse.api.nodeselectors import required_predicate
 from pilothouse.scheduler.framework import MAX_NODE_SCORE, SKIP, ClusterEvent, Code, Cycle, Plugin, Rejected, Status
-from pilothouse.scheduler.nodeselector import required_predicate
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.table import Ints, Mask, Row
 from pilothouse.scheduler.tolerations import untolerated
