@@ -1,129 +1,70 @@
 """What serving costs: CPU of `pilothouse up` for one operation over TLS, its start and its memory.
 
-    python benchmarks/serving.py [--memory] [--pods N] [--connections N]
-
-The load comes from this process, on the same cores; CPU is that of the server's process alone, from /proc (Linux).
+python benchmarks/serving.py [--memory] [--pods N] [--connections N]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import secrets
-import socket
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import aiohttp
+from _kit import caller, cpu, heading, measure, pod, resident, server, tell
 
 PODS = "/api/v1/namespaces/default/pods"
+MAPS = "/api/v1/namespaces/default/configmaps"
 TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
 MERGE = {"Content-Type": "application/strategic-merge-patch+json"}
-START_LIMIT = 60.0
-Operation = Callable[[int], Awaitable[None]]
+APPLY = {"Content-Type": "application/apply-patch+yaml"}
 
 
-def cpu(pid: int) -> float:
-    """Seconds of CPU that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def config_map(number: int) -> object:
+    """One of 500, with other data each time."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": f"m-{number % 500}"},
+        "data": {"a": str(number), "b": "two"},
+    }
 
 
-def resident(pid: int) -> float:
-    """A process's memory, MiB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+async def watch(http: aiohttp.ClientSession, pid: int, watchers: int, events: int) -> None:
+    """Watchers of one namespace, each of which sees every pod that is made there; the making counts too."""
+    started = asyncio.Event()
+    waiting = watchers
 
+    async def follow() -> None:
+        nonlocal waiting
+        async with http.get(f"{PODS}?watch=true&labelSelector=seen") as answer:
+            waiting -= 1
+            if not waiting:
+                started.set()
+            seen = 0
+            while seen < events:
+                seen += (await answer.content.readline()).startswith(b'{"type":"ADDED"')
 
-def pod(number: int) -> dict[str, object]:
-    container = {"name": "c", "image": "registry.example/app:1", "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}}}
-    return {"metadata": {"name": f"p-{number}", "labels": {"app": f"a-{number % 100}"}}, "spec": {"containers": [container]}}
-
-
-@asynccontextmanager
-async def server(memory: bool) -> AsyncIterator[tuple[aiohttp.ClientSession, int, float]]:
-    """A cluster without nodes: a session with it, its process, and how long it took until /readyz said ok."""
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as taken:
-        port, token = taken.getsockname()[1], secrets.token_hex(16)
-        taken.close()
-        tokens = Path(folder) / "tokens.csv"
-        tokens.write_text(f'{token},admin,admin,"system:masters"\n')
-        tokens.chmod(0o600)
-        where = ["--memory"] if memory else ["--data-dir", f"{folder}/data"]
-        command = [
-            sys.executable,
-            "-m",
-            "pilothouse",
-            "up",
-            "--nodes",
-            "0",
-            "--port",
-            str(port),
-            "--token-auth-file",
-            str(tokens),
-            *where,
-        ]
-        begun = time.perf_counter()
-        process = subprocess.Popen([*command, "--kubeconfig", f"{folder}/kubeconfig"], stdout=subprocess.DEVNULL)
-        headers = {"Authorization": f"Bearer {token}"}
-        connector = aiohttp.TCPConnector(ssl=False, limit=0)
-        try:
-            async with aiohttp.ClientSession(f"https://127.0.0.1:{port}", headers=headers, connector=connector) as http:
-                await until_ready(http, process, "/readyz")
-                ready = time.perf_counter() - begun
-                await until_ready(http, process, "/api/v1/namespaces/default/serviceaccounts/default")
-                yield http, process.pid, ready
-        finally:
-            process.terminate()
-            process.wait()
-
-
-async def until_ready(http: aiohttp.ClientSession, process: subprocess.Popen[bytes], path: str) -> None:
-    end = time.monotonic() + START_LIMIT
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            async with http.get(path) as answer:
-                if answer.status == 200:
-                    return
-        except aiohttp.ClientConnectionError:
-            pass  # not listening yet
-        await asyncio.sleep(0.01)
-    raise SystemExit(f"the server did not get ready: {path}")
-
-
-async def measure(name: str, pid: int, count: int, connections: int, operation: Operation) -> None:
-    """Do an operation `count` times from some connections, and say what each cost the server."""
-    numbers = iter(range(count))
-
-    async def worker() -> None:
-        for number in numbers:
-            await operation(number)
-
+    tasks = [asyncio.create_task(follow()) for _ in range(watchers)]
+    await started.wait()
     before, begun = cpu(pid), time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(min(connections, count))))
-    rate, cost = count / (time.perf_counter() - begun), (cpu(pid) - before) / count
-    print(f"{name:34} {count:7,} {rate:11,.1f} {cost * 1e3:11.3f}", flush=True)
+    numbers = iter(range(events))
+
+    async def create() -> None:
+        for number in numbers:
+            async with http.post(PODS, json=pod(number, f"w-{number}", seen="yes")) as answer:
+                answer.raise_for_status()
+
+    await asyncio.gather(*tasks, *(create() for _ in range(32)))
+    count = watchers * events
+    tell(f"an event to one of {watchers} watchers", count, count / (time.perf_counter() - begun), (cpu(pid) - before) / count)
 
 
 async def run(arguments: argparse.Namespace) -> None:
     async with server(arguments.memory) as (http, pid, ready):
         print(f"ready after {ready:.2f} s; idle memory {resident(pid):.0f} MiB\n")
-        print(f"{'operation':34} {'times':>7} {'a second':>11} {'CPU ms':>11}")
+        heading()
 
-        def call(method: str, path: Callable[[int], str], body: Callable[[int], object] | None = None,
-                 headers: dict[str, str] | None = None) -> Operation:  # fmt: skip
-            async def operation(number: int) -> None:
-                async with http.request(method, path(number), json=body and body(number), headers=headers) as answer:
-                    await answer.read()
-                    answer.raise_for_status()
-
-            return operation
-
+        call = caller(http)
         count, wide = arguments.pods, arguments.connections
         label = {"metadata": {"labels": {"changed": "yes"}}}
         await measure("create a pod", pid, count, wide, call("POST", lambda n: PODS, pod))
@@ -131,11 +72,14 @@ async def run(arguments: argparse.Namespace) -> None:
         await measure(
             "patch a pod (strategic merge)", pid, count, wide, call("PATCH", lambda n: f"{PODS}/p-{n}", lambda n: label, MERGE)
         )
+        await measure("apply a config map (server-side)", pid, count, wide,
+                      call("PATCH", lambda n: f"{MAPS}/m-{n % 500}?fieldManager=bench&force=true", config_map, APPLY))  # fmt: skip
         await measure(f"list {count:,} pods", pid, 5, 1, call("GET", lambda n: PODS))
         await measure("list a page of 500", pid, 20, 1, call("GET", lambda n: f"{PODS}?limit=500"))
         await measure("list by a label", pid, 20, 1, call("GET", lambda n: f"{PODS}?labelSelector=app%3Da-1"))
         await measure(f"{count:,} pods as a Table, first time", pid, 1, 1, call("GET", lambda n: PODS, None, TABLE))
         await measure(f"{count:,} pods as a Table, again", pid, 5, 1, call("GET", lambda n: PODS, None, TABLE))
+        await watch(http, pid, 100, 500)
         print(f"\nmemory with {count:,} pods {resident(pid):.0f} MiB")
 
 
