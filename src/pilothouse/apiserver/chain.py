@@ -21,7 +21,7 @@ from pilothouse.apiserver.messages import Answer, Request, Response
 from pilothouse.apiserver.plans import Plan, Planner
 from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.render import status_response
-from pilothouse.apiserver.routes import Route
+from pilothouse.apiserver.routes import MethodNotAllowed, Route
 from pilothouse.apiserver.seats import Seats
 from pilothouse.clock import new_uid
 
@@ -34,6 +34,8 @@ ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 _SUPERUSERS = "system:masters"
 _BEARER = "bearer "
 REQUEST_SECONDS = 60.0
+#: Longer audit ids of clients are cut.
+AUDIT_ID_LIMIT = 64
 #: How long an Authorization header that was good counts as good.
 TOKEN_SECONDS = 10.0
 _TOKENS = 4096
@@ -128,6 +130,8 @@ class Chain:
         response = status_response(error, request.header(b"accept"), wants_pretty(route, request))
         if error.code == 401:
             response.add("Www-Authenticate", 'Bearer realm="kubernetes-master"')
+        elif isinstance(error, MethodNotAllowed):
+            response.add("Allow", error.allowed)
         return response
 
     def _finish(self, request: Request, plan: Plan, response: Response, started: float) -> Response:
@@ -137,7 +141,7 @@ class Chain:
                 self._audit_count += 1
                 response.audit = b"%b%012x" % (self._audit_base, self._audit_count)
             else:
-                response.audit = given
+                response.audit = given[:AUDIT_ID_LIMIT]
             flow = request.flow
             if flow is not None:
                 flow.count += 1

@@ -54,6 +54,15 @@ def status_line(code: int) -> bytes:
     return _STATUS_LINES.get(code) or f"HTTP/1.1 {code} Status\r\n".encode()
 
 
+def accepts_gzip(header: str) -> bool:
+    """Whether an Accept-Encoding header allows gzip."""
+    for part in header.lower().split(","):
+        coding, _, quality = part.partition(";")
+        if coding.strip() in ("gzip", "*") and quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000"):
+            return True
+    return False
+
+
 class Connection(asyncio.Protocol):
     """One client connection. Invariant: at most one request is being answered (`_busy`); later ones wait in `_waiting`."""
 
@@ -212,7 +221,7 @@ class Connection(asyncio.Protocol):
         if (
             self.remote
             and (response.size is None or response.size > GZIP_THRESHOLD)
-            and "gzip" in request.header(b"accept-encoding")
+            and accepts_gzip(request.header(b"accept-encoding"))
         ):
             self._task = asyncio.ensure_future(self._compress(request, response))
             return

@@ -16,7 +16,7 @@ from pilothouse.apiserver.handlers import wants_pretty
 from pilothouse.apiserver.interface import User
 from pilothouse.apiserver.messages import Answer, Request, Response
 from pilothouse.apiserver.render import json_response
-from pilothouse.apiserver.routes import Route, method_not_allowed, unknown_path
+from pilothouse.apiserver.routes import MethodNotAllowed, Route, unknown_path
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
@@ -108,7 +108,7 @@ class Paths:
 
     def _only_get(self, route: Route) -> None:
         if route.method not in ("GET", "HEAD"):
-            raise method_not_allowed()
+            raise MethodNotAllowed(("GET", "HEAD"))
 
     def _document(self, request: Request, route: Route, document: Obj | None) -> Response:
         fmt = negotiate.choose(request.header(b"accept"), transforms=False)

@@ -138,7 +138,7 @@ def _verb(route: Route, served: Served) -> str:
         methods = _COLLECTION_METHODS
     verb = methods.get(route.method, "")
     if verb not in resource.verbs:
-        raise routes.method_not_allowed()
+        raise routes.MethodNotAllowed(m for m, v in methods.items() if v in resource.verbs)
     return "watch" if route.verb == "watch" and verb in ("get", "list") else verb
 
 
@@ -149,7 +149,7 @@ def _subresource_verb(route: Route, served: Served) -> str:
         raise routes.unknown_path()
     verb = _SUBRESOURCE_METHODS.get(route.method, "")
     if verb not in subresource.verbs:
-        raise routes.method_not_allowed()
+        raise routes.MethodNotAllowed(m for m, v in _SUBRESOURCE_METHODS.items() if v in subresource.verbs)
     return verb
 
 

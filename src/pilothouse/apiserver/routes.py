@@ -6,6 +6,7 @@ a path. The verb comes from the method, the presence of a name, and `?watch`. Th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import unquote, unquote_plus
 
@@ -210,5 +211,9 @@ def unknown_path() -> StatusError:
     return StatusError(404, "NotFound", "the server could not find the requested resource", {})
 
 
-def method_not_allowed() -> StatusError:
-    return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
+class MethodNotAllowed(StatusError):
+    """405; `allowed` are the methods that the path has (the Allow header of RFC 9110)."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        super().__init__(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
+        self.allowed = ", ".join(sorted(allowed))
