@@ -30,6 +30,7 @@ from pilothouse.apiserver.bootstrap import BootstrapOptions, bootstrap, keep_nam
 from pilothouse.apiserver.bootstrap.objects import first_address
 from pilothouse.apiserver.interface import AdmissionPlugin, Authorizer, Hub
 from pilothouse.apiserver.pki import Pki
+from pilothouse.apiserver.questions import SchedulerQuestions
 from pilothouse.apiserver.server import ApiServer, Options
 from pilothouse.apiserver.special import Parts, handlers
 from pilothouse.clock import Clock, SystemClock
@@ -183,7 +184,7 @@ class _Assembly:
         return (self.authenticator,)
 
     def _authorizers(self, hub: Hub) -> Sequence[Authorizer]:
-        self.authorizers = modes.build(hub, self.settings.authorization_modes)
+        self.authorizers = (*modes.build(hub, self.settings.authorization_modes), SchedulerQuestions())
         return self.authorizers
 
     def _admission(self, hub: Hub) -> Sequence[AdmissionPlugin]:

@@ -33,12 +33,13 @@ class Paths:
     def __init__(self, server: ApiServer) -> None:
         self._server = server
         self._more: dict[str, PathHandler] = {}
+        self._unlisted: dict[str, PathHandler] = {}
         self._documents: dict[Any, tuple[bytes, str]] = {}
         self._others: Mapping[str, tuple[str, Obj]] | None = None
 
-    def register(self, path: str, handler: PathHandler) -> None:
-        """Serve another path."""
-        self._more[path] = handler
+    def register(self, path: str, handler: PathHandler, listed: bool = True) -> None:
+        """Serve another path; not `listed`: it is not named among all paths."""
+        (self._more if listed else self._unlisted)[path] = handler
 
     def forget(self) -> None:
         """Resources have come or gone: documents are made anew."""
@@ -49,7 +50,7 @@ class Paths:
         first = path[1:].partition("/")[0]
         if first in _HEALTH:
             return self._server.health.answer(route) or not_found_page()
-        handler = self._more.get(path)
+        handler = self._more.get(path) or self._unlisted.get(path)
         if handler is not None:
             return handler(request, route, user)
         if first in ("api", "apis"):
@@ -119,7 +120,7 @@ class Paths:
     def _openapi(self, request: Request, route: Route) -> Response:
         path = route.path.rstrip("/")
         accept = request.header(b"accept")
-        resources, custom = self._server.registry.resources, self._server.extensions.schemas
+        resources, custom = self._server.registry.resources, self._custom
         if path == "/openapi/v2":
             wanted = _openapi_format(accept)
             if wanted is None:
@@ -140,6 +141,11 @@ class Paths:
             response.add("Expires", "Tue, 19 Jan 2038 03:14:07 GMT")
         return response
 
+    def _custom(self, group: str = "", version: str = "") -> dict[tuple[str, str, str], Obj]:
+        """The schemas of all kinds that are not built in."""
+        server = self._server
+        return {**server.extensions.schemas(group, version), **server.questions.schemas(group, version)}
+
     def _v3_paths(self) -> list[str]:
         return [f"apis/{g}/{v}" if g else f"api/{v}" for g, v in self._server.registry.versions]
 
@@ -152,7 +158,7 @@ class Paths:
 
     def _v3(self, path: str) -> bytes:
         group, _, version = path.partition("/")[2].rpartition("/")
-        registry, custom = self._server.registry, self._server.extensions.schemas(group, version)
+        registry, custom = self._server.registry, self._custom(group, version)
         return orjson.dumps(openapi.v3(registry.resources(), group, version, custom))
 
     def _made(self, key: Any, make: Callable[[], bytes]) -> tuple[bytes, str]:

@@ -50,6 +50,8 @@ from pilothouse.apiserver.ownership import versions_of
 from pilothouse.apiserver.patching import APPLY_PATCH, transform_for
 from pilothouse.apiserver.paths import Paths
 from pilothouse.apiserver.query import WriteParams
+from pilothouse.apiserver.questions import PATH as QUESTIONS
+from pilothouse.apiserver.questions import Questions
 from pilothouse.apiserver.registry import Registry, Served, Special
 from pilothouse.apiserver.storage import Storage
 from pilothouse.apiserver.upkeep import APIServices, FlowSchemas
@@ -128,6 +130,8 @@ class ApiServer:
         self.chain = Chain(self, self.registry, self.handlers)
         self.http = HttpServer(self.chain, self.clock.now)
         self.extensions = Extensions(self)
+        self.questions = Questions(self)
+        self.paths.register(QUESTIONS, self.questions.attend, listed=False)
         self.api_services = APIServices(self)
         self._followers = (self.api_services, FlowSchemas(self))
         self._timers: dict[int, Timer] = {}

@@ -15,7 +15,7 @@ from pilothouse.apiserver import patching
 from pilothouse.apiserver.interface import AdmissionRequest, SpecialRequest, SpecialResult
 from pilothouse.apiserver.messages import Response
 from pilothouse.apiserver.query import WriteParams, manager_of, write_params
-from pilothouse.apiserver.render import Wish, json_response, object_response
+from pilothouse.apiserver.render import ListMeta, Wish, json_response, object_response, objects_response
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.handlers import Ask, Handlers
@@ -35,7 +35,7 @@ async def answer(handlers: Handlers, ask: Ask, handler: Handler, verb: str) -> R
     if verb == "create" and request.body is not None:
         await _admit(handlers, ask, request, handler)
     result: SpecialResult = await handler(request)
-    return _response(ask, result, wish)
+    return _response(handlers, ask, result, wish)
 
 
 def _request(handlers: Handlers, ask: Ask, verb: str) -> SpecialRequest:
@@ -70,7 +70,7 @@ def _body(handlers: Handlers, ask: Ask, verb: str, params: WriteParams) -> Obj |
     gvk = _kind(ask)
     if verb not in ("create", "update") or gvk[2].endswith("Options"):
         return None  # what connections want is in their query
-    schema = handlers.registry.schema(*gvk)
+    schema = handlers.registry.schema(*gvk) if ask.route.subresource else ask.served.schema
     for older in _ALSO.get(gvk, ()):
         if f"{older[0]}/{older[1]}".encode() in handlers.body(ask):
             return handlers.decoded(ask, params, schema, older)
@@ -92,9 +92,10 @@ async def _admit(handlers: Handlers, ask: Ask, request: SpecialRequest, handler:
     if default is not None:
         default(body)
     group, version, kind = _kind(ask)
+    schema = handlers.registry.schema(group, version, kind) if ask.route.subresource else ask.served.schema
     body.setdefault("metadata", {})
     ssa.track_update(
-        body, None, handlers.registry.schema(group, version, kind), request.manager, api_version=f"{group}/{version}" if group else version,
+        body, None, schema, request.manager, api_version=f"{group}/{version}" if group else version,
         now=handlers.clock.now(), subresource=request.subresource,
     )  # fmt: skip
     name = request.name or body["metadata"].get("name", "")
@@ -106,12 +107,14 @@ async def _admit(handlers: Handlers, ask: Ask, request: SpecialRequest, handler:
     await handlers.writer.chain.validate(admission)
 
 
-def _response(ask: Ask, result: SpecialResult, wish: Wish) -> Response:
+def _response(handlers: Handlers, ask: Ask, result: SpecialResult, wish: Wish) -> Response:
     """Objects of the endpoint's own kind can be seen as Tables; everything else is written as it is."""
     body, resource = result.body, ask.served.resource
     headers = result.headers.items() or None
     if isinstance(body, bytes):
         return Response(result.code, body, "text/plain" if body else "", headers)
+    if isinstance(body, dict) and body.get("kind") == ask.served.list_kind and wish.fmt.transform and not ask.request.native:
+        return objects_response(ask.served, body.get("items") or (), ListMeta(handlers.storage.feed.revision), wish)
     own = isinstance(body, dict) and (body.get("apiVersion"), body.get("kind")) == (resource.api_version, resource.kind)
     if own and wish.fmt.transform and not ask.request.native:
         return object_response(ask.served, body, wish, result.code)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pilothouse.cli import insight
+
 if TYPE_CHECKING:
     from pilothouse.apiserver.assembly import Settings
     from pilothouse.clock import Clock
@@ -376,6 +378,9 @@ async def _work(work: object) -> int:
         typer.echo("pilothouse: leader election lost", err=True)
         return 1
     return 0
+
+
+insight.register(app)
 
 
 if __name__ == "__main__":

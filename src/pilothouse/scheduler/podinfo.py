@@ -33,9 +33,9 @@ def amount(resource: str, text: Any) -> int:
 
 
 def amount_text(resource: str, value: int) -> str:
-    """The amount as people write it: 1500m, 2, 512Mi."""
+    """The amount as people read it: 500m, 1.5, 512Mi."""
     if resource == "cpu":
-        return str(value // 1000) if value % 1000 == 0 else f"{value}m"
+        return f"{value / 1000:g}" if abs(value) >= 1000 or value == 0 else f"{value}m"
     if resource in ("memory", "ephemeral-storage") or resource.startswith("hugepages-"):
         for unit, size in (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
             if abs(value) >= size:

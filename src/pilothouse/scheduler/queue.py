@@ -212,6 +212,15 @@ class SchedulingQueue:
 
     # --- looking -----------------------------------------------------------------------------------------------------------------
 
+    def where(self, key: str) -> str:
+        """active, backoff, unschedulable or gated; "" for a pod that does not wait."""
+        found = self._where.get(key)
+        return found[0] if found is not None else ""
+
+    def pods(self) -> list[PodInfo]:
+        """All that wait."""
+        return [pod for _, pod in self._where.values()]
+
     def counts(self) -> dict[str, int]:
         """How many pods are where: the scheduler_pending_pods metric."""
         out = {"active": 0, "backoff": 0, "unschedulable": 0, "gated": 0}

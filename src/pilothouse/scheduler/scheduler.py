@@ -18,6 +18,8 @@ from pilothouse.scheduler.config import SchedulerConfig, default_config
 from pilothouse.scheduler.evict import Evictor
 from pilothouse.scheduler.feeds import Feeds
 from pilothouse.scheduler.framework import ClusterEvent, ClusterView, Code, Plugin, Status
+from pilothouse.scheduler.insight.answers import Known, answer, needs
+from pilothouse.scheduler.insight.attend import attend
 from pilothouse.scheduler.insight.journal import Journal, Noted
 from pilothouse.scheduler.laps import Laps
 from pilothouse.scheduler.owners import OWNERS, owner_selectors
@@ -70,9 +72,14 @@ class Scheduler:
         #: The last decisions.
         self.journal = Journal()
         self.bound = 0
+        self._known = Known(
+            self._snapshot, lambda: self._config, self.journal, clock, lambda namespace, name: self._pods.get(namespace, name),
+            self._queue.pods, self._queue.where,
+        )  # fmt: skip
 
     async def run(self) -> None:
-        pods, nodes = self._informers.informer("/api/v1/pods"), self._informers.informer("/api/v1/nodes")
+        self._pods = pods = self._informers.informer("/api/v1/pods")
+        nodes = self._informers.informer("/api/v1/nodes")
         self._services = self._informers.informer("/api/v1/services")
         self._services.add_index("namespace", lambda o: [o["metadata"].get("namespace", "")])
         self._owners = {kind: self._informers.informer(path) for kind, path in OWNERS.items()}
@@ -90,6 +97,7 @@ class Scheduler:
             group.create_task(self._evictor.run())
             for informer in (nodes, pods, self._services, self._namespaces, self._budgets, *self._owners.values()):
                 await informer.wait_synced()
+            group.create_task(attend(self._transport, self._clock, lambda: list(self._config.profiles), self._answer))
             for _ in range(BINDERS):
                 group.create_task(self._bind_forever())
             await self._decide_forever()
@@ -167,6 +175,15 @@ class Scheduler:
     def _owner(self, kind: str, namespace: str, name: str) -> Obj | None:
         informer = self._owners.get(kind)
         return None if informer is None else informer.get(namespace, name)
+
+    async def _answer(self, question: Obj) -> tuple[int, Obj]:
+        """A question that the hub passes on."""
+        classes: list[Obj] = []
+        if question["kind"] == "whatif":
+            response = await self._transport.request("GET", "/apis/scheduling.k8s.io/v1/priorityclasses")
+            classes = response.body["items"] if response.status == 200 else []
+        await self._feeds.ready(needs(self._known, question, classes))
+        return answer(self._known, question, classes)
 
     # --- deciding ----------------------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pilothouse.api.errors import StatusError, bad_request, not_found_error
 from pilothouse.clock import Clock
-from pilothouse.scheduler.config import ConfigError, SchedulerConfig, parse_config
+from pilothouse.scheduler.config import SchedulerConfig, parse_config
 from pilothouse.scheduler.insight import whatif
 from pilothouse.scheduler.insight.explain import API_VERSION, KIND, decision_object
 from pilothouse.scheduler.insight.journal import Journal, Noted
@@ -40,6 +40,22 @@ class Known:
     waiting: Callable[[], Iterable[PodInfo]]
     #: Which of the scheduler's queues a pod (namespace/name) is in, "" for none.
     queue: Callable[[str], str]
+
+
+def needs(known: Known, question: Obj, classes: Iterable[Obj] = ()) -> set[str]:
+    """The plurals that must be in the stock before a question can be answered."""
+    if question["kind"] == "decision":
+        obj = known.pod(question["namespace"], question["name"])
+        profile = known.config().profiles.get(obj["spec"].get("schedulerName", "")) if obj else None
+        pod = pod_info(obj) if obj else None
+        return {plural for plugin in (profile.readers if profile else ()) for plural in plugin.needs(pod)} if pod else set()
+    if question["kind"] != "whatif":
+        return set()
+    try:
+        asked = whatif.question_of(question["object"].get("spec") or {})
+        return whatif.needs(known.snapshot, known.config().profiles, asked, known.waiting(), classes)
+    except ValueError:
+        return set()  # the answer says what is wrong
 
 
 def answer(known: Known, question: Obj, classes: Iterable[Obj] = ()) -> tuple[int, Obj]:
@@ -110,6 +126,7 @@ def _what_if(known: Known, obj: Obj, classes: Iterable[Obj]) -> Obj:
         question = whatif.question_of(spec)
         waiting = known.waiting() if question.waiting else ()
         report = whatif.answer(known.snapshot, profiles, question, waiting, classes)
-    except (ConfigError, ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise bad_request(f"WhatIf: {error}") from None
-    return {**obj, "status": whatif.report_object(report)}
+    metadata = {k: v for k, v in (obj.get("metadata") or {}).items() if k != "managedFields"}
+    return {**obj, "metadata": metadata, "status": whatif.report_object(report)}

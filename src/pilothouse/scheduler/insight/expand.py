@@ -16,6 +16,7 @@ from pilothouse.api.errors import StatusError
 from pilothouse.api.kinds import strategy_for
 from pilothouse.api.nodeselectors import required_predicate
 from pilothouse.api.resource import Resource
+from pilothouse.api.strategy import Context
 from pilothouse.scheduler.insight.situation import Collections, plural_of
 from pilothouse.scheduler.table import Row
 from pilothouse.scheduler.tolerations import untolerated
@@ -45,7 +46,9 @@ def _resources() -> dict[str, Resource]:
 
 def admitted(obj: Obj, namespace: str = "default") -> Obj:
     """The object as the API server would store it: checked, with defaults. ValueError, in one line, if it would not."""
-    resource = _resources()[f"{obj.get('apiVersion')}/{obj['kind']}"]
+    resource = _resources().get(f"{obj.get('apiVersion')}/{obj['kind']}")
+    if resource is None:
+        raise ValueError(f"no matches for kind {obj['kind']!r} in version {obj.get('apiVersion')!r}")
     told = f"{obj['kind']} {obj['metadata'].get('name', '')}"
     kind = (resource.group, resource.version, resource.kind)
     try:
@@ -54,6 +57,8 @@ def admitted(obj: Obj, namespace: str = "default") -> Obj:
         if resource.namespaced:
             decoded["metadata"].setdefault("namespace", namespace)
         strategy.default(decoded)
+        decoded["metadata"].setdefault("uid", "what-if")
+        strategy.prepare_create(decoded, Context(0.0, resource.api_version))
         errors = strategy.validate(decoded)
     except StatusError as error:
         raise ValueError(f"{told}: {error.message}") from None
@@ -71,6 +76,8 @@ class Expansion:
         self._classes = {c["metadata"]["name"]: c for c in classes}
         self.pods: list[Obj] = []
         self.more: Collections = {}
+        #: Nodes as they would be, status included.
+        self.nodes: list[Obj] = []
         #: Kinds that were not understood.
         self.ignored: list[str] = []
 
@@ -87,6 +94,9 @@ class Expansion:
         plural = plural_of(obj)
         if not plural:
             self.ignored.append(f"{obj['kind']} {obj['metadata']['name']}")
+            return
+        if plural == "nodes":
+            self.nodes.append(obj)
             return
         obj = admitted(obj, self._namespace)
         make = _PODS.get(obj["kind"])

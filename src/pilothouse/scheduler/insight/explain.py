@@ -27,6 +27,8 @@ def decision_object(noted: Noted, near: Sequence[Near] = (), recorded: bool = Tr
     decision, meta = noted.record.decision(), noted.pod.obj["metadata"]
     status: Obj = {
         "result": RESULT if decision.node else decision.reason or "Unschedulable",
+        "nodeName": decision.node or "",
+        "message": decision.message,
         "nodes": {"total": decision.nodes_total, "feasible": _feasible(decision)},
         "filters": [
             {"plugin": v.plugin, "reason": v.reason, "removed": len(v.nodes), "unresolvable": v.unresolvable}
@@ -34,10 +36,7 @@ def decision_object(noted: Noted, near: Sequence[Near] = (), recorded: bool = Tr
             for v in decision.rejected
         ],
     }
-    if decision.node:
-        status["nodeName"] = decision.node
-    if decision.message:
-        status["message"] = decision.message
+    status = {key: value for key, value in status.items() if value != ""}
     if full and decision.totals:
         status["scores"] = scores(decision)
         status["best"] = sum(1 for total in decision.totals.values() if total == max(decision.totals.values()))

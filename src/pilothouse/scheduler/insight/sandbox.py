@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from pilothouse.scheduler.feeds import PATHS
 from pilothouse.scheduler.framework import ClusterView
 from pilothouse.scheduler.insight.situation import Collections, view_of
 from pilothouse.scheduler.podinfo import PodInfo
@@ -27,6 +28,16 @@ class Sandbox:
         self.snapshot = Snapshot(base.table, _over(base.view, more or {}))
         self.snapshot.nominated = dict(base.nominated)
         self._undo: list[Callable[[], object]] = []
+        for plural in PATHS:
+            for (namespace, name), obj in (more or {}).get(plural, {}).items():
+                self._stock(plural, namespace, name, obj)
+
+    def _stock(self, plural: str, namespace: str, name: str, obj: Obj) -> None:
+        """One more object to look up; what is there already stays."""
+        stock = self.snapshot.view.stock
+        if stock.get(plural, namespace, name) is None:
+            stock.put(plural, obj)
+            self._undo.append(lambda: stock.remove(plural, obj))
 
     def __enter__(self) -> Sandbox:
         return self

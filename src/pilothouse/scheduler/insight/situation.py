@@ -8,10 +8,12 @@ from functools import cache
 from typing import Any
 
 from pilothouse.api import tables
+from pilothouse.scheduler.feeds import PATHS
 from pilothouse.scheduler.framework import ClusterView
 from pilothouse.scheduler.owners import OWNERS, owner_selectors
 from pilothouse.scheduler.podinfo import PodInfo, pod_info
 from pilothouse.scheduler.schedule import Snapshot
+from pilothouse.scheduler.stock import Stock
 from pilothouse.scheduler.table import NodeTable
 
 Obj = dict[str, Any]
@@ -104,4 +106,5 @@ def view_of(known: Collections) -> ClusterView:
         owner_selectors=lambda pod: owner_selectors(pod, of_namespace("services", pod.namespace), owner),
         namespace_labels=labels,
         budgets=lambda namespace: of_namespace("poddisruptionbudgets", namespace),
+        stock=Stock({plural: known.get(plural, {}).values() for plural in PATHS}),
     )

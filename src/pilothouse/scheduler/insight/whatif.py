@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,9 +80,22 @@ def answer(
     first.add_all(question.objects)
     report.ignored = first.ignored
     with Sandbox(base, first.more) as box:
-        report.added = _add_nodes(box, question)
+        report.added = _add_nodes(box, question, first.nodes)
         _Trial(box, profiles, report).run(question, waiting, classes)
     return report
+
+
+def needs(
+    base: Snapshot, profiles: Mapping[str, Profile], question: Question, waiting: Iterable[PodInfo], classes: Iterable[Obj]
+) -> set[str]:
+    """The plurals that will be looked up in the stock for an answer. ValueError as for `answer`."""
+    _check(base, question)
+    expansion = Expansion(question.namespace, base.table.nodes, classes)
+    expansion.add_all(question.objects)
+    pods = [pod_info(pod) for pod in expansion.pods] + (list(waiting) if question.waiting else [])
+    pods += [pod for name in question.drain for pod in base.table.by_name[name].pods.values()]
+    readers = [plugin for profile in profiles.values() for plugin in profile.readers]
+    return {plural for pod in pods for plugin in readers for plural in plugin.needs(pod)}
 
 
 def _check(base: Snapshot, question: Question) -> None:
@@ -96,7 +109,13 @@ def _check(base: Snapshot, question: Question) -> None:
         raise ValueError("nodes to add need one that they are like")
 
 
-def _add_nodes(box: Sandbox, question: Question) -> list[str]:
+def _add_nodes(box: Sandbox, question: Question, described: Sequence[Obj]) -> list[str]:
+    """Nodes of manifests, and copies of one that is there."""
+    for node in described:
+        if node["metadata"]["name"] in box.table.by_name:
+            raise ValueError(f"there is a node {node['metadata']['name']} already")
+        box.add_node(node)
+    named = [node["metadata"]["name"] for node in described]
     added: list[str] = []
     number = 0
     while len(added) < question.add_nodes:
@@ -105,7 +124,7 @@ def _add_nodes(box: Sandbox, question: Question) -> list[str]:
         if name not in box.table.by_name:
             box.add_node(_like(box.table.by_name[question.like].obj, name))
             added.append(name)
-    return added
+    return named + added
 
 
 def _like(node: Obj, name: str) -> Obj:
