@@ -9,7 +9,7 @@ that point; the base class implements none.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,8 @@ class Code(enum.Enum):
     UNSCHEDULABLE = "Unschedulable"
     UNRESOLVABLE = "UnschedulableAndUnresolvable"
     WAIT = "Wait"
+    #: Not to be scheduled before an event that helps, and nothing to tell about it: PreEnqueue, said where objects can be looked up.
+    HOLD = "Hold"
     SKIP = "Skip"
 
 
@@ -109,6 +111,8 @@ class Cycle:
     feasible: Mask = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     #: Filters that have a say about this pod, in order: set once PreFilter is through.
     filters: Sequence[Plugin] = ()
+    #: Writes that a plugin owes for a cycle that came to nothing; the scheduler runs them.
+    errands: list[Callable[[Transport], Awaitable[None]]] = field(default_factory=list)
 
     def cached_rows(self, key: Hashable, stamp: str, dtype: Any, compute: Callable[[Ints], Any]) -> Any:
         """A value per row, kept with the pod's class and repaired where rows changed (see RowCache)."""

@@ -176,6 +176,8 @@ def pre_filter(cycle: Cycle, profile: Profile, outcome: Outcome) -> set[str]:
             skipped.add(plugin.name)
         else:
             outcome.status = Status(result.code, result.reasons, plugin.name)
+            if result.code is Code.HOLD:
+                break
             hopeless = result.code is Code.UNRESOLVABLE
             outcome.rejections.append((plugin.name, Rejected(", ".join(result.reasons), cycle.table.present.copy(), hopeless)))
             break
@@ -286,7 +288,7 @@ def _score_each(plugin: Plugin, cycle: Cycle, rows: Ints) -> Ints:
 
 def _fail(cycle: Cycle, profile: Profile, outcome: Outcome) -> None:
     early = outcome.status
-    if early is not None and early.code is Code.ERROR:
+    if early is not None and early.code in (Code.ERROR, Code.HOLD):
         return
     said = _post_filter(cycle, profile, outcome)
     total = cycle.table.node_count()

@@ -250,14 +250,23 @@ class Scheduler:
     async def _refuse(self, outcome: Outcome) -> None:
         pod, status = outcome.cycle.pod, outcome.status
         assert status is not None
+        await self._run_errands(outcome)
         error = status.code is Code.ERROR
         message = status_message(status)
         self._queue.refused(pod, refusing_plugins(outcome), error)
-        if self._waiting_conditions.get(pod.key) == message:
+        if status.code is Code.HOLD or self._waiting_conditions.get(pod.key) == message:
             return
         self._waiting_conditions[pod.key] = message
         self._events.record(pod.obj, "Warning", "FailedScheduling", message, "Scheduling")
         await self._write_condition(pod, condition_reason(status), message)
+
+    async def _run_errands(self, outcome: Outcome) -> None:
+        for errand in outcome.cycle.errands:
+            try:
+                await errand(self._transport)
+            except OSError as error:
+                log.warning("work for %s left undone: %s", outcome.cycle.pod.key, error)
+        outcome.cycle.errands.clear()
 
     async def _write_condition(self, pod: PodInfo, reason: str, message: str) -> None:
         condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message, "lastProbeTime": None,

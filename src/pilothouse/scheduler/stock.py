@@ -131,6 +131,10 @@ class Stock:
     def get(self, plural: str, namespace: str, name: str) -> Obj | None:
         return self._of(plural).get((namespace, name))
 
+    def is_assumed(self, plural: str, namespace: str, name: str) -> bool:
+        """Whether an object's state is one that is still being written."""
+        return (namespace, name) in self._of(plural).assumed
+
     def all(self, plural: str) -> list[Obj]:
         collection = self._of(plural)
         if not collection.assumed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pilothouse.scheduler.config import default_config
@@ -83,4 +84,4 @@ class World:
         """The first part of the message: before what preemption says."""
         decision = self.decide(obj)
         assert decision.node is None
-        return decision.message.partition(" no new claims to deallocate")[0]
+        return re.split(r" no new claims to deallocate| still not schedulable", decision.message)[0]

@@ -1,28 +1,231 @@
-"""DynamicResources (KEP-4381), of which only its voice is here: it scores nothing and deallocates nothing.
+"""DynamicResources (KEP-4381, structured parameters): devices for the ResourceClaims of pods.
 
-Allocating devices for ResourceClaims is not written yet: a pod that has claims is held, rather than put where they may be missing.
+For each node the first fit of devices is searched and kept for all pods that ask for the same; a node is searched again when one of its
+pools, or itself, changes. Reserve counts on the allocation, PreBind writes it. Arguments: `bindingTimeout` ("600s"), and `filterTimeout`,
+which is checked and has no effect here: a search ends after so many steps. Left out: DeviceTaintRules (beta, off).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
+import orjson
 
-from pilothouse.scheduler.framework import Code, Cycle, Plugin, Rejected, Status
-from pilothouse.scheduler.table import Ints
+from pilothouse.client.interface import Transport
+from pilothouse.clock import rfc3339
+from pilothouse.scheduler.devices.binder import ClaimBinder, Failed, wait_for_conditions
+from pilothouse.scheduler.devices.inventory import CLAIMS, SLICES
+from pilothouse.scheduler.devices.podclaims import (
+    MOST_CONSUMERS,
+    Unready,
+    allocation_of,
+    claims_of,
+    consumers,
+    names_claim,
+    reserved_for,
+    with_consumer,
+)
+from pilothouse.scheduler.devices.requests import DEVICE_CLASSES, Impossible, Wish, parse_wish, preference
+from pilothouse.scheduler.devices.result import allocation_result
+from pilothouse.scheduler.devices.rows import fits_of
+from pilothouse.scheduler.framework import SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status, default_normalize
+from pilothouse.scheduler.noderows import rows_matching_terms
+from pilothouse.scheduler.podinfo import PodInfo
+from pilothouse.scheduler.table import Ints, Mask
+
+NOT_THERE = "resourceclaim not available on the node"
+TOO_FEW = "cannot allocate all claims"
+
+BINDING_TIMEOUT = 600.0
+
+
+class State:
+    """What one cycle knows of the pod's claims: those allocated already, and those to allocate with what they ask for."""
+
+    __slots__ = ("fits", "ready", "unavailable", "wishes", "written")
+
+    def __init__(self, ready: list[Obj], wishes: list[tuple[Obj, Wish]]) -> None:
+        self.ready = ready
+        self.wishes = wishes
+        self.unavailable: list[Obj] = []  # allocated where the pod cannot go
+        self.fits: Any = None  # per row an Allocation, a reason, or None
+        self.written: list[tuple[Obj, Obj | None]] = []  # what Reserve counts on: (claim, its allocation if it is new)
 
 
 class DynamicResources(Plugin):
     name = "DynamicResources"
+    events = (
+        ClusterEvent("Node", "Add"),
+        ClusterEvent("Node", "UpdateLabel"),
+        ClusterEvent("Node", "UpdateTaint"),
+        ClusterEvent("ResourceClaim", "Add"),
+        ClusterEvent("ResourceClaim", "Update"),
+        ClusterEvent("ResourceClaim", "Delete"),
+        ClusterEvent("Pod", "UpdateResourceClaims"),
+        ClusterEvent("DeviceClass", "Add"),
+        ClusterEvent("DeviceClass", "Update"),
+        ClusterEvent("ResourceSlice", "Add"),
+        ClusterEvent("ResourceSlice", "Update"),
+    )
+
+    def __init__(self, args: Obj | None = None) -> None:
+        super().__init__(args)
+        self.timeout = _seconds(self.args.get("bindingTimeout"), BINDING_TIMEOUT)
+
+    def needs(self, pod: PodInfo) -> Sequence[str]:
+        return (CLAIMS, SLICES, DEVICE_CLASSES) if pod.spec.get("resourceClaims") else ()
+
+    def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
+        if event.resource != "ResourceClaim":
+            return True
+        freed = old is not None and allocation_of(old) is not None and (new is None or allocation_of(new) is None)
+        return freed or (new is not None and names_claim(pod, new))
+
+    # --- deciding ------------------------------------------------------------------------------------------------------------------
 
     def pre_filter(self, cycle: Cycle) -> Status | None:
-        if cycle.pod.spec.get("resourceClaims"):
-            return Status(Code.UNRESOLVABLE, ("this scheduler does not allocate resource claims yet",))
-        return None
+        if not cycle.pod.spec.get("resourceClaims"):
+            return SKIP
+        try:
+            claims = claims_of(cycle.pod, cycle.view.stock)
+        except Unready as problem:
+            return Status(Code.HOLD, (str(problem),))
+        try:
+            state = _state(cycle, claims)
+        except (Unready, Impossible) as problem:
+            return Status(Code.UNRESOLVABLE, (str(problem),))
+        cycle.state[self.name] = state
+        return None if state.ready or state.wishes else SKIP
+
+    def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
+        state: State = cycle.state[self.name]
+        table = cycle.table
+        elsewhere: Mask = np.zeros(table.capacity, dtype=np.bool_)
+        for claim in state.ready:
+            selector = (allocation_of(claim) or {}).get("nodeSelector")
+            if selector is not None:
+                away = ~rows_matching_terms(table, selector.get("nodeSelectorTerms") or ())
+                if (away & cycle.feasible).any():
+                    state.unavailable.append(claim)
+                elsewhere |= away
+        out = [Rejected(NOT_THERE, elsewhere, unresolvable=True)]
+        if state.wishes:
+            key = orjson.dumps([claim["spec"] for claim, _ in state.wishes], option=orjson.OPT_SORT_KEYS)
+            state.fits = fits_of(cycle, key, [wish for _, wish in state.wishes])
+            out += _refusals(state.fits, elsewhere)
+        return out
 
     def post_filter(self, cycle: Cycle, rejections: Sequence[tuple[str, Rejected]]) -> Status | None:
-        return Status(Code.UNSCHEDULABLE, ("no new claims to deallocate",))
+        state: State | None = cycle.state.get(self.name)
+        if state is None:
+            return Status(Code.UNSCHEDULABLE, ("no new claims to deallocate",))
+        for claim in state.unavailable:
+            if all(c.get("uid") == cycle.pod.uid for c in consumers(claim)):
+                cycle.errands.append(_deallocation(cycle.pod, claim))
+                return Status(Code.UNSCHEDULABLE, ("deallocation of ResourceClaim completed",))
+        return Status(Code.UNSCHEDULABLE, ("still not schedulable",))
 
     def score_all(self, cycle: Cycle) -> Ints:
-        return np.zeros(cycle.table.capacity, dtype=np.int64)
+        scores = np.zeros(cycle.table.capacity, dtype=np.int64)
+        state: State | None = cycle.state.get(self.name)
+        if state is not None and any(len(r.options) > 1 for _, wish in state.wishes for r in wish.requests):
+            for i in np.flatnonzero(cycle.feasible):
+                fit = state.fits[i]
+                scores[i] = sum(
+                    preference(wish, [g.option.name for g in given]) for (_, wish), given in zip(state.wishes, fit, strict=True)
+                )
+        return scores
+
+    def normalize(self, cycle: Cycle, scores: Ints) -> Ints:
+        return default_normalize(scores)
+
+    # --- after the choice ------------------------------------------------------------------------------------------------------------
+
+    def reserve(self, cycle: Cycle, node_name: str) -> Status | None:
+        state: State | None = cycle.state.get(self.name)
+        if state is None:
+            return None
+        stock, clock = cycle.view.stock, cycle.view.clock
+        state.written = [(claim, None) for claim in state.ready if not reserved_for(claim, cycle.pod)]
+        fit = state.fits[cycle.table.by_name[node_name].index] if state.wishes else ()
+        for (claim, wish), given in zip(state.wishes, fit, strict=True):
+            allocation = allocation_result(wish, given, node_name, stock, clock.random, rfc3339(clock.now()))
+            state.written.append((claim, allocation))
+            cycle.state[self.name, claim["metadata"]["name"]] = assumed = with_consumer(claim, cycle.pod, allocation)
+            stock.assume(CLAIMS, assumed)
+        return None
+
+    def unreserve(self, cycle: Cycle, node_name: str) -> None:
+        state: State | None = cycle.state.get(self.name)
+        for claim, _ in state.written if state is not None else ():
+            assumed = cycle.state.pop((self.name, claim["metadata"]["name"]), None)
+            if assumed is not None:
+                cycle.view.stock.take_back(CLAIMS, assumed)
+            now = cycle.view.stock.get(CLAIMS, claim["metadata"]["namespace"], claim["metadata"]["name"])
+            if now is not None and reserved_for(now, cycle.pod):
+                cycle.errands.append(_release(cycle.pod, now))
+
+    def pre_bind_needed(self, cycle: Cycle, node_name: str) -> bool:
+        state: State | None = cycle.state.get(self.name)
+        return state is not None and bool(state.written)
+
+    async def pre_bind(self, transport: Transport, cycle: Cycle, node_name: str) -> Status | None:
+        state: State = cycle.state[self.name]
+        binder = ClaimBinder(transport, cycle.pod)
+        try:
+            for claim, allocation in state.written:
+                await binder.bind(claim, allocation)
+        except Failed as problem:
+            return Status(Code.ERROR, (str(problem),))
+        for claim, allocation in state.written:
+            listed = ((allocation or {}).get("devices") or {}).get("results") or ()
+            if any(r.get("bindingConditions") for r in listed):
+                told = await wait_for_conditions(claim, cycle.view.stock, cycle.view.clock, self.timeout)
+                if told:
+                    return Status(Code.UNSCHEDULABLE, (told,))
+        return None
+
+
+def _state(cycle: Cycle, claims: Iterable[Obj]) -> State:
+    """Which of the pod's claims are allocated, and what the others ask for. Unready or Impossible if one cannot be had."""
+    pod, stock = cycle.pod, cycle.view.stock
+    ready: list[Obj] = []
+    wishes: list[tuple[Obj, Wish]] = []
+    for claim in claims:
+        meta = claim["metadata"]
+        if stock.is_assumed(CLAIMS, meta["namespace"], meta["name"]):
+            raise Unready(f"resource claim {meta['namespace']}/{meta['name']} is in the process of being allocated")
+        if allocation_of(claim) is None:
+            wishes.append((claim, parse_wish(claim["spec"], stock)))
+            continue
+        if len(consumers(claim)) >= MOST_CONSUMERS and not reserved_for(claim, pod):
+            raise Unready("resourceclaim in use")
+        ready.append(claim)
+    return State(ready, wishes)
+
+
+def _refusals(fits: Any, elsewhere: Mask) -> list[Rejected]:
+    """Rows without a fit, by reason."""
+    reasons = np.array([None if isinstance(f, list) else f or TOO_FEW for f in fits], dtype=object)
+    return [Rejected(reason, (reasons == reason) & ~elsewhere, unresolvable=True) for reason in {r for r in reasons if r}]
+
+
+def _seconds(text: Any, default: float) -> float:
+    if not isinstance(text, str):
+        return default
+    from pilothouse.api.cel.lib.times import parse_duration
+
+    return parse_duration(text) / 1e9
+
+
+Errand = Callable[[Transport], Any]
+
+
+def _deallocation(pod: PodInfo, claim: Obj) -> Errand:
+    return lambda transport: ClaimBinder(transport, pod).deallocate(claim)
+
+
+def _release(pod: PodInfo, claim: Obj) -> Errand:
+    return lambda transport: ClaimBinder(transport, pod).release(claim)

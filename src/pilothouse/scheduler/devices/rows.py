@@ -1,0 +1,73 @@
+"""The first fit of every node, kept for pods that ask for the same devices and searched again only where something changed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pilothouse.scheduler.devices.inventory import Inventory
+from pilothouse.scheduler.devices.requests import DEVICE_CLASSES, Impossible, Wish
+from pilothouse.scheduler.devices.search import allocate
+from pilothouse.scheduler.framework import Cycle
+from pilothouse.scheduler.table import Ints, NodeTable, RowCache
+
+#: Different wishes whose fits are kept.
+KEPT = 64
+
+
+class Fits:
+    """Per row an Allocation, a reason (text), or None when there are not enough devices."""
+
+    def __init__(self, table: NodeTable, inventory: Inventory, wishes: Sequence[Wish]) -> None:
+        self.table = table
+        self._inventory = inventory
+        self._wishes = wishes
+        self._seen = -1
+        self._rows = RowCache(table, "static", object, self._search)
+
+    def refresh(self) -> Any:
+        self._inventory.refresh()
+        changed = None if self._seen < 0 else self._changed()
+        self._seen = self._inventory.version
+        return self._rows.refresh(self.table, changed)
+
+    def _changed(self) -> set[int] | None:
+        pools = self._inventory.changed_since(self._seen)
+        if pools is None:
+            return None
+        rows: set[int] = set()
+        for pool_id in pools:
+            pool = self._inventory.pools.get(pool_id)
+            if pool is None or pool.nodes is None:
+                return None
+            rows.update(row.index for row in map(self.table.by_name.get, pool.nodes) if row is not None)
+        return rows
+
+    def _search(self, rows: Ints) -> Any:
+        out = np.empty(len(rows), dtype=object)
+        for n, i in enumerate(rows):
+            row = self.table.rows[i]
+            if row is not None and self.table.present[i]:
+                try:
+                    out[n] = allocate(self._wishes, self._inventory, row.name, row.labels)
+                except Impossible as problem:
+                    out[n] = str(problem)
+        return out
+
+
+def fits_of(cycle: Cycle, key: bytes, wishes: Sequence[Wish]) -> Any:
+    """The fits for these wishes; `key` is the same for the same wishes."""
+    stock, table = cycle.view.stock, cycle.table
+    inventory: Inventory = stock.memo.setdefault("devices", Inventory(stock))
+    kept: OrderedDict[tuple[bytes, int], Fits] = stock.memo.setdefault("device fits", OrderedDict())
+    whole_key = key, stock.version(DEVICE_CLASSES)
+    fits = kept.get(whole_key)
+    if fits is None or fits.table is not table:
+        fits = kept[whole_key] = Fits(table, inventory, wishes)
+    kept.move_to_end(whole_key)
+    if len(kept) > KEPT:
+        kept.popitem(last=False)
+    return fits.refresh().copy()
