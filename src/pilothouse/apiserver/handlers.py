@@ -335,7 +335,7 @@ class Handlers:
         """The write that a request asks for."""
         return Call(
             ask.served, ask.namespace, ask.route.name, ask.user, params, manager_of(params, ask.request.header(b"user-agent")),
-            ask.route.subresource, ask.warnings, _options_object(params, kind), versions=versions_of(self.registry, ask.served),
+            ask.route.subresource, ask.warnings, _options_object(params, kind, ask.route), versions=versions_of(self.registry, ask.served),
         )  # fmt: skip
 
     def body(self, ask: Ask) -> bytes:
@@ -418,13 +418,13 @@ def _native(status: int, obj: Any) -> Response:
     return response
 
 
-def _options_object(params: WriteParams, kind: str) -> Obj:
+def _options_object(params: WriteParams, kind: str, route: Route) -> Obj:
     out: Obj = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
     if params.dry_run:
         out["dryRun"] = ["All"]
     if params.field_manager:
         out["fieldManager"] = params.field_manager
-    if params.field_validation:
+    if "fieldValidation" in route.query:
         out["fieldValidation"] = params.field_validation
     if params.force is not None:
         out["force"] = params.force

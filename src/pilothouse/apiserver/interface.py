@@ -77,6 +77,9 @@ class Entry(Protocol):
     revision: int
 
     @property
+    def labels(self) -> Mapping[str, str]: ...
+
+    @property
     def obj(self) -> Obj: ...
 
 

@@ -132,6 +132,8 @@ class Scaling:
         call.endpoint = ""
         paths = ask.served.strategy.scale
         replicas = ("spec", "replicas") if paths is None else _steps(paths["specReplicasPath"])
+        call.shown = lambda obj: scale_of(obj, ask.served)
+        call.taken = lambda obj, scale: _put(obj, replicas, (scale.get("spec") or {}).get("replicas", 0))
 
         async def transform(entry: Entry | None) -> Obj:
             assert entry is not None

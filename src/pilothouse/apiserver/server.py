@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -60,6 +60,9 @@ from pilothouse.apiserver.watches import BOOKMARK_SECONDS
 from pilothouse.apiserver.writes import Call, Writer, Written
 from pilothouse.clock import Clock, SystemClock, Timer
 from pilothouse.store.interface import Store
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver import webhooks
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +135,7 @@ class ApiServer:
         self.extensions = Extensions(self)
         self.questions = Questions(self)
         self.paths.register(QUESTIONS, self.questions.attend, listed=False)
+        self._webhooks: webhooks.Caller | None = None
         self.api_services = APIServices(self)
         self._followers = (self.api_services, FlowSchemas(self))
         self._timers: dict[int, Timer] = {}
@@ -195,8 +199,19 @@ class ApiServer:
             await follower.stop()
         await self.extensions.stop()
         await self.http.stop()
+        if self._webhooks is not None:
+            await self._webhooks.close()
         await self.feed.stop()
         await self.options.store.close()
+
+    @property
+    def webhooks(self) -> webhooks.Caller:
+        """The client that calls webhooks, made when the first of them is called."""
+        if self._webhooks is None:
+            from pilothouse.apiserver.webhooks import Caller
+
+            self._webhooks = Caller(self)
+        return self._webhooks
 
     def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
         """Run something periodically, by the server's clock."""

@@ -32,7 +32,9 @@ async def answer(handlers: Handlers, ask: Ask, handler: Handler, verb: str) -> R
     """Run a special endpoint."""
     wish = handlers.wish(ask)
     request = _request(handlers, ask, verb)
-    if verb == "create" and request.body is not None:
+    if _kind(ask)[2].endswith("Options"):
+        await _admit_connection(handlers, ask, request)
+    elif verb == "create" and request.body is not None:
         await _admit(handlers, ask, request, handler)
     result: SpecialResult = await handler(request)
     return _response(handlers, ask, result, wish)
@@ -102,6 +104,18 @@ async def _admit(handlers: Handlers, ask: Ask, request: SpecialRequest, handler:
     admission = AdmissionRequest(
         "CREATE", request.resource, request.subresource, request.namespace, name, body, None, request.user, _OPTIONS, request.dry_run,
         request.warnings,
+    )  # fmt: skip
+    await handlers.writer.chain.admit(admission)
+    await handlers.writer.chain.validate(admission)
+
+
+async def _admit_connection(handlers: Handlers, ask: Ask, request: SpecialRequest) -> None:
+    """A connection is let in, too; its query is the object."""
+    from pilothouse.apiserver.special.options import connect_options
+
+    admission = AdmissionRequest(
+        "CONNECT", request.resource, request.subresource, request.namespace, request.name,
+        connect_options(_kind(ask)[2], ask.route.query), None, request.user, {}, False, request.warnings,
     )  # fmt: skip
     await handlers.writer.chain.admit(admission)
     await handlers.writer.chain.validate(admission)

@@ -49,6 +49,9 @@ class Call:
     versions: ownership.Versions | None = None
     #: Field ownership is tracked by the write path (and not by who makes the new object).
     tracked: bool = True
+    #: How admission sees the object, where that is a part of it (scale): what to show, and how to take over what was changed of that.
+    shown: Callable[[Obj], Obj] | None = None
+    taken: Callable[[Obj, Obj], None] | None = None
     #: Whose rules a write follows: "" the whole object's, else a subresource's; None: those of `subresource`.
     endpoint: str | None = None
 
@@ -233,6 +236,8 @@ class Writer:
         ownership.track(call, obj, old, self.clock.now())
         request = self._request(call, "UPDATE", obj, old)
         await self.chain.admit(request)
+        if call.taken is not None and request.obj is not None:
+            call.taken(obj, request.obj)
         metadata = md.metadata_of(obj)
         md.dedup_owners(metadata, call.warn)
         self._check_revision(call, metadata, old_entry)
@@ -267,6 +272,8 @@ class Writer:
         stored = False
         try:
             self._validate_update(call, obj, old)
+            if call.shown is not None:
+                request.obj = call.shown(obj)
             await self.chain.validate(request)
             for text in served.strategy.warnings(obj, old):
                 call.warn(text)
@@ -309,6 +316,8 @@ class Writer:
     # --- admission --------------------------------------------------------------------------------------------------------------
 
     def _request(self, call: Call, operation: str, obj: Obj | None, old: Obj | None) -> AdmissionRequest:
+        if call.shown is not None:
+            obj, old = (None if o is None else call.shown(o) for o in (obj, old))
         return AdmissionRequest(
             operation, call.served.resource, call.subresource, call.namespace, call.name or (obj or {}).get("metadata", {}).get("name", ""),
             obj, old, call.user, call.options, call.params.dry_run, call.warnings,

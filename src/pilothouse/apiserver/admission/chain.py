@@ -49,9 +49,9 @@ PLUGINS: tuple[tuple[str, bool, str], ...] = (
     ("JobValidation", True, ""),
     ("PodResizeValidator", True, ""),
     ("MutatingAdmissionPolicy", True, ""),
-    ("MutatingAdmissionWebhook", True, ""),
+    ("MutatingAdmissionWebhook", True, "mutating_admission_webhook:MutatingAdmissionWebhook"),
     ("ValidatingAdmissionPolicy", True, "validating_admission_policy:ValidatingAdmissionPolicy"),
-    ("ValidatingAdmissionWebhook", True, ""),
+    ("ValidatingAdmissionWebhook", True, "validating_admission_webhook:ValidatingAdmissionWebhook"),
     ("ResourceQuota", True, "resource_quota:ResourceQuota"),
     ("AlwaysDeny", False, ""),
 )
