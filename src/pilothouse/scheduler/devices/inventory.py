@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pilothouse.api import quantity
+from pilothouse.api.nodeselectors import matches_term
 from pilothouse.scheduler.devices.capacity import named
-from pilothouse.scheduler.nodeselector import matches_term
 from pilothouse.scheduler.stock import POOL, Key, Stock
 from pilothouse.scheduler.tolerations import Taint
 
