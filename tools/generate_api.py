@@ -81,6 +81,8 @@ STRING_POINTERS = {
     "storage.v1": "CSIDriverSpec.fsGroupPolicy StorageClass.reclaimPolicy StorageClass.volumeBindingMode VolumeAttachmentSource.persistentVolumeName",
 }  # fmt: skip
 STRING_POINTER_NAMES = {f"{package}.{field}" for package, fields in STRING_POINTERS.items() for field in fields.split()}
+#: Lists that are defaulted where there are none, and refused where they are empty.
+TOLD_EMPTY = {"autoscaling.v2.HPAScalingRules.policies"}
 #: Fields that the reference server writes even when nobody set them, besides all required ones.
 ALWAYS = {
     "apps.v1.DeploymentSpec.strategy", "apps.v1.ReplicaSetSpec.template", "apps.v1.StatefulSetSpec.serviceName", "apps.v1.StatefulSetSpec.updateStrategy",
@@ -223,7 +225,7 @@ def keeps_zero(owner: str, field: str, kind: str) -> bool:
         return field not in PLAIN or f"{owner}.{field}" in POINTERS
     if kind == "string":
         return f"{short(owner)}.{field}" in STRING_POINTER_NAMES
-    return False
+    return f"{short(owner)}.{field}" in TOLD_EMPTY
 
 
 def is_always(owner: str, field: str, schema: dict[str, Any], required: bool) -> bool:

@@ -37,6 +37,8 @@ from . import compare
 RECORDINGS = Path(__file__).with_name("recordings")
 #: Some scripts present the administrator's token themselves.
 ADMIN = "Bearer admintoken"
+#: When the recordings were made: ages of things past are counted from here.
+RECORDED = 1_795_460_400.0
 #: Turns of the loop given to an answer before time moves on for it.
 _TURNS = 40
 _UNTIL_SECONDS = 10.0
@@ -97,7 +99,7 @@ def _files() -> Path:
 @asynccontextmanager
 async def player() -> AsyncIterator[Player]:
     """A player on a server of its own, as the reference ran: alone, on an empty store."""
-    clock = VirtualClock(start=1_790_000_000.0, grace=0.001)
+    clock = VirtualClock(start=RECORDED, grace=0.001)
     settings = Settings(_files(), listen=False, token_auth_file=_files() / "tokens.csv")
     server = ApiServer(server_options(MemoryStore(clock), settings, clock))
     await server.start()
@@ -183,9 +185,15 @@ class Player:
         sent: dict[str, str | None] = {"authorization": ADMIN, "accept": "application/json"}
         if body is not None:
             sent["content-type"] = "application/json"
-        sent |= {name.lower(): value for name, value in headers.items()}
+        more: list[tuple[bytes, bytes]] = []
+        for name, value in headers.items():
+            if value is not None and name.lower() in (other.lower() for other in headers if other < name):
+                more.append((name.lower().encode(), value.encode()))  # a header that comes twice
+            else:
+                sent[name.lower()] = value
         lines = {name.encode(): value.encode() for name, value in sent.items() if value is not None}
         request = Request(method, target, lines, data[: BODY_LIMIT + 1])
+        request.more = more
         request.too_large = len(data) > BODY_LIMIT
         answer = self.server.chain(request)
         response = answer if isinstance(answer, Response) else await self._awaited(answer)

@@ -314,9 +314,9 @@ def _make_int_or_string(schema: Schema) -> Decoder:
     def decode_int_or_string(value: Any, findings: Findings) -> Any:
         if type(value) is str:
             return value
-        if type(value) is not int:
+        if type(value) is not int and type(value) is not float:
             raise _wrong(value, schema)
-        if not -_INT32 <= value < _INT32:
+        if type(value) is float or not -_INT32 <= value < _INT32:
             raise Mismatch(f"json: cannot unmarshal number {value} into Go struct field {{}} of type int32")
         return value
 

@@ -60,6 +60,8 @@ class Strategy:
     delete_returns_object: bool = False
     #: What happens to dependents when the client does not say: Background or Orphan.
     default_propagation: str = "Background"
+    #: A Warning for a deletion that does not say what happens to dependents.
+    deletion_warning: str = ""
     #: The garbage collector's finalizers are used for this kind (not for events).
     garbage_collected: bool = True
     #: A Warning for every use of a deprecated kind: `v1 Endpoints is deprecated in v1.33+; use ...`.
@@ -71,6 +73,8 @@ class Strategy:
     metadata_checked_again: frozenset[str] = frozenset(("immutable", "common"))
     #: The group that errors name where it is not the kind's own: events of events.k8s.io are core's inside.
     error_group: str | None = None
+    #: Defaults depend on what is prepared, and are for readers: they are filled in once a new object has been checked.
+    defaulted_when_read: bool = False
     #: metadata.generation is kept: 1 on create, +1 when anything outside metadata and status changes.
     has_generation: bool = False
     #: Fields besides metadata.name and metadata.namespace that field selectors accept.

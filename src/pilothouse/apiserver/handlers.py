@@ -373,6 +373,7 @@ class Handlers:
     async def delete(self, ask: Ask) -> Response:
         options = of_request(ask.route, self.body(ask), ask.request.header(b"content-type"))
         wish = self.wish(ask)
+        _warn_of_orphans(ask, options)
         deletion = Deletion(ask.served, ask.namespace, ask.route.name, ask.user, options, ask.warnings)
         deleted = await self.deleter.delete(deletion)
         is_object, body = deleted.answer()
@@ -386,6 +387,7 @@ class Handlers:
     async def deletecollection(self, ask: Ask) -> Response:
         list_wanted = list_options(ask.route, watch=False)
         options = of_request(ask.route, self.body(ask), ask.request.header(b"content-type"))
+        _warn_of_orphans(ask, options)
         wish = self.wish(ask)
         selection = self._select(ask, list_wanted, "")
         storage = self.storage
@@ -410,6 +412,13 @@ class Handlers:
     async def special(self, ask: Ask, handler: Callable[[SpecialRequest], Any], verb: str) -> Response:
         """An endpoint that is not plain storage."""
         return await specials.answer(self, ask, handler, verb)
+
+
+def _warn_of_orphans(ask: Ask, options: DeleteOptions) -> None:
+    """Who deletes without a word about dependents may not know what happens to them."""
+    text = ask.served.strategy.deletion_warning
+    if text and options.policy is None and options.orphan is None:
+        ask.warnings.append(text)
 
 
 def _native(status: int, obj: Any) -> Response:

@@ -18,13 +18,16 @@ Versions = Callable[[str], "tuple[Schema, Callable[[Obj], Obj]] | None"]
 
 
 def versions_of(registry: Registry, served: Served) -> Versions:
-    """How to see an object of `served` in another version in which somebody owns fields of it."""
+    """How to see an object of `served` in another version in which somebody owns fields of it.
+
+    Only versions of its own group: a core event cannot be seen as one of events.k8s.io, whose owners are forgotten by a write here.
+    """
     resource = served.resource
 
     def find(api_version: str) -> tuple[Schema, Callable[[Obj], Obj]] | None:
         group, _, version = api_version.rpartition("/")
         other = registry.find(group, version, resource.plural)
-        if other is None or other.cache is not served.cache:
+        if other is None or other.cache is not served.cache or group != resource.group:
             return None
         return other.schema, lambda obj: other.from_stored(served.to_stored(obj))
 
@@ -34,11 +37,12 @@ def versions_of(registry: Registry, served: Served) -> Versions:
 def track(call: Call, new: Obj, old: Obj | None, now: float) -> None:
     """Write into `new` who owns what after this write. Server-side apply has done so already.
 
-    Only then may empty lists become null: who sent one owns it.
+    Only then may empty lists become null: who sent one owns it. Those of new objects stay until they are checked, because messages show them.
     """
     if call.apply_manager is None and call.tracked:
         _track_update(call, new, old, now)
-    empties.to_null(new, call.served.schema)
+    if old is not None:
+        empties.to_null(new, call.served.schema)
 
 
 def _track_update(call: Call, new: Obj, old: Obj | None, now: float) -> None:

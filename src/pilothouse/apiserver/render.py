@@ -105,6 +105,10 @@ def entry_response(served: Served, entry: Entry, wish: Wish, status: int = 200) 
     """A stored object."""
     if wish.plain:
         return Response(status, served.encoded(entry))
+    if wish.compact and wish.fmt.transform == "Table":
+        head = table_head(wish.fmt.api_version, {"resourceVersion": str(entry.revision)}, column_definitions(served))
+        row = Rows(served, wish.fmt.api_version, wish.include, wish.now).row(entry)
+        return Response(status, b"%b%b]}\n" % (head, row), wish.fmt.media)
     return object_response(served, served.obj(entry), wish, status)
 
 

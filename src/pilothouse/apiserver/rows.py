@@ -81,7 +81,8 @@ def _metadata(served: Served, entry: Entry, row: Row) -> Any:
 def _row(served: Served, entry: Entry, now: float) -> Row:
     """The entry's row, made when it is first asked for."""
     if not served.same_version:
-        return _rendered(served, served.obj(entry), now, 0)
+        # built-in kinds show what is stored: both versions of a kind have the same rows
+        return _rendered(served, served.obj(entry) if served.custom else entry.peek(), now, 0)
     row = entry.row
     if row is None:
         keep = _NUL not in entry.encoded

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from pilothouse.api import meta
+from pilothouse.api import empties, meta
 from pilothouse.api.apply import keep_times_if_unchanged
 from pilothouse.api.errors import FieldError, Obj, StatusError, already_exists, conflict, invalid, invalid_object, not_found_error
 from pilothouse.api.strategy import Context, Strategy
@@ -158,6 +158,9 @@ class Writer:
             self._validate_new(call, obj)
             request.name = metadata.get("name", "")
             await self.chain.validate(request)
+            empties.to_null(obj, served.schema)
+            if strategy.defaulted_when_read:
+                strategy.default(obj)
             key = served.key(metadata.get("namespace", ""), metadata["name"])
             if call.params.dry_run:
                 existing = served.cache.by_key(key)
@@ -232,6 +235,9 @@ class Writer:
         obj = await transform(old_entry)
         metadata = md.metadata_of(obj)
         served.strategy.default(obj)
+        if _converted_status(call):  # what the stored version does not keep, nobody owns
+            obj = served.from_stored(served.to_stored(obj))
+            metadata = md.metadata_of(obj)
         md.restore_generation(metadata, old["metadata"])
         ownership.track(call, obj, old, self.clock.now())
         request = self._request(call, "UPDATE", obj, old)
@@ -303,7 +309,10 @@ class Writer:
         if call.params.dry_run:
             return Written(served, None, obj)
         obj["metadata"].pop("resourceVersion", None)
-        entry = await self.storage.replace(served, old_entry, served.to_stored(obj))
+        stored = served.to_stored(obj)
+        if _converted_status(call):
+            stored["spec"] = old_entry.fresh()["spec"]  # conversion there and back may have put it in another order
+        entry = await self.storage.replace(served, old_entry, stored)
         return Written(served, entry)
 
     async def _finish_deletion(self, call: Call, obj: Obj, old_entry: Entry) -> Written:
@@ -322,6 +331,11 @@ class Writer:
             operation, call.served.resource, call.subresource, call.namespace, call.name or (obj or {}).get("metadata", {}).get("name", ""),
             obj, old, call.user, call.options, call.params.dry_run, call.warnings,
         )  # fmt: skip
+
+
+def _converted_status(call: Call) -> bool:
+    """A status of a built-in kind, written in another version than that which is stored."""
+    return call.part == "status" and not call.served.same_version and not call.served.custom
 
 
 def _metadata_errors(strategy: Strategy, new: Obj, old: Obj, subresource: bool) -> list[FieldError]:

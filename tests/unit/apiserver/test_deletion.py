@@ -133,3 +133,18 @@ async def test_a_namespace_is_terminating_until_its_finalizers_are_gone() -> Non
         got = await call("DELETE", "/api/v1/namespaces/x")
         assert got.body["status"]["phase"] == "Terminating" and got.body["spec"]["finalizers"] == ["kubernetes"]
         assert (await call("GET", "/api/v1/namespaces/x")).code == 200
+
+
+JOBS = "/apis/batch/v1/namespaces/default/jobs"
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"), [(None, True), ({"propagationPolicy": "Orphan"}, False), ({"orphanDependents": False}, False)]
+)
+async def test_who_deletes_a_job_without_a_word_about_its_pods_is_warned(options: dict[str, Any] | None, warned: bool) -> None:
+    async with hub() as call:
+        container = {"name": "c", "image": "i"}
+        job = {"metadata": {"name": "j"}, "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}}
+        assert (await call("POST", JOBS, job)).code == 201
+        got = await call("DELETE", f"{JOBS}/j", options)
+        assert ("child pods are preserved by default" in got.headers.get("Warning", "")) is warned

@@ -195,3 +195,19 @@ async def test_scale_is_a_view_of_the_object_behind_it() -> None:
         assert after.body["spec"]["replicas"] == 5 and after.body["metadata"]["generation"] == 2
         bad = await call("PATCH", f"{base}/d/scale", {"spec": {"replicas": -1}}, media=MERGE)
         assert (bad.code, bad.body["details"]["kind"]) == (422, "Scale")
+
+
+async def test_a_job_has_its_pods_labels_once_it_has_been_checked() -> None:
+    async with hub() as call:
+        template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}
+        jobs = "/apis/batch/v1/namespaces/default/jobs"
+        made = await call("POST", jobs, {"metadata": {"name": "j"}, "spec": {"template": template}})
+        assert made.body["metadata"]["labels"] == made.body["spec"]["template"]["metadata"]["labels"]
+        refused = await call("POST", jobs, {"metadata": {"name": "n" * 64}, "spec": {"template": template}})
+        assert {cause["field"] for cause in refused.body["details"]["causes"]} == {"spec.template.labels"}
+
+
+async def test_an_empty_list_is_shown_as_it_was_sent_and_stored_as_none() -> None:
+    async with hub() as call:
+        path = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+        assert (await call("POST", path, {"metadata": {"name": "r"}, "rules": []})).body["rules"] is None

@@ -25,7 +25,7 @@ def to_scale(obj: Obj, scale: Obj, path: tuple[str, ...] = ("spec", "replicas"))
 def to_object(obj: Obj, scale: Obj, path: tuple[str, ...] = ("spec", "replicas"), *, api_version: str) -> None:
     """Give the object the owners of its replicas that the Scale has after a write. Owners new to it are noted without a time."""
     replicas = from_paths([path])
-    left = {_who(m): m for m in managers_of(scale)}
+    left = {_who(m): m for m in managers_of(scale) if covers(m.fields, _REPLICAS)}
     managers = []
     for m in managers_of(obj):
         if _who(m) in left:

@@ -159,7 +159,7 @@ def validate_signer_name(name: str, path: str) -> list[FieldError]:
     out: list[FieldError] = []
     for label in domain.split("."):
         if names.dns1123_label(label):
-            return [invalid(path, name, f'validating label "{label}": {m}') for m in names.dns1123_label(label)]
+            return [invalid(path, domain, f'validating label "{label}": {m}') for m in names.dns1123_label(label)]
     if "." not in domain:
         out.append(invalid(path, name, "should be a domain with at least two segments separated by dots"))
     for label in rest.split("."):

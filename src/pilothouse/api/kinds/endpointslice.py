@@ -32,8 +32,8 @@ class EndpointSliceStrategy(Strategy):
         _tidy(obj)
 
     def prepare_update(self, obj: Obj, old: Obj, ctx: Context) -> None:
+        super().prepare_update(obj, old, ctx)  # counts as a change, before it goes
         _tidy(obj)
-        super().prepare_update(obj, old, ctx)
 
     def spec_changed(self, obj: Obj, old: Obj) -> bool:
         """The labels count, too: they say whose endpoints these are."""

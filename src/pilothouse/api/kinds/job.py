@@ -22,6 +22,9 @@ _TOO_MANY = ("In Indexed Jobs with a number of completions higher than 10^5 and 
 
 class JobStrategy(WorkloadStrategy):
     default_propagation = "Orphan"
+    deletion_warning = ("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+                        "propagationPolicy=Orphan to suppress this warning")  # fmt: skip
+    defaulted_when_read = True
     metadata_checked_again = frozenset()
     selectable = ("status.successful",)
     reset_fields = {"": (("status",),), "status": (("spec",),)}  # noqa: RUF012
@@ -124,7 +127,7 @@ def _default_spec(spec: Obj) -> None:
 def _generate_selector(obj: Obj) -> None:
     metadata, spec = obj["metadata"], obj["spec"]
     labels = spec["template"]["metadata"].setdefault("labels", {})
-    inherited = (metadata.get("labels") or {}) == labels
+    inherited = bool(labels) and metadata.get("labels") == labels
     for keys, value in (
         ((OLD_NAME_LABEL, NAME_LABEL), metadata.get("name") or ""),
         ((OLD_UID_LABEL, UID_LABEL), metadata["uid"]),

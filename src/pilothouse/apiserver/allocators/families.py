@@ -21,10 +21,13 @@ _NO_DUAL = "this cluster is not configured for dual-stack services"
 def normalize(new: Obj, old: Obj | None) -> None:
     """Keep clusterIP and clusterIPs in step where the user touched only one of them."""
     ip, ips = new.get("clusterIP", ""), new.get("clusterIPs") or []
-    if old is None:
-        if ip and not ips:
-            new["clusterIPs"] = [ip]
-        return
+    if ip and not ips:
+        new["clusterIPs"] = [ip]
+    elif old is not None:
+        _follow(new, old, ip, ips)
+
+
+def _follow(new: Obj, old: Obj, ip: str, ips: list[str]) -> None:
     if old.get("clusterIP", "") == ip or (old.get("clusterIPs") or []) != ips:
         return
     if ip:

@@ -147,8 +147,8 @@ async def _service_cidr(hub: Hub, ranges: list[str]) -> None:
     await _ensure(hub, group, plural, objects.service_cidr(ranges))
     entry = hub.cache(group, plural).get("", "kubernetes")
     if entry is not None and not (entry.obj.get("status") or {}).get("conditions"):
-        condition = objects.service_cidr_ready(rfc3339(hub.clock.now()))
-        await hub.update(group, plural, {**entry.obj, "status": {"conditions": [condition]}}, subresource="status")
+        ready = objects.service_cidr_ready(rfc3339(hub.clock.now()))
+        await hub.apply(group, plural, ready, manager="kubernetes-service-cidr-controller", subresource="status")
 
 
 async def _kubernetes_service(hub: Hub, wanted: Obj) -> None:

@@ -84,9 +84,15 @@ def service_cidr(ranges: list[str]) -> Obj:
 
 
 def service_cidr_ready(now: str) -> Obj:
-    """The condition of the default range."""
+    """The status of the default range, as an apply configuration."""
     message = "Kubernetes default Service CIDR is ready"
-    return {"type": "Ready", "status": "True", "lastTransitionTime": now, "reason": "", "message": message}
+    condition = {"type": "Ready", "status": "True", "lastTransitionTime": now, "message": message}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes"},
+        "status": {"conditions": [condition]},
+    }
 
 
 def kubernetes_service(address: str, port: int) -> Obj:

@@ -40,7 +40,10 @@ class Kind:
         self.strategy.prepare_create(made, self._context())
         self.strategy.default(made)
         errors = meta.validate_object_meta(made["metadata"], self.resource.namespaced, self.strategy.name_rule(made))
-        return made, texts(errors + self.strategy.validate(made))
+        errors += self.strategy.validate(made)
+        if self.strategy.defaulted_when_read:
+            self.strategy.default(made)
+        return made, texts(errors)
 
     def stored(self, obj: Obj, name: str = "a") -> Obj:
         """The object as it would be stored, without kind, apiVersion and metadata; it must be right."""

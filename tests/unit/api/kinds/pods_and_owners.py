@@ -53,6 +53,8 @@ def created(kind: Strategy, obj: Obj) -> Obj:
     made = copy.deepcopy(obj)
     kind.default(made)
     kind.prepare_create(made, CONTEXT)
+    if kind.defaulted_when_read:
+        kind.default(made)
     return made
 
 
