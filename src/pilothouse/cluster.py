@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pilothouse.apiserver import pki
 from pilothouse.apiserver.assembly import Settings, make_pki, server_options
@@ -25,6 +25,9 @@ from pilothouse.clock import Clock, SystemClock
 from pilothouse.store.interface import Store
 from pilothouse.store.memory import MemoryStore
 from pilothouse.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from pilothouse.scheduler.config import SchedulerConfig
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +86,9 @@ class Spokes:
     scheduler: bool = True
     nodes: int = 1
     startup_delay: float = 0.0
+    #: A KubeSchedulerConfiguration and files of plugins, read again whenever they are written.
+    scheduler_config: Path | None = None
+    scheduler_plugins: tuple[Path, ...] = ()
 
 
 class Cluster:
@@ -92,6 +98,7 @@ class Cluster:
         self.hub = hub
         self._spokes = spokes or Spokes()
         self._tasks: list[asyncio.Task[None]] = []
+        self._scheduler_config: SchedulerConfig | None = None
 
     @property
     def url(self) -> str:
@@ -99,6 +106,7 @@ class Cluster:
 
     async def start(self) -> None:
         """Start the hub, then the spokes. Returns when the API serves and the default namespace can take pods."""
+        self._scheduler_config = self._load_scheduler_config()
         await self.hub.server.start()
         for name, work in self._work():
             self._tasks.append(asyncio.create_task(work, name=name))
@@ -124,9 +132,7 @@ class Cluster:
             )  # fmt: skip
             out.append(("controllers", manager.run()))
         if self._spokes.scheduler:
-            from pilothouse.scheduler.scheduler import Scheduler
-
-            out.append(("scheduler", Scheduler(hub.transport("system:kube-scheduler", agent="kube-scheduler"), clock).run()))
+            out += self._scheduler()
         if self._spokes.nodes:
             from pilothouse.nodes.simulated import NodeOptions, SimulatedNodes
 
@@ -140,6 +146,28 @@ class Cluster:
                 )
             )
         return out
+
+    def _scheduler(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        from pilothouse.scheduler.scheduler import Scheduler
+
+        hub, clock = self.hub, self.hub.clock
+        scheduler = Scheduler(hub.transport("system:kube-scheduler", agent="kube-scheduler"), clock, self._scheduler_config)
+        out = [("scheduler", scheduler.run())]
+        config, files = self._spokes.scheduler_config, self._spokes.scheduler_plugins
+        if config or files:
+            from pilothouse.scheduler.reload import follow
+
+            out.append(("scheduler-reload", follow(clock, config, files, scheduler.reconfigure)))
+        return out
+
+    def _load_scheduler_config(self) -> SchedulerConfig | None:
+        """What the scheduler's files say (ValueError if they cannot be used): before anything has been started."""
+        config, files = self._spokes.scheduler_config, self._spokes.scheduler_plugins
+        if not config and not files:
+            return None
+        from pilothouse.scheduler.loading import load_config
+
+        return load_config(config, files)
 
     async def _wait_for_account(self) -> None:
         cache = self.hub.server.cache("", "serviceaccounts")

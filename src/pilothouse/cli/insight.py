@@ -156,10 +156,9 @@ async def _report(files: list[Path], dumps: list[Path], add_nodes: int, like: st
 
 
 def _profiles(config: Path | None, plugins: list[Path]) -> dict[str, Profile]:
-    from pilothouse.cli.main import _read_mapping
-    from pilothouse.scheduler.config import default_config, parse_config
+    from pilothouse.scheduler.loading import load_config
 
-    return (parse_config(_read_mapping(config)) if config else default_config()).profiles
+    return load_config(config, plugins).profiles
 
 
 def _objects(path: Path) -> list[Obj]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pilothouse.cli import insight
+from pilothouse.cli.insight import PluginFiles
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.assembly import Settings
@@ -63,6 +64,10 @@ def up(
     startup_delay: Annotated[
         float, typer.Option("--startup-delay", help="Seconds that starting a simulated container takes.")
     ] = 0.0,
+    scheduler_config: Annotated[
+        Path | None, typer.Option("--scheduler-config", help="A KubeSchedulerConfiguration file, followed when it is written.")
+    ] = None,
+    plugin_file: PluginFiles = None,
 ) -> None:
     """Run a whole cluster on this machine until Ctrl-C. The nodes are simulated."""
     if memory and (data_dir or etcd_servers):
@@ -74,7 +79,9 @@ def up(
 
     settings = Settings(port=port, token_auth_file=token_auth_file, shared_store=bool(etcd_servers))
     etcd = Etcd(_split(etcd_servers)) if etcd_servers else None
-    spokes = Spokes(nodes=nodes, startup_delay=startup_delay)
+    spokes = Spokes(
+        nodes=nodes, startup_delay=startup_delay, scheduler_config=scheduler_config, scheduler_plugins=tuple(plugin_file or ())
+    )
     raise typer.Exit(_run(lambda: _up(settings, folder, etcd, spokes, target)))
 
 
@@ -278,13 +285,6 @@ def controller_manager(
     raise typer.Exit(_run(lambda: _controllers(target, options)))
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
-    document = _read_yaml(path)
-    if not isinstance(document, dict):
-        raise ValueError(f"{path}: expected a mapping")
-    return document
-
-
 def _read_yaml(path: Path) -> object:
     """A decoded file. ValueError, in one line, if it is not YAML."""
     import yaml
@@ -318,23 +318,24 @@ def scheduler(
     kubeconfig: Kubeconfig,
     leader_elect: LeaderElect = True,
     config: Annotated[Path | None, typer.Option("--config", help="A KubeSchedulerConfiguration file.")] = None,
+    plugin_file: PluginFiles = None,
 ) -> None:
     """Run the scheduler alone, against any Kubernetes API server."""
-    raise typer.Exit(_run(lambda: _scheduler(kubeconfig, leader_elect, config)))
+    raise typer.Exit(_run(lambda: _scheduler(kubeconfig, leader_elect, config, plugin_file or [])))
 
 
-async def _scheduler(kubeconfig: Path, elect: bool, config: Path | None) -> int:
+async def _scheduler(kubeconfig: Path, elect: bool, config: Path | None, plugins: list[Path]) -> int:
     from pilothouse.client.events import default_identity
     from pilothouse.client.http import HttpTransport
     from pilothouse.client.kubeconfig import load
     from pilothouse.client.leaderelection import LeaderElector
     from pilothouse.clock import SystemClock
-    from pilothouse.scheduler.config import parse_config
+    from pilothouse.scheduler.loading import load_config
     from pilothouse.scheduler.scheduler import Scheduler
 
     transport = HttpTransport(load(kubeconfig), "kube-scheduler")
     clock = SystemClock()
-    parsed = parse_config(_read_mapping(config)) if config else None
+    parsed = load_config(config, plugins)
     work = Scheduler(transport, clock, parsed).run
     if elect:
         elector = LeaderElector(transport, clock, "kube-system", "kube-scheduler", default_identity())

@@ -102,10 +102,17 @@ def make_profile(raw: Obj, registry: Mapping[str, type[Plugin]] = BY_NAME) -> Pr
     missing = [n for n in (*names, *args) if n not in registry]
     if missing:
         raise ConfigError(f"unknown plugin: {missing[0]}")
-    plugins = [registry[n](args.get(n)) for n in names]
+    plugins = [_instance(registry[n], args.get(n)) for n in names]
     profile = Profile(raw.get("schedulerName") or DEFAULT_NAME, plugins, weights)
     _switch_off(profile, chosen)
     return profile
+
+
+def _instance(plugin: type[Plugin], args: Obj | None) -> Plugin:
+    try:
+        return plugin(args)
+    except Exception as error:
+        raise ConfigError(f"plugin {plugin.name}: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
 
 def _arguments(entry: Obj) -> Obj:
@@ -142,12 +149,18 @@ _LISTS = {
 
 
 def _switch_off(profile: Profile, chosen: Obj) -> None:
-    """What is disabled at one extension point only, and the order of what is enabled there."""
+    """What is enabled or disabled at one extension point only, and the order of what is enabled there."""
+    everywhere = {e["name"] for e in (chosen.get("multiPoint") or {}).get("enabled") or ()}
+    everywhere |= {plugin.name for plugin, _ in DEFAULT_PLUGINS}
     for point, attribute in _LISTS.items():
         change = chosen.get(point) or {}
         disabled = {e["name"] for e in change.get("disabled") or ()}
         enabled = [e["name"] for e in change.get("enabled") or ()]
         current: list[Plugin] = getattr(profile, attribute)
-        kept = [p for p in current if p.name not in enabled and "*" not in disabled and p.name not in disabled]
+        kept = [
+            p
+            for p in current
+            if p.name in everywhere and p.name not in enabled and "*" not in disabled and p.name not in disabled
+        ]
         named = [p for n in enabled for p in profile.plugins if p.name == n and any(implements(p, m) for m in POINTS[point])]
         setattr(profile, attribute, [*kept, *named])

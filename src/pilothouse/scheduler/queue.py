@@ -119,6 +119,11 @@ class SchedulingQueue:
             self._put("unschedulable", pod)
         self._trim_events()
 
+    def retry_all(self) -> None:
+        """Whatever refused pods before may have changed: all that are unschedulable get another try."""
+        for key in [k for k, (where, _) in self._where.items() if where == "unschedulable"]:
+            self._back_off(self._where[key][1])
+
     def _trim_events(self) -> None:
         if not self._in_flight:
             self._events.clear()

@@ -15,6 +15,7 @@ import numpy as np
 
 from pilothouse.scheduler.decision import Decision, unschedulable_message
 from pilothouse.scheduler.framework import (
+    MAX_NODE_SCORE,
     ClusterView,
     Code,
     Cycle,
@@ -51,6 +52,8 @@ class Profile:
     post_binds: list[Plugin] = field(init=False)
     pre_enqueues: list[Plugin] = field(init=False)
     sorter: Plugin = field(init=False)
+    #: Names of plugins that do not ship with the scheduler: their scores are checked.
+    foreign: frozenset[str] = field(init=False)
     #: Those that look things up in the stock.
     readers: list[Plugin] = field(init=False)
 
@@ -58,6 +61,9 @@ class Profile:
         def having(*methods: str) -> list[Plugin]:
             return [p for p in self.plugins if any(implements(p, m) for m in methods)]
 
+        self.foreign = frozenset(
+            p.name for p in self.plugins if not type(p).__module__.startswith("pilothouse.scheduler.plugins.")
+        )
         self.pre_enqueues = having("pre_enqueue")
         sorters = having("sort_key")
         if len(sorters) != 1:
@@ -90,6 +96,10 @@ class Snapshot:
         #: Pods for which others were preempted, by key, with the node that is kept for them.
         self.nominated: dict[str, tuple[PodInfo, str]] = {}
 
+    def forget_classes(self) -> None:
+        """Profiles have changed: nothing that their plugins derived counts any more."""
+        self._classes.clear()
+
     def class_of(self, profile: str, pod: PodInfo) -> PodClass:
         key = (profile, pod.signature)
         found = self._classes.get(key)
@@ -116,6 +126,10 @@ class Outcome:
     status: Status | None = None
     preemption: Preemption | None = None
     laps: Laps = NO_LAPS
+    #: The profile that decided, which sees the pod through to its node.
+    profile: Profile | None = None
+    #: What a plugin raised.
+    error: Exception | None = None
 
     @property
     def node(self) -> str | None:
@@ -134,11 +148,33 @@ def schedule(snapshot: Snapshot, pod: PodInfo, profile: Profile, rng: random.Ran
 def decide(snapshot: Snapshot, pod: PodInfo, profile: Profile, rng: random.Random, laps: Laps = NO_LAPS) -> Outcome:
     """One scheduling cycle up to the choice. `laps` takes the time of each plugin, where somebody wants to know."""
     cycle = Cycle(pod, snapshot.table, snapshot.view, snapshot.class_of(profile.name, pod))
-    outcome = Outcome(cycle, laps=laps)
+    outcome = Outcome(cycle, laps=laps, profile=profile)
+    try:
+        _decide(snapshot, cycle, profile, rng, outcome)
+    except Exception as error:  # one plugin's fault must not end the scheduler
+        plugin = _at_fault(error)
+        outcome.row, outcome.error = -1, error
+        outcome.status = Status(Code.ERROR, (f"running plugin {plugin!r}: {type(error).__name__}: {error}",), plugin)
+    return outcome
+
+
+def _at_fault(error: Exception) -> str:
+    """The plugin in which an exception was raised."""
+    frame, name = error.__traceback__, ""
+    while frame is not None:
+        held = frame.tb_frame.f_locals
+        owner = held.get("self", held.get("plugin"))
+        name = owner.name if isinstance(owner, Plugin) else name
+        frame = frame.tb_next
+    return name
+
+
+def _decide(snapshot: Snapshot, cycle: Cycle, profile: Profile, rng: random.Random, outcome: Outcome) -> None:
+    pod, laps = cycle.pod, outcome.laps
     held = first_failure(profile.pre_enqueues, lambda p: p.pre_enqueue(pod))
     if held is not None:
         outcome.status = held
-        return outcome
+        return
     skipped = pre_filter(cycle, profile, outcome)
     if outcome.status is None:
         _filter(cycle, profile, skipped, outcome.rejections, laps)
@@ -147,7 +183,6 @@ def decide(snapshot: Snapshot, pod: PodInfo, profile: Profile, rng: random.Rando
         _choose(cycle, profile, rng, outcome)
     if outcome.row < 0:
         _fail(cycle, profile, outcome)
-    return outcome
 
 
 def first_failure(plugins: Sequence[Plugin], ask: Callable[[Plugin], Status | None]) -> Status | None:
@@ -226,12 +261,14 @@ def _respect_nominated(snapshot: Snapshot, cycle: Cycle, profile: Profile, rejec
         table.add_pod(other, node)
     again = Cycle(pod, table, snapshot.view, cycle.shared)
     probe = Outcome(again)
-    skipped = pre_filter(again, profile, probe)
-    again.feasible &= cycle.feasible
-    if probe.status is None:
-        _filter(again, profile, skipped, probe.rejections)
-    for other, _ in others:
-        table.remove_pod(other.key)
+    try:
+        skipped = pre_filter(again, profile, probe)
+        again.feasible &= cycle.feasible
+        if probe.status is None:
+            _filter(again, profile, skipped, probe.rejections)
+    finally:
+        for other, _ in others:
+            table.remove_pod(other.key)
     removed = ((name, r.reason, r.rows & cycle.feasible, r.unresolvable) for name, r in probe.rejections)
     rejections += [(name, Rejected(reason, rows, hopeless)) for name, reason, rows, hopeless in removed if rows.any()]
     cycle.feasible = again.feasible if probe.status is None else np.zeros_like(cycle.feasible)
@@ -272,13 +309,24 @@ def _choose(cycle: Cycle, profile: Profile, rng: random.Random, outcome: Outcome
             if status is not None and status.code is Code.SKIP:
                 continue
         raw = plugin.score_all(cycle)[rows] if implements(plugin, "score_all") else _score_each(plugin, cycle, rows)
-        weighted = plugin.normalize(cycle, raw) * profile.weights.get(plugin.name, 1)
+        scores = plugin.normalize(cycle, raw)
+        if plugin.name in profile.foreign:
+            scores = _checked(plugin, scores)
+        weighted = scores * profile.weights.get(plugin.name, 1)
         outcome.weighted.append((plugin.name, weighted))
         outcome.laps.lap("Score", plugin.name)
         total += weighted
     best = np.flatnonzero(total == total.max())
     outcome.weighted.append(("", total))
     outcome.row = int(rows[best[rng.randrange(len(best))] if len(best) > 1 else best[0]])
+
+
+def _checked(plugin: Plugin, scores: Ints) -> Ints:
+    """The scores of a plugin that is not ours."""
+    low, high = scores.min(), scores.max()
+    if low < 0 or high > MAX_NODE_SCORE:
+        raise ValueError(f"{plugin.name} scores {low if low < 0 else high}, which is not within 0..{MAX_NODE_SCORE}")
+    return np.asarray(scores).astype(np.int64)
 
 
 def _score_each(plugin: Plugin, cycle: Cycle, rows: Ints) -> Ints:

@@ -61,9 +61,13 @@ class Scheduler:
             clock=clock,
         )
         self._snapshot = Snapshot(self._table, view)
-        first = next(iter(self._config.profiles.values()))
+        self._sorter = next(iter(self._config.profiles.values())).sorter
         self._queue = SchedulingQueue(
-            clock, first.sorter.sort_key, self._plugins_of, self._config.initial_backoff, self._config.max_backoff
+            clock,
+            lambda pod: self._sorter.sort_key(pod),
+            self._plugins_of,
+            self._config.initial_backoff,
+            self._config.max_backoff,
         )
         self._feeds = Feeds(self._informers, self._stock, self._queue.happened)
         self._assumed: dict[str, str] = {}
@@ -101,6 +105,16 @@ class Scheduler:
             for _ in range(BINDERS):
                 group.create_task(self._bind_forever())
             await self._decide_forever()
+
+    def reconfigure(self, config: SchedulerConfig) -> None:
+        """Go on with other profiles. Pods that wait are tried again, also those that no profile was there for."""
+        self._config = config
+        self._sorter = next(iter(config.profiles.values())).sorter
+        self._snapshot.forget_classes()
+        for pod in self._pods.list():
+            if not pod["spec"].get("nodeName"):
+                self._on_pod(None, pod)
+        self._queue.retry_all()
 
     def _plugins_of(self, pod: PodInfo) -> list[Plugin]:
         profile = self._config.profiles.get(pod.spec.get("schedulerName", ""))
@@ -202,6 +216,8 @@ class Scheduler:
         if wanted:
             await self._feeds.ready(wanted)
         outcome = decide(self._snapshot, pod, profile, self._clock.random, Laps(self._clock.monotonic))
+        if outcome.error is not None:
+            log.error("%s was not decided", pod.key, exc_info=outcome.error)
         self._note(outcome)
         node = outcome.node
         if node is None:
@@ -238,7 +254,7 @@ class Scheduler:
 
     async def _undo(self, outcome: Outcome, status: Status) -> None:
         pod = outcome.cycle.pod
-        for plugin in reversed(self._profile(pod).reserves):
+        for plugin in reversed(_profile_of(outcome).reserves):
             plugin.unreserve(outcome.cycle, outcome.node or "")
         if self._assumed.pop(pod.key, None) is not None:
             self._table.remove_pod(pod.key)
@@ -296,13 +312,16 @@ class Scheduler:
             status = await self._bind(outcome)
         except OSError as error:
             status = Status(Code.ERROR, (str(error),))
+        except Exception as error:  # one plugin's fault must not end the scheduler
+            log.exception("%s was not bound", outcome.cycle.pod.key)
+            status = Status(Code.ERROR, (f"{type(error).__name__}: {error}",))
         if status is None:
             self._bound(outcome)
         else:
             await self._undo(outcome, status)
 
     async def _bind(self, outcome: Outcome) -> Status | None:
-        cycle, node, profile = outcome.cycle, outcome.node, self._profile(outcome.cycle.pod)
+        cycle, node, profile = outcome.cycle, outcome.node, _profile_of(outcome)
         assert node is not None
         for plugin in profile.permits:
             status = await plugin.permit(cycle, node)
@@ -335,6 +354,11 @@ class Scheduler:
         self.bound += 1
         self._queue.done(pod)
         self._events.record(pod.obj, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {outcome.node}", "Binding")
+
+
+def _profile_of(outcome: Outcome) -> Profile:
+    assert outcome.profile is not None
+    return outcome.profile
 
 
 def node_changes(old: Obj | None, new: Obj) -> list[str]:

@@ -20,6 +20,7 @@ from pilothouse.scheduler.insight.journal import Journal, Noted
 from pilothouse.scheduler.insight.nearest import nearest
 from pilothouse.scheduler.insight.sandbox import Sandbox
 from pilothouse.scheduler.laps import Laps
+from pilothouse.scheduler.plugins import BY_NAME
 from pilothouse.scheduler.podinfo import PodInfo, pod_info
 from pilothouse.scheduler.schedule import Profile, Snapshot, decide, record_of
 
@@ -122,7 +123,10 @@ def decisions(known: Known, namespace: str) -> Obj:
 def _what_if(known: Known, obj: Obj, classes: Iterable[Obj]) -> Obj:
     spec = obj.get("spec") or {}
     try:
-        profiles = parse_config(spec["configuration"]).profiles if spec.get("configuration") else known.config().profiles
+        profiles = known.config().profiles
+        if spec.get("configuration"):
+            more = {plugin.name: type(plugin) for profile in profiles.values() for plugin in profile.plugins}
+            profiles = parse_config(spec["configuration"], {**BY_NAME, **more}).profiles
         question = whatif.question_of(spec)
         waiting = known.waiting() if question.waiting else ()
         report = whatif.answer(known.snapshot, profiles, question, waiting, classes)
