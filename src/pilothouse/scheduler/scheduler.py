@@ -152,7 +152,7 @@ class Scheduler:
         elif new["spec"].get("nodeName"):
             self._assigned(key, old, new)
         elif new["spec"].get("schedulerName") in self._config.profiles and "deletionTimestamp" not in new["metadata"]:
-            if _only_status_changed(old, new):
+            if _only_status_changed(old, new) and _claim_names(old) == _claim_names(new):
                 self._queue.refresh(key, new)
             elif key not in self._assumed:
                 self._queue.add(pod_info(new))
@@ -177,10 +177,15 @@ class Scheduler:
         if row is not None and old is not None and _only_status_changed(old, new):
             return
         self._queue.remove(key)
-        self._table.add_pod(pod_info(new), new["spec"]["nodeName"])
+        info = pod_info(new)
+        before = row.pods[key].requests if row is not None else {}
+        self._table.add_pod(info, new["spec"]["nodeName"])
         if row is None:
             self._queue.happened(ClusterEvent("AssignedPod", "Add"), old, new)
-        elif old is not None and old["metadata"].get("labels") != new["metadata"].get("labels"):
+            return
+        if any(info.requests.get(name, 0) < amount for name, amount in before.items()):
+            self._queue.happened(ClusterEvent("AssignedPod", "UpdateScaleDown"), old, new)
+        if old is not None and old["metadata"].get("labels") != new["metadata"].get("labels"):
             self._queue.happened(ClusterEvent("AssignedPod", "UpdateLabel"), old, new)
 
     def _owner_selectors(self, pod: PodInfo) -> list[Obj]:
@@ -373,7 +378,14 @@ def node_changes(old: Obj | None, new: Obj) -> list[str]:
         out.append("UpdateTaint")
     if (old.get("status") or {}).get("allocatable") != (new.get("status") or {}).get("allocatable"):
         out.append("UpdateAllocatable")
+    if (old.get("status") or {}).get("declaredFeatures") != (new.get("status") or {}).get("declaredFeatures"):
+        out.append("UpdateDeclaredFeature")
     return out
+
+
+def _claim_names(pod: Obj | None) -> Any:
+    """The claims made for a pod from templates: part of its status, and something that it waits for."""
+    return ((pod or {}).get("status") or {}).get("resourceClaimStatuses")
 
 
 def _only_status_changed(old: Obj | None, new: Obj) -> bool:

@@ -68,6 +68,7 @@ def static_facts(obj: Obj) -> tuple[Any, ...]:
         spec.get("unschedulable"),
         status.get("allocatable"),
         status.get("images"),
+        status.get("declaredFeatures"),
     )
 
 

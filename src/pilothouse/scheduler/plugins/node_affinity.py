@@ -13,12 +13,14 @@ from pilothouse.scheduler.framework import (
     ClusterEvent,
     Code,
     Cycle,
+    Obj,
     Plugin,
     PreFilterResult,
     Rejected,
     Status,
     default_normalize,
 )
+from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.table import Ints, Mask, Row
 
 REASON = "node(s) didn't match Pod's node affinity/selector"
@@ -32,6 +34,16 @@ class NodeAffinity(Plugin):
         super().__init__(args)
         #: `addedAffinity` of the configuration: a NodeAffinity that every pod of the profile must satisfy too.
         self.added = {"affinity": {"nodeAffinity": self.args["addedAffinity"]}} if self.args.get("addedAffinity") else None
+
+    def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
+        if new is None or not self._wants(pod, new):
+            return False
+        return old is None or not self._wants(pod, old)
+
+    def _wants(self, pod: PodInfo, node: Obj) -> bool:
+        name, labels = node["metadata"]["name"], node["metadata"].get("labels") or {}
+        wishes = (required_predicate(pod.spec), None if self.added is None else required_predicate(self.added))
+        return all(wish is None or wish(name, labels) for wish in wishes)
 
     def pre_filter(self, cycle: Cycle) -> PreFilterResult | Status | None:
         spec = cycle.pod.spec

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pilothouse.scheduler.framework import ClusterEvent, Cycle, Plugin, Rejected
+from pilothouse.scheduler.framework import ClusterEvent, Cycle, Obj, Plugin, Rejected
+from pilothouse.scheduler.podinfo import PodInfo
 
 
 class NodeName(Plugin):
     name = "NodeName"
     events = (ClusterEvent("Node", "Add"),)
+
+    def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
+        return new is not None and pod.node_name == new["metadata"]["name"]
 
     def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
         wanted = cycle.pod.node_name

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pilothouse.scheduler.framework import SKIP, ClusterEvent, Code, Cycle, Plugin, Rejected, Status
+from pilothouse.scheduler.framework import SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status
+from pilothouse.scheduler.podinfo import PodInfo, host_ports
 from pilothouse.scheduler.table import Ints, Mask, Row
 from pilothouse.scheduler.trial import Trial
 
@@ -19,6 +20,9 @@ REASON = "node(s) didn't have free ports for the requested pod ports"
 class NodePorts(Plugin):
     name = "NodePorts"
     events = (ClusterEvent("AssignedPod", "Delete"), ClusterEvent("Node", "Add"))
+
+    def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
+        return event.resource != "AssignedPod" or old is None or clash(pod.ports, host_ports(old["spec"]))
 
     def pre_filter(self, cycle: Cycle) -> Status | None:
         return None if cycle.pod.ports else SKIP

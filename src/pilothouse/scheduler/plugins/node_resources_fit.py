@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pilothouse.scheduler.framework import MAX_NODE_SCORE, SKIP, ClusterEvent, Code, Cycle, Plugin, Rejected, Status
-from pilothouse.scheduler.podinfo import PodInfo, amount_text
+from pilothouse.scheduler.framework import MAX_NODE_SCORE, SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status
+from pilothouse.scheduler.podinfo import PodInfo, amount_text, parse_requests
 from pilothouse.scheduler.table import Ints, NodeTable, Row
 from pilothouse.scheduler.trial import Trial
 
@@ -41,6 +41,16 @@ class NodeResourcesFit(Plugin):
         self.shape = [(int(p.get("utilization") or 0), int(p.get("score") or 0) * MAX_NODE_SCORE // 10) for p in shape]
         self.ignored = frozenset(self.args.get("ignoredResources") or ())
         self.ignored_groups = frozenset(self.args.get("ignoredResourceGroups") or ())
+
+    def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
+        if event.resource != "Node" or new is None:
+            return True
+        room = parse_requests((new.get("status") or {}).get("allocatable"))
+        if old is None:
+            return all(room.get(r, 0) >= v for r, v in self._wanted(pod))
+        before = parse_requests((old.get("status") or {}).get("allocatable"))
+        grown = {r for r, v in room.items() if v > before.get(r, 0)}
+        return "pods" in grown or any(r in grown for r, _ in self._wanted(pod))
 
     def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
         wanted = self._wanted(cycle.pod)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pilothouse.scheduler.framework import ClusterEvent, Cycle, Plugin, Rejected
+from pilothouse.scheduler.framework import ClusterEvent, Cycle, Obj, Plugin, Rejected
+from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.tolerations import tolerates
 
 TAINT = ("node.kubernetes.io/unschedulable", "", "NoSchedule")
@@ -13,6 +14,11 @@ TAINT = ("node.kubernetes.io/unschedulable", "", "NoSchedule")
 class NodeUnschedulable(Plugin):
     name = "NodeUnschedulable"
     events = (ClusterEvent("Node", "Add"), ClusterEvent("Node", "UpdateTaint"), ClusterEvent("Pod", "UpdateTolerations"))
+
+    def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
+        if event.resource != "Node" or new is None:
+            return True
+        return not (new.get("spec") or {}).get("unschedulable") or tolerates(pod.spec.get("tolerations"), TAINT)
 
     def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
         if tolerates(cycle.pod.spec.get("tolerations"), TAINT):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pilothouse.scheduler.framework import ClusterEvent, Cycle, Plugin, Rejected, default_normalize
+from pilothouse.scheduler.framework import ClusterEvent, Cycle, Obj, Plugin, Rejected, default_normalize
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.table import Ints, Row
 from pilothouse.scheduler.tolerations import untolerated
@@ -21,6 +21,12 @@ SOFT = ("PreferNoSchedule",)
 class TaintToleration(Plugin):
     name = "TaintToleration"
     events = (ClusterEvent("Node", "Add"), ClusterEvent("Node", "UpdateTaint"), ClusterEvent("Pod", "UpdateTolerations"))
+
+    def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
+        if event.resource != "Node" or new is None:
+            return True
+        taints = [(t["key"], t.get("value") or "", t["effect"]) for t in (new.get("spec") or {}).get("taints") or ()]
+        return not untolerated(pod.spec.get("tolerations"), taints, HARD)
 
     def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
         rows = cycle.cached_rows((self.name, "hard"), "static", np.int64, lambda rows: self._count(cycle, rows, HARD))

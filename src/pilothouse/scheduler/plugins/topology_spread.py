@@ -66,6 +66,20 @@ class PodTopologySpread(Plugin):
         self.defaults: Iterable[Obj] = (self.args.get("defaultConstraints") or ()) if listed else SYSTEM_DEFAULTS
         self.system_defaults = not listed
 
+    def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
+        hard = [c for c in pod.spec.get("topologySpreadConstraints") or () if c["whenUnsatisfiable"] == "DoNotSchedule"]
+        if event.resource == "Node":
+            keys = {c["topologyKey"] for c in hard}
+            was, now = (((o or {"metadata": {}})["metadata"].get("labels") or {}) for o in (old, new))
+            if event.action == "UpdateLabel" and {k: was.get(k) for k in keys} == {k: now.get(k) for k in keys}:
+                return False
+            return event.action == "UpdateTaint" or keys <= was.keys() or keys <= now.keys()
+        metas = [o["metadata"] for o in (old, new) if o is not None]
+        if any(m.get("namespace") != pod.namespace for m in metas):
+            return False
+        wanted = [make_constraint(pod, c).selector for c in hard]
+        return any(selectors.label_predicate(s)(m.get("labels") or {}) for s in wanted for m in metas)
+
     # --- filter ----------------------------------------------------------------------------------------------------------------
 
     def pre_filter(self, cycle: Cycle) -> Status | None:
