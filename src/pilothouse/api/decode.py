@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from pilothouse.api import tables
-from pilothouse.api.errors import Obj, StatusError, bad_request
+from pilothouse.api.errors import Obj, StatusError, bad_request, invalid, invalid_object
 from pilothouse.api.normalize import Findings, Mismatch, decoder, json_type, keep, normalize, unknown_fields, zero_of
-from pilothouse.api.parse import duplicate_fields, parse, unrecognized
+from pilothouse.api.parse import duplicate_fields, parse, shown, unrecognized
 from pilothouse.api.schema import Schema
 
 __all__ = [
+    "check_custom",
     "decode",
     "decode_parsed",
     "decoder",
@@ -34,19 +35,23 @@ _SCHEMES = {
 _SCHEME = "pkg/api/legacyscheme/scheme.go:30"
 #: Older names of a kind that its endpoint still takes.
 _ALIASES = {("policy", "v1beta1", "Eviction"): ("policy", "v1", "Eviction")}
+#: Versions of a kind that are still understood, though nobody serves them.
+_FORMER = frozenset((("apiextensions.k8s.io", "v1beta1", "CustomResourceDefinition"),))
 
 
 def decode(
-    body: bytes, media: str, schema: Schema, gvk: tuple[str, str, str], field_validation: str = "Warn"
+    body: bytes, media: str, schema: Schema, gvk: tuple[str, str, str], field_validation: str = "Warn", *, custom: bool = False
 ) -> tuple[Obj, list[str]]:
     """A request body as an object of the expected kind, with texts for Warning headers. 400 for everything that does not fit.
 
     `media` is json or yaml, `gvk` the kind that the endpoint takes (used where the body does not say), `field_validation` one of
-    Strict, Warn, Ignore.
+    Strict, Warn, Ignore. A `custom` resource has to say what it is.
     """
     if media == "protobuf":
         return decode_parsed(_parse_protobuf(body, schema, gvk[2]), [], schema, gvk, "Ignore")
     parsed, problems = parse(body, media, gvk[2])
+    if custom and type(parsed) is dict:
+        _check_custom_body(parsed, body, gvk)
     return decode_parsed(parsed, problems, schema, gvk, field_validation)
 
 
@@ -110,11 +115,34 @@ def check_kind(parsed: Obj, gvk: tuple[str, str, str]) -> None:
         raise wrong_kind(*said, gvk)
 
 
+def _check_custom_body(parsed: Obj, body: bytes, gvk: tuple[str, str, str]) -> None:
+    group, version, kind = gvk
+    if not parsed.get("kind"):
+        why = f"Object 'Kind' is missing in '{body.decode(errors='replace')}' ({shown(body)})"
+        raise bad_request(f"the object provided is unrecognized (must be of type {kind}): {why}")
+    said, expected = parsed.get("apiVersion") or "", f"{group}/{version}"
+    if said != expected:
+        raise bad_request(f"the API version in the data ({said}) does not match the expected API version ({expected})")
+    check_custom(parsed, gvk)
+
+
+def check_custom(obj: Any, gvk: tuple[str, str, str]) -> None:
+    """422 for a custom resource that says it is something else."""
+    group, version, kind = gvk
+    said_kind, said_version, expected = obj.get("kind"), obj.get("apiVersion"), f"{group}/{version}"
+    wrong = [] if said_kind == kind else [invalid("kind", said_kind, f"must be {kind}")]
+    wrong += [] if said_version == expected else [invalid("apiVersion", said_version, f"must be {expected}")]
+    if wrong:
+        metadata = obj.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else ""
+        raise invalid_object(str(said_version).rpartition("/")[0], str(said_kind), str(name or ""), wrong)
+
+
 def wrong_kind(said_group: str, said_version: str, said_kind: str, gvk: tuple[str, str, str]) -> StatusError:
     """The 400 for a body of another kind."""
     group, version, kind = gvk
     full = f"{said_group}/{said_version}" if said_group else said_version
-    known = tables.is_known_kind(said_group, said_version, said_kind)
+    known = tables.is_known_kind(said_group, said_version, said_kind) or (said_group, said_version, said_kind) in _FORMER
     if known and said_kind == kind and (said_group, said_version) != gvk[:2]:
         expected = f"{group}/{version}" if group else version
         return bad_request(f"the API version in the data ({full}) does not match the expected API version ({expected})")

@@ -73,7 +73,7 @@ def api_resource_list(resources: Iterable[Resource], group: str, version: str) -
     rows: list[Obj] = []
     for resource in _of(resources, group, version):
         rows.append(_plain(resource))
-        rows += [_plain_subresource(resource, sub) for _, sub in sorted(resource.subresources.items())]
+        rows += [_plain_subresource(resource, sub) for sub in _subresources(resource)]
     head: Obj = {"kind": "APIResourceList"}
     if group:
         head["apiVersion"] = "v1"
@@ -82,6 +82,11 @@ def api_resource_list(resources: Iterable[Resource], group: str, version: str) -
 
 def _of(resources: Iterable[Resource], group: str, version: str) -> list[Resource]:
     return sorted((r for r in resources if r.group == group and r.version == version), key=lambda r: r.plural)
+
+
+def _subresources(r: Resource) -> list[Subresource]:
+    """By name; those of custom resources in the order in which definitions have them."""
+    return list(r.subresources.values()) if r.verbs == CUSTOM_VERBS else [sub for _, sub in sorted(r.subresources.items())]
 
 
 def _plain(r: Resource) -> Obj:
@@ -152,7 +157,7 @@ def _discovered(r: Resource) -> Obj:
     if r.categories:
         out["categories"] = list(r.categories)
     if r.subresources:
-        out["subresources"] = [_discovered_subresource(sub) for _, sub in sorted(r.subresources.items())]
+        out["subresources"] = [_discovered_subresource(sub) for sub in _subresources(r)]
     return out
 
 

@@ -14,8 +14,10 @@ ANNOTATIONS_LIMIT = 256 * 1024
 _STANDARD_FINALIZERS = {"orphan", "foregroundDeletion", "kubernetes", "customresourcecleanup.apiextensions.k8s.io"}
 
 
-def validate_object_meta(meta: Obj, namespaced: bool, name_errors: NameCheck, path: str = "metadata") -> list[FieldError]:
-    """Errors of a new object's metadata."""
+def validate_object_meta(
+    meta: Obj, namespaced: bool, name_errors: NameCheck, path: str = "metadata", *, bare_finalizers: bool = False
+) -> list[FieldError]:
+    """Errors of a new object's metadata. `bare_finalizers`: see `validate_finalizers`."""
     out: list[FieldError] = []
     if meta.get("generateName"):
         out += [invalid(f"{path}.generateName", meta["generateName"], m) for m in name_errors(meta["generateName"], True)]
@@ -24,7 +26,7 @@ def validate_object_meta(meta: Obj, namespaced: bool, name_errors: NameCheck, pa
     else:
         out += [invalid(f"{path}.name", meta["name"], m) for m in name_errors(meta["name"], False)]
     out += _validate_namespace(meta.get("namespace") or "", namespaced, path)
-    return out + validate_common(meta, path)
+    return out + validate_common(meta, path, bare_finalizers=bare_finalizers)
 
 
 def _validate_namespace(namespace: str, namespaced: bool, path: str) -> list[FieldError]:
@@ -35,14 +37,14 @@ def _validate_namespace(namespace: str, namespaced: bool, path: str) -> list[Fie
     return [invalid(f"{path}.namespace", namespace, m) for m in names.dns1123_label(namespace)]
 
 
-def validate_common(meta: Obj, path: str) -> list[FieldError]:
+def validate_common(meta: Obj, path: str, *, bare_finalizers: bool = False) -> list[FieldError]:
     """What a new object's metadata is checked for besides its name, and a changed object's again."""
     out: list[FieldError] = []
     if (meta.get("generation") or 0) < 0:
         out.append(invalid(f"{path}.generation", meta["generation"], "must be greater than or equal to 0"))
     out += _validate_parts(meta, path)
     if meta.get("finalizers"):
-        out += validate_finalizers(meta["finalizers"], f"{path}.finalizers")
+        out += validate_finalizers(meta["finalizers"], f"{path}.finalizers", bare_finalizers)
     return out
 
 
@@ -125,11 +127,15 @@ def validate_field_manager(manager: str, path: str) -> list[FieldError]:
     return out
 
 
-def validate_finalizers(finalizers: list[str] | None, path: str) -> list[FieldError]:
-    """Qualified names; without a prefix only the standard ones; not both of the garbage collector's."""
+def validate_finalizers(finalizers: list[str] | None, path: str, bare: bool = False) -> list[FieldError]:
+    """Qualified names; without a prefix only the standard ones (with `bare` any); not both of the garbage collector's."""
     out: list[FieldError] = []
     for n, finalizer in enumerate(finalizers or ()):
-        out += validate_finalizer(finalizer, path, n)
+        out += (
+            [invalid(path, finalizer, m) for m in names.qualified_name(finalizer)]
+            if bare
+            else validate_finalizer(finalizer, path, n)
+        )
     if {"orphan", "foregroundDeletion"} <= set(finalizers or ()):
         out.append(invalid(path, finalizers, "finalizer orphan and foregroundDeletion cannot be both set"))
     return out

@@ -36,17 +36,17 @@ def parse(body: bytes, media: str, kind: str) -> tuple[Any, list[str]]:
 
 def unrecognized(kind: str, problem: str, body: bytes | None = None) -> StatusError:
     """The 400 for a text that is no object at all."""
-    shown = "" if body is None else f" ({_show(body)})"
-    told = f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {problem}{shown}"
+    beginning = "" if body is None else f" ({shown(body)})"
+    told = f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {problem}{beginning}"
     return bad_request(told)
 
 
-def _show(body: bytes) -> str:
+def shown(body: bytes) -> str:
     """The beginning of a body, as text where it looks like an object."""
     if not body:
         return "<empty>"
-    shown = body[:_SHOWN].decode(errors="replace") if body[:1] == b"{" else body[:_SHOWN].hex()
-    return shown if len(body) <= _SHOWN else shown + " ..."
+    text = body[:_SHOWN].decode(errors="replace") if body[:1] == b"{" else body[:_SHOWN].hex()
+    return text if len(body) <= _SHOWN else text + " ..."
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------------------------

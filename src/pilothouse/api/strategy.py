@@ -71,6 +71,8 @@ class Strategy:
     #: The kind's own rules check an update's metadata once more, so that what is wrong with it is told twice: fields that never change
     #: (`immutable`), and what is checked on create, too (`common`).
     metadata_checked_again: frozenset[str] = frozenset(("immutable", "common"))
+    #: Finalizers need no domain in front of their names.
+    bare_finalizers: bool = False
     #: The group that errors name where it is not the kind's own: events of events.k8s.io are core's inside.
     error_group: str | None = None
     #: Defaults depend on what is prepared, and are for readers: they are filled in once a new object has been checked.

@@ -213,7 +213,7 @@ class Chain:
             return self._elsewhere(request, plan, user)
         if plan.fail is not None:
             raise plan.fail
-        if not request.native:
+        if not request.native and not plan.served.custom:
             negotiate.check_produced(request.header(b"accept"), plan.produced)
         if plan.late is not None:
             raise plan.late

@@ -59,10 +59,8 @@ log = logging.getLogger(__name__)
 
 #: Unless the client says how long it wants to watch: between these, at random, so that not all come back at once.
 WATCH_SECONDS = (1800, 3600)
-_CUSTOM_PATCHES = (
-    "the body of the request was in an unknown format - accepted media types include: "
-    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
-)
+#: Custom resources have no strategic merge patches.
+_CUSTOM_PATCHES = tuple(media for media in negotiate.PATCH_TYPES if media != patching.STRATEGIC_PATCH)
 _HUMAN_AGENTS = (b"curl", b"Wget", b"Mozilla/5.0")
 _PLAIN_ACCEPTS = frozenset((b"application/json", b"*/*", b"", None))
 
@@ -325,10 +323,10 @@ class Handlers:
     def patch_options(self, ask: Ask) -> tuple[str, WriteParams]:
         """The patch type and its options; 415 for other types."""
         media = ask.request.header(b"content-type").partition(";")[0].strip().lower()
+        if ask.served.custom and media not in _CUSTOM_PATCHES and ask.route.subresource != "scale":
+            raise negotiate.unsupported_media(_CUSTOM_PATCHES)
         if media not in negotiate.PATCH_TYPES:
             raise StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
-        if media == patching.STRATEGIC_PATCH and ask.served.custom and ask.route.subresource != "scale":
-            raise StatusError(415, "UnsupportedMediaType", _CUSTOM_PATCHES)
         return media, write_params(ask.route, "PatchOptions", media == patching.APPLY_PATCH)
 
     def call(self, ask: Ask, params: WriteParams, kind: str) -> Call:
@@ -347,12 +345,12 @@ class Handlers:
     def body_object(self, ask: Ask, params: WriteParams) -> Obj:
         """The request's body as an object of the endpoint's kind."""
         kind = patching.kind_of(ask.served)
-        return self.decoded(ask, params, kind.schema, kind.gvk)
+        return self.decoded(ask, params, kind.schema, kind.gvk, custom=kind.custom)
 
-    def decoded(self, ask: Ask, params: WriteParams, schema: Schema, gvk: tuple[str, str, str]) -> Obj:
+    def decoded(self, ask: Ask, params: WriteParams, schema: Schema, gvk: tuple[str, str, str], *, custom: bool = False) -> Obj:
         """The request's body as an object of some kind."""
         media = negotiate.body_media(ask.request.header(b"content-type"))
-        obj, warnings = decode(self.body(ask), media, schema, gvk, params.field_validation)
+        obj, warnings = decode(self.body(ask), media, schema, gvk, params.field_validation, custom=custom)
         for text in warnings:
             if text not in ask.warnings:
                 ask.warnings.append(text)

@@ -25,7 +25,7 @@ def check_namespace(served: Served, metadata: Obj, namespace: str) -> None:
     """Fill in the request's namespace; 400 if the object names another one."""
     found = metadata.get("namespace", "")
     if not served.resource.namespaced:
-        if found:
+        if found and not served.custom:
             raise bad_request("namespace must not be provided by the client")
         metadata.pop("namespace", None)
     elif not found:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pilothouse.api import apply as ssa
 from pilothouse.api import empties
+from pilothouse.api.apply.conform import conforms
 from pilothouse.api.errors import Obj
 from pilothouse.api.schema import Schema
 
@@ -45,8 +46,23 @@ def track(call: Call, new: Obj, old: Obj | None, now: float) -> None:
         empties.to_null(new, call.served.schema)
 
 
+def _trackable(call: Call, new: Obj, old: Obj | None) -> bool:
+    """Whether a custom resource has the shape of every version in which somebody owns fields of it, before and after."""
+    schemas = {call.served.resource.api_version: call.served.schema}
+    owned = (old or {}).get("metadata", {}).get("managedFields") or ()
+    if call.versions is not None:
+        for api_version in {entry["apiVersion"] for entry in owned} - schemas.keys():
+            found = call.versions(api_version)
+            if found is not None:
+                schemas[api_version] = found[0]
+    return all(conforms(schema, obj) for schema in schemas.values() for obj in (old, new) if obj is not None)
+
+
 def _track_update(call: Call, new: Obj, old: Obj | None, now: float) -> None:
     served = call.served
+    if served.custom and not _trackable(call, new, old):
+        new["metadata"].pop("managedFields", None)
+        return
     ssa.track_update(
         new,
         old,

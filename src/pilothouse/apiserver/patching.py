@@ -15,7 +15,7 @@ import orjson
 
 from pilothouse.api import apply as ssa
 from pilothouse.api.apply.config import decode_configuration
-from pilothouse.api.decode import decode_parsed, duplicate_fields, keep
+from pilothouse.api.decode import check_custom, decode_parsed, duplicate_fields, keep
 from pilothouse.api.errors import Obj, StatusError
 from pilothouse.api.patch import convert, jsonpatch, merge, strategic, text
 from pilothouse.api.schema import Schema
@@ -43,11 +43,12 @@ class Kind:
 
     schema: Schema
     gvk: tuple[str, str, str]
+    custom: bool = False
 
 
 def kind_of(served: Served) -> Kind:
     resource = served.resource
-    return Kind(served.schema, (resource.group, resource.version, resource.kind))
+    return Kind(served.schema, (resource.group, resource.version, resource.kind), served.custom)
 
 
 def transform_for(media: str, body: bytes, call: Call, clock: Clock) -> Transform:
@@ -104,6 +105,8 @@ def _operation_problems(body: bytes, operations: list[Obj]) -> list[str]:
 
 
 def _decoded(result: Any, doc: Obj, problems: list[str], kind: Kind, call: Call) -> Obj:
+    if kind.custom and type(result) is dict:
+        check_custom(result, kind.gvk)
     try:
         obj, found = decode_parsed(_kept(result, doc, kind), problems, kind.schema, kind.gvk)
     except StatusError as error:

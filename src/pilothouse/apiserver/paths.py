@@ -85,6 +85,8 @@ class Paths:
             return self._document(request, route, discovery.api_group(registry.resources(), group))
         version = parts[-1]
         if (group, version) not in registry.versions:
+            if group in registry.custom_groups:
+                return not_found_page()
             raise unknown_path()
         self._only_get(route)
         negotiate.check_produced(accept, negotiate.OBJECT_TYPES)

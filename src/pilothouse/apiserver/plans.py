@@ -7,7 +7,7 @@ when resources come or go.
 
 from __future__ import annotations
 
-from pilothouse.api.errors import StatusError, bad_request
+from pilothouse.api.errors import StatusError, bad_request, not_found_error
 from pilothouse.apiserver import negotiate, routes
 from pilothouse.apiserver.metrics import Cell, Metrics
 from pilothouse.apiserver.registry import Registry, Served, Special
@@ -108,8 +108,13 @@ class Planner:
             if route.prefix == "api" or route.group in groups:
                 raise routes.unknown_path()
             return
+        if served.custom and not _reaches(route, served):
+            return
         plan.served = served
-        plan.verb = _subresource_verb(route, served) if route.subresource else _verb(route, served)
+        if served.custom:
+            plan.verb = _custom_verb(route, served)
+        else:
+            plan.verb = _subresource_verb(route, served) if route.subresource else _verb(route, served)
         plan.scale = route.subresource == "scale"
         plan.special = None if plan.scale else served.special(route.subresource)
         if plan.special is None and not served.stored:
@@ -151,6 +156,30 @@ def _subresource_verb(route: Route, served: Served) -> str:
     if verb not in subresource.verbs:
         raise routes.MethodNotAllowed(m for m, v in _SUBRESOURCE_METHODS.items() if v in subresource.verbs)
     return verb
+
+
+def _reaches(route: Route, served: Served) -> bool:
+    """Whether a custom resource is there at all: only lists and watches go across namespaces."""
+    if not served.resource.namespaced:
+        return not route.namespace
+    return bool(route.namespace) or (not route.name and route.verb in ("list", "watch"))
+
+
+def _custom_verb(route: Route, served: Served) -> str:
+    """What the method means for a custom resource, whose router knows verbs and subresources but no methods and paths."""
+    resource = served.resource
+    if not route.subresource:
+        methods, verbs = (_ITEM_METHODS if route.name else _COLLECTION_METHODS), tuple(resource.verbs)
+    elif route.subresource in resource.subresources:
+        methods, verbs = _ITEM_METHODS, resource.subresources[route.subresource].verbs
+    else:
+        raise not_found_error(resource.group, resource.plural, route.name)
+    if not route.name and route.verb in ("update", "patch"):
+        raise bad_request("name must be provided")
+    verb = methods.get(route.method, "")
+    if verb not in verbs:
+        raise routes.not_supported(route)
+    return "watch" if route.verb == "watch" and verb in ("get", "list") else verb
 
 
 def _bad_name(name: str) -> StatusError | None:

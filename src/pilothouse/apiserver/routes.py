@@ -217,3 +217,10 @@ class MethodNotAllowed(StatusError):
     def __init__(self, allowed: Iterable[str]) -> None:
         super().__init__(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
         self.allowed = ", ".join(sorted(allowed))
+
+
+def not_supported(route: Route) -> StatusError:
+    """405 as custom resources have it: it names the verb and the resource."""
+    of = f"{route.resource}.{route.group}"
+    details = {"group": route.group, "kind": route.resource}
+    return StatusError(405, "MethodNotAllowed", f'{route.verb} is not supported on resources of kind "{of}"', details)

@@ -178,7 +178,9 @@ class Writer:
         """422 for an invalid object; warnings for a doubtful one. What a kind says is worth remembering is checked once."""
         served, metadata = call.served, obj["metadata"]
         strategy = served.strategy
-        errors = meta.validate_object_meta(metadata, served.resource.namespaced, strategy.name_rule(obj), "metadata")
+        errors = meta.validate_object_meta(
+            metadata, served.resource.namespaced, strategy.name_rule(obj), "metadata", bare_finalizers=strategy.bare_finalizers
+        )
         key = strategy.validation_key(obj)
         known = served.valid.get(key) if key is not None else None
         if known is None:
@@ -343,7 +345,7 @@ def _metadata_errors(strategy: Strategy, new: Obj, old: Obj, subresource: bool) 
     changed = meta.validate_object_meta_update(new, old, "metadata")
     if not changed and not new.get("finalizers"):
         return changed
-    common = meta.validate_common(new, "metadata")
+    common = meta.validate_common(new, "metadata", bare_finalizers=strategy.bare_finalizers)
     errors = common + changed
     if "immutable" in strategy.metadata_checked_again:
         errors += changed

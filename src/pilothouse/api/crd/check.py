@@ -17,6 +17,10 @@ from pilothouse.api.meta import immutable
 
 _APPROVED = "api-approved.kubernetes.io"
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
+_LOST = (
+    "missing from spec.versions; {0} was previously a storage version, and must remain in spec.versions until a storage migration "
+    "ensures no data remains persisted in {0} and removes {0} from status.storedVersions"
+)
 _PULL = "see https://github.com/kubernetes/enhancements/pull/1111"
 
 
@@ -70,14 +74,14 @@ def _versions(spec: Obj) -> list[FieldError]:
         where = f"spec.versions[{n}]"
         out += [invalid(f"{where}.name", version.get("name") or "", m) for m in names.dns1035_label(version.get("name") or "")]
         schema = schema_of(version)
-        if not schema and (version.get("schema") or {}).get("openAPIV3Schema") is None:
+        missing = (version.get("schema") or {}).get("openAPIV3Schema") is None
+        if missing:
             out.append(required(f"{where}.schema.openAPIV3Schema"))
         out += _scale(version, f"{where}.subresources.scale")
         out += _columns(version.get("additionalPrinterColumns") or (), f"{where}.additionalPrinterColumns")
         out += _deprecation(version, f"{where}.deprecationWarning")
-        out += schema_errors(
-            schema, "spec.validation.openAPIV3Schema" if len(versions or ()) == 1 else f"{where}.schema.openAPIV3Schema"
-        )
+        path = "spec.validation.openAPIV3Schema" if len(versions or ()) == 1 else f"{where}.schema.openAPIV3Schema"
+        out += [] if missing else schema_errors(schema, path)
         fields = "spec.selectableFields" if len(versions or ()) == 1 else f"{where}.selectableFields"
         out += selectable.errors(version.get("selectableFields") or [], schema, fields)
     storage = [v for v in versions or () if v.get("storage")]
@@ -85,7 +89,8 @@ def _versions(spec: Obj) -> list[FieldError]:
         out.append(invalid("spec.versions", _shown(versions), "must contain unique version names"))
     if len(storage) != 1:
         out.append(invalid("spec.versions", _shown(versions), "must have exactly one version marked as storage version"))
-    return out
+    first = versions[0].get("name") if versions else ""
+    return out + ([invalid("spec.version", first, m) for m in names.dns1035_label(first)] if first else [])
 
 
 def _scale(version: Obj, path: str) -> list[FieldError]:
@@ -193,9 +198,7 @@ def _stored(crd: Obj) -> list[FieldError]:
     if not stored:
         return [invalid("status.storedVersions", stored, "must have at least one stored version")]
     known = [v.get("name") for v in crd["spec"].get("versions") or ()]
-    out = [
-        invalid(f"status.storedVersions[{n}]", v, "must appear in spec.versions") for n, v in enumerate(stored) if v not in known
-    ]
+    out = [invalid(f"status.storedVersions[{n}]", v, _LOST.format(v)) for n, v in enumerate(stored) if v not in known]
     storages = [v.get("name") for v in crd["spec"].get("versions") or () if v.get("storage")]
     for version in [v for v in storages if v not in stored]:
         out.append(invalid("status.storedVersions", stored, f"must have the storage version {version}"))

@@ -65,7 +65,7 @@ def _isbn(text: str, sizes: tuple[int, ...]) -> bool:
 
 
 _CHECKS: dict[str, Callable[[str], bool]] = {
-    "byte": _parses(lambda text: b64decode(text, validate=True)),
+    "byte": _parses(lambda text: b64decode(text or "=", validate=True)),
     "cidr": _parses(lambda text: ("/" in text and ipaddress.ip_interface(text)) or ipaddress.ip_address("")),
     "date": _parses(lambda text: datetime.datetime.strptime(text, "%Y-%m-%d")),
     "ipv4": _parses(ipaddress.IPv4Address),

@@ -5,6 +5,7 @@ Reference: "Extend the Kubernetes API with CustomResourceDefinitions" (subresour
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -19,9 +20,16 @@ from pilothouse.api.errors import FieldError, Obj, invalid
 from pilothouse.api.resource import Resource
 from pilothouse.api.strategy import NAME_COLUMN, Column, Context, Strategy
 
+_MOST_REPLICAS = 2**31 - 1
 _AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
 _UNCHECKED = (
     "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
+)
+#: A date column of a value that is none.
+_NO_TIME = "<invalid>"
+#: After such errors rules are not asked: what they would look at is not what they were compiled for, or larger.
+_BLOCKING = frozenset(
+    ("FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid")
 )
 _NOT_SPEC = ("metadata", "status", "kind", "apiVersion")
 
@@ -31,6 +39,7 @@ class CustomStrategy(Strategy):
 
     allow_unconditional_update = False
     has_generation = True
+    bare_finalizers = True
     metadata_checked_again = frozenset(("immutable",))
 
     def __init__(self, resource: Resource, version: Obj, selectable: tuple[str, ...]) -> None:
@@ -64,6 +73,11 @@ class CustomStrategy(Strategy):
         return lazily(self.openapi)
 
     @cached_property
+    def _check_status(self) -> Check | None:
+        found = (self.openapi.get("properties") or {}).get("status")
+        return None if found is None else lazily(found)
+
+    @cached_property
     def _rules(self) -> rules.Checker | None:
         return rules.checker(self.openapi)
 
@@ -95,18 +109,35 @@ class CustomStrategy(Strategy):
         return self._validated(obj, old)
 
     def validate_subresource(self, sub: str, obj: Obj, old: Obj) -> list[FieldError]:
-        return self._validated(obj, old)
+        if sub != "status":
+            return self._validated(obj, old)
+        out: list[FieldError] = []
+        if "status" in obj and self._check_status is not None:
+            self._check_status(obj["status"], "", old.get("status", NOTHING), out)
+        out = [replace(e, field=_below("status", e.field)) for e in out]
+        return self._ruled(obj, old, out + self._replica_errors(obj, "statusReplicasPath"))
 
     def _validated(self, obj: Obj, old: Obj | None) -> list[FieldError]:
         out: list[FieldError] = []
         self._check(obj, "", NOTHING if old is None else old, out)
-        paths = self.scale
-        if paths is not None:
-            replicas = jsonpath.first(paths["specReplicasPath"], obj)
+        return self._ruled(obj, old, out + self._replica_errors(obj, "specReplicasPath", "statusReplicasPath"))
+
+    def _replica_errors(self, obj: Obj, *keys: str) -> list[FieldError]:
+        """What is wrong with the numbers that the scale subresource shows."""
+        out: list[FieldError] = []
+        for path in [self.scale[key] for key in keys] if self.scale is not None else ():
+            replicas = jsonpath.first(path, obj)
             if isinstance(replicas, int) and replicas < 0:
-                out.append(invalid(paths["specReplicasPath"], replicas, "should be a non-negative integer"))
+                out.append(invalid(path, replicas, "should be a non-negative integer"))
+            elif isinstance(replicas, int) and replicas > _MOST_REPLICAS:
+                out.append(invalid(path, replicas, f"should be less than or equal to {_MOST_REPLICAS}"))
+        return out
+
+    def _ruled(self, obj: Obj, old: Obj | None, out: list[FieldError]) -> list[FieldError]:
+        """The errors so far, and those of the rules, which may only be asked about what has the right structure."""
         if self._rules is not None:
-            out += [invalid("<nil>", None, _UNCHECKED)] if out else self._rules(obj, old)
+            blocked = any(error.type in _BLOCKING for error in out)
+            out += [invalid("<nil>", None, _UNCHECKED)] if blocked else self._rules(obj, old)
         return out
 
     # --- reading --------------------------------------------------------------------------------------------------------------
@@ -119,6 +150,13 @@ class CustomStrategy(Strategy):
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
         return [table.name_of(obj), *(_cell(c, obj, now) for c in self._printed)]
+
+
+def _below(parent: str, field: str) -> str:
+    """A field's path below another; what is about the whole is about the parent."""
+    if field in ("", "<nil>"):
+        return parent
+    return parent + field if field.startswith("[") else f"{parent}.{field}"
 
 
 def _column(raw: Obj) -> Column:
@@ -145,7 +183,7 @@ def _cell(column: Obj, obj: Obj, now: float) -> Any:
         try:
             return table.since(value, now)
         except (ValueError, TypeError):
-            return table.UNKNOWN
+            return _NO_TIME
     if kind == "string":
         return value if isinstance(value, str) else orjson.dumps(value).decode()
     if kind in ("integer", "number"):

@@ -9,15 +9,19 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from pilothouse.api.crd import rules
+from pilothouse.api.crd import rules, structural
 from pilothouse.api.crd.validation import NOTHING, to_python, validator
 from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, not_supported, required
+from pilothouse.api.normalize import Findings
 
 _REFUSED = ("$ref", "definitions", "dependencies", "patternProperties", "additionalItems", "id")
 _JUNCTORS = ("allOf", "anyOf", "oneOf")
 #: What may not stand below a junctor, and how that is said.
 _EMPTY_BELOW = ("description", "title", "type")
 _UNSET_BELOW = ("default", "additionalProperties")
+_RULES = "x-kubernetes-validations"
+#: What may say that an int-or-string is one.
+_EITHER = [{"type": "integer"}, {"type": "string"}]
 _FALSE_BELOW = (
     "nullable",
     "x-kubernetes-preserve-unknown-fields",
@@ -32,14 +36,26 @@ def schema_errors(schema: Obj, path: str) -> list[FieldError]:
     """Errors of a version's schema."""
     out = list(_root(schema, path))
     out += _node(schema, path, True)
-    return out or rules.errors(schema, path)
+    properties = schema.get("properties") or {}
+    if "metadata" in properties:
+        out += _metadata(properties["metadata"], f"{path}.properties[metadata]")
+    if not out and _has_dialect(schema):
+        out.append(invalid(path, "", "OpenAPIV3Schema 'schema' is not supported"))
+    return out or list(_defaults(schema, path)) or rules.errors(schema, path)
+
+
+def _has_dialect(schema: Obj) -> bool:
+    """Whether a node says which dialect of JSON Schema it is written in."""
+    items, extra = schema.get("items"), schema.get("additionalProperties")
+    below = [*(schema.get("properties") or {}).values(), *(s for s in (items, extra) if isinstance(s, dict))]
+    return bool(schema.get("$schema")) or any(map(_has_dialect, below))
 
 
 def _root(schema: Obj, path: str) -> Iterator[FieldError]:
     kind = schema.get("type")
-    if schema and kind and kind != "object":
+    if kind and kind != "object":
         yield invalid(f"{path}.type", kind, "must be object at the root")
-    elif schema and not kind and not schema.get("x-kubernetes-preserve-unknown-fields"):
+    elif not kind and not schema.get("x-kubernetes-preserve-unknown-fields"):
         yield required(f"{path}.type", "must not be empty at the root")
     if schema.get("nullable"):
         yield forbidden(f"{path}.nullable", "nullable cannot be true at the root")
@@ -48,8 +64,6 @@ def _root(schema: Obj, path: str) -> Iterator[FieldError]:
         found = (properties.get(name) or {}).get("type", "string")
         if found != "string":
             yield invalid(f"{path}.properties[{name}].type", found, "must be string")
-    if "metadata" in properties:
-        yield from _metadata(properties["metadata"], f"{path}.properties[metadata]")
 
 
 def _metadata(schema: Obj, path: str) -> Iterator[FieldError]:
@@ -61,6 +75,8 @@ def _metadata(schema: Obj, path: str) -> Iterator[FieldError]:
         "generateName",
     }:
         yield forbidden(path, _META_ONLY)
+    if schema.get("x-kubernetes-embedded-resource"):
+        yield forbidden(f"{path}.x-kubernetes-embedded-resource", "must not be used inside of resource meta")
     for name, sub in sorted((schema.get("properties") or {}).items()):
         if sub.get("default") is not None:
             yield forbidden(f"{path}.properties[{name}].default", "must not be set in top-level metadata")
@@ -71,12 +87,7 @@ def _node(schema: Obj, path: str, root: bool = False) -> Iterator[FieldError]:
     yield from _refused(schema, path)
     yield from _kinds(schema, path)
     yield from _lists(schema, path)
-    yield from _default(schema, path)
-    for junctor in _JUNCTORS:
-        for n, sub in enumerate(schema.get(junctor) or ()):
-            yield from _below_junctor(sub, f"{path}.{junctor}[{n}]")
-    if schema.get("not") is not None:
-        yield from _below_junctor(schema["not"], f"{path}.not")
+    yield from _below_junctors(schema, path)
     for name, sub in sorted((schema.get("properties") or {}).items()):
         where = f"{path}.properties[{name}]"
         if not (root and name in ("metadata", "apiVersion", "kind")):
@@ -192,17 +203,49 @@ def _map_keys(item: Obj, keys: list[str], path: str, where: str) -> Iterator[Fie
             yield required(f"{at}.default", told)
 
 
-def _default(schema: Obj, path: str) -> Iterator[FieldError]:
-    """A default is a value that the schema would take as it is."""
-    value = schema.get("default")
-    if value is None:
+def _defaults(schema: Obj, path: str) -> Iterator[FieldError]:
+    """What is wrong with the defaults of a node and of all below it."""
+    if schema.get("default") is not None:
+        yield from _default(schema, f"{path}.default")
+    for name, sub in sorted((schema.get("properties") or {}).items()):
+        yield from _defaults(sub, f"{path}.properties[{name}]")
+    for key in ("additionalProperties", "items"):
+        if isinstance(schema.get(key), dict):
+            yield from _defaults(schema[key], f"{path}.{key}")
+
+
+def _default(schema: Obj, where: str) -> Iterator[FieldError]:
+    """A default is a value that the schema would take as it is. That the elements of sets differ is not looked at."""
+    value, findings = schema["default"], Findings()
+    structural.pruner(structural.node(schema))(value, findings)
+    if findings.unknown:
+        yield invalid(where, value, "must not have unknown fields")
         return
     out: list[FieldError] = []
-    validator(schema)(value, "", NOTHING, out)
-    where = f"{path}.default"
+    validator(_without_list_types(schema))(value, "", NOTHING, out)
     for error in out:
         at = where if error.field in ("", "<nil>") else f"{where}.{error.field}"
         yield FieldError(error.type, at, error.value, error.detail, error.supported)
+
+
+def _without_list_types(schema: Obj) -> Obj:
+    out = {key: value for key, value in schema.items() if key != "x-kubernetes-list-type"}
+    if out.get("properties"):
+        out["properties"] = {name: _without_list_types(sub) for name, sub in out["properties"].items()}
+    return out | {k: _without_list_types(out[k]) for k in ("items", "additionalProperties") if isinstance(out.get(k), dict)}
+
+
+def _below_junctors(schema: Obj, path: str) -> Iterator[FieldError]:
+    """What stands below the junctors of a node. Where it says "an integer or a string", types may be named."""
+    first = (schema.get("allOf") or [{}])[0]
+    for junctor in _JUNCTORS:
+        if junctor == "anyOf" and schema.get("anyOf") == _EITHER:
+            continue
+        for n, sub in enumerate(schema.get(junctor) or ()):
+            inner = {**sub, "anyOf": []} if junctor == "allOf" and n == 0 and first.get("anyOf") == _EITHER else sub
+            yield from _below_junctor(inner, f"{path}.{junctor}[{n}]")
+    if schema.get("not") is not None:
+        yield from _below_junctor(schema["not"], f"{path}.not")
 
 
 def _below_junctor(schema: Obj, path: str) -> Iterator[FieldError]:
@@ -215,11 +258,9 @@ def _below_junctor(schema: Obj, path: str) -> Iterator[FieldError]:
     for key in _FALSE_BELOW:
         if schema.get(key):
             yield forbidden(f"{path}.{key}", "must be false to be structural")
-    for junctor in _JUNCTORS:
-        for n, sub in enumerate(schema.get(junctor) or ()):
-            yield from _below_junctor(sub, f"{path}.{junctor}[{n}]")
-    if schema.get("not") is not None:
-        yield from _below_junctor(schema["not"], f"{path}.not")
+    if schema.get(_RULES):
+        yield forbidden(f"{path}.{_RULES}", "must be empty to be structural")
+    yield from _below_junctors(schema, path)
     for name, sub in sorted((schema.get("properties") or {}).items()):
         yield from _below_junctor(sub, f"{path}.properties[{name}]")
     if isinstance(schema.get("items"), dict):

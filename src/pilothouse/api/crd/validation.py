@@ -17,6 +17,9 @@ from pilothouse.api.errors import FieldError, Obj, duplicate, invalid, not_suppo
 NOTHING: Any = object()
 Check = Callable[[Any, str, Any, list[FieldError]], None]
 _TYPES = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
+_RANGES = {
+    "int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1), "uint32": (0, 2**32 - 1), "uint64": (0, 2**64 - 1),
+}  # fmt: skip
 
 
 def type_name(value: Any) -> str:
@@ -26,7 +29,8 @@ def type_name(value: Any) -> str:
 
 def validator(openapi: Obj) -> Check:
     """The check of a node."""
-    checks = [make(openapi) for make, keys in _MAKERS if any(openapi.get(k) is not None for k in keys)]
+    made = (make(openapi) for make, keys in _MAKERS if any(openapi.get(k) is not None for k in keys))
+    checks = [check for check in made if check is not _nothing]
     nullable = bool(openapi.get("nullable"))
 
     def check(value: Any, path: str, old: Any, out: list[FieldError]) -> None:
@@ -117,6 +121,23 @@ def _format(openapi: Obj) -> Check:
             out.append(FieldError("FieldValueTypeInvalid", path, value, text))
 
     return check
+
+
+def _range(openapi: Obj) -> Check:
+    """Numbers of integer types are whole and fit into them."""
+    form = openapi.get("format") or ""
+    least, most = _RANGES.get(form, _RANGES["int64"])
+    told = f"Checked value must be of type integer {f'with format {form}' if form else '(default format)'} in "
+
+    def check(value: Any, path: str, old: Any, out: list[FieldError]) -> None:
+        if type(value) in (int, float) and not (least <= value <= most and value == int(value)):
+            out.append(invalid("<nil>", "", told + path))
+
+    return check if openapi.get("type") == "integer" else _nothing
+
+
+def _nothing(value: Any, path: str, old: Any, out: list[FieldError]) -> None:
+    """Nothing to check."""
 
 
 def _number(openapi: Obj) -> Check:
@@ -263,6 +284,7 @@ _MAKERS: tuple[tuple[Callable[[Obj], Check], tuple[str, ...]], ...] = (
     (_string, ("minLength", "maxLength", "pattern")),
     (_format, ("format",)),
     (_number, ("minimum", "maximum", "multipleOf")),
+    (_range, ("type",)),
     (_list, ("items", "minItems", "maxItems", "x-kubernetes-list-type")),
     (_enum, ("enum",)),
     (_object, ("properties", "additionalProperties", "required", "minProperties", "maxProperties")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.api.crd import check
-from pilothouse.api.crd.definition import FINALIZER, storage_version
+from pilothouse.api.crd.definition import FINALIZER
 from pilothouse.api.errors import FieldError, Obj
 from pilothouse.api.strategy import Context, Strategy
 
@@ -12,6 +12,7 @@ class CustomResourceDefinitionStrategy(Strategy):
     allow_unconditional_update = False
     has_generation = True
     terminates = True
+    bare_finalizers = True
     reset_fields = {"": (("status",),), "status": (("spec",), ("metadata", "annotations"))}  # noqa: RUF012
 
     def default(self, obj: Obj) -> None:
@@ -37,12 +38,19 @@ class CustomResourceDefinitionStrategy(Strategy):
             obj["status"] = dict(obj["status"])
             self._store_version(obj)
 
+    def prepare_subresource(self, sub: str, obj: Obj, old: Obj, ctx: Context) -> None:
+        super().prepare_subresource(sub, obj, old, ctx)
+        if sub == "status":
+            obj["status"] = dict(obj.get("status") or {})
+            if not obj["status"].get("storedVersions"):
+                self._store_version(obj)
+
     def _store_version(self, obj: Obj) -> None:
         """What objects are stored as from now on is among the versions in which some may be stored."""
         stored = obj["status"].get("storedVersions") or []
-        version = storage_version(obj)
-        if version and version not in stored:
-            obj["status"]["storedVersions"] = [*stored, version]
+        versions = [v.get("name") or "" for v in obj["spec"].get("versions") or () if v.get("storage")]
+        if versions and versions[0] not in stored:
+            obj["status"]["storedVersions"] = [*stored, versions[0]]
 
     def terminate(self, obj: Obj, now: str) -> None:
         finalizers = obj["metadata"].setdefault("finalizers", [])

@@ -1,7 +1,7 @@
 """One version of a custom resource, as requests meet it.
 
-What was stored under an older schema, or as another version, is pruned and defaulted anew when it is read; everything else is sent as
-it was stored, like any built-in kind.
+What was stored under an older schema, or as another version, is given the defaults of the stored version and pruned by the served one
+when it is read; everything else is sent as it was stored, like any built-in kind.
 """
 
 from __future__ import annotations
@@ -66,7 +66,11 @@ class CustomServed(Served):
         if self.webhook and obj.get("apiVersion") != self.resource.api_version:
             told = f"conversion webhook for {obj.get('apiVersion')}, Kind={self.resource.kind} failed: conversion by webhook is not supported yet"
             raise internal(told)
-        return self.labelled(self._stored_form(obj))
+        metadata = obj["metadata"]
+        if self._stored_defaulter is not None:
+            self._stored_defaulter(obj)
+        out: Obj = decoder(self.schema)({**obj, "metadata": metadata}, Findings())
+        return self.labelled(out)
 
     def to_stored(self, obj: Obj) -> Obj:
         return obj if self._stored_as_served else super().to_stored(self._stored_form(obj))
