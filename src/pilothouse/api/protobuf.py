@@ -1,8 +1,8 @@
-"""Kubernetes' protobuf encoding of request bodies, read into the same dicts as JSON.
+"""Kubernetes' protobuf encoding, read into the same dicts as JSON; protobuf_write.py is the way back.
 
 The envelope is `k8s\\0` and a runtime.Unknown with the object's kind and bytes. Message types come from a generated table; the kind's
 schema says which fields the JSON form has: a message field that it does not have is an embedded struct, whose members belong to the parent.
-Answers are JSON: clients that send protobuf accept it.
+Fields are called alike in both forms but for their case and signs (`webhooks` and `Webhooks`, `x-kubernetes-list-type` and `xKubernetesListType`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import functools
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,18 @@ def _message(name: str) -> Message:
         return {number: (field, kind) for field, (number, kind) in _table()[name].items()}
     except KeyError:
         raise ProtobufError(f"no message type {name}") from None
+
+
+def plain_name(field: str) -> str:
+    """What a field's names in the two forms have in common."""
+    return re.sub("[^a-z0-9]", "", field.lower())
+
+
+@functools.cache
+def _json_names(message: str, definition: str, schema: Schema) -> dict[str, str]:
+    """The fields of a message by the names that the JSON form has for them."""
+    known = {plain_name(field): field for field in schema.fields}
+    return {field: known[plain] for field in _table()[message] if (plain := plain_name(field)) in known}
 
 
 def message_name(definition: str) -> str:
@@ -103,12 +116,14 @@ def _fields(data: bytes) -> list[tuple[int, int, Any]]:
 
 def _read(data: bytes, name: str, schema: Schema | None) -> dict[str, Any]:
     message = _message(name)
+    names = _json_names(name, schema.name, schema) if schema is not None else {}
     out: dict[str, Any] = {}
     for number, wire, value in _fields(data):
         known = message.get(number)
         if known is None:
             continue
         field, kind = known
+        field = names.get(field, field)
         own = schema.fields.get(field) if schema is not None else None
         if kind.endswith("[]"):
             items = own.items if own is not None else None
@@ -177,9 +192,30 @@ def _object(value: bytes, kind: str, schema: Schema | None) -> Any:
         return orjson.loads(text) if text else None
     if short in ("ExtraValue", "Verbs"):
         return _read(value, kind, None).get("items", [])
+    if short.startswith("JSONSchemaPropsOr"):
+        return _union(_read(value, kind, None), value, kind, schema)
     if kind == _META + "Duration":
         return f"{_read(value, kind, None).get('duration', 0) / 1e9:g}s"
     return _read(value, kind, schema)
+
+
+def _union(found: dict[str, Any], value: bytes, kind: str, schema: Schema | None) -> Any:
+    """A JSON schema, or what may stand in its place: a boolean, a list of schemas, a list of names."""
+    message = _table()[kind]
+    for number, _, part in _fields(value):
+        for field, (own, inner) in message.items():
+            if own == number and field == "schema":
+                return _read(part, inner, _schema_props())
+    if "jSONSchemas" in message:
+        number, inner = message["jSONSchemas"]
+        return [_read(part, inner[:-2], _schema_props()) for n, _, part in _fields(value) if n == number]
+    return found.get("property", []) if "property" in message else bool(found.get("allows", False))
+
+
+def _schema_props() -> Schema:
+    from pilothouse.api import tables
+
+    return tables.schema_of("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps")
 
 
 def _time(parts: dict[str, Any], micro: bool) -> str | None:

@@ -73,7 +73,7 @@ class Chain:
                 request.flow = self.flows.of(user, plan)
             answer = self._dispatch(request, plan, user)
         except Exception as error:
-            return self._finish(request, plan, self._failed(request, plan.route, error), started)
+            return self._finish(request, plan, self._failed(request, plan, error), started)
         if isinstance(answer, Response):
             return self._finish(request, plan, answer, started)
         return self._run(request, plan, user, answer, started)
@@ -97,9 +97,9 @@ class Chain:
                 response = await work
         except TimeoutError:
             error = StatusError(504, "Timeout", "Timeout: request did not complete within the allotted timeout", {})
-            response = self._failed(request, plan.route, error)
+            response = self._failed(request, plan, error)
         except Exception as error:
-            response = self._failed(request, plan.route, error)
+            response = self._failed(request, plan, error)
         finally:
             self._count(plan.mutating, 0 if request.native else -1)
             if flow is not None and not flow.level.exempt:
@@ -123,11 +123,12 @@ class Chain:
         else:
             self.reading += change
 
-    def _failed(self, request: Request, route: Route, error: Exception) -> Response:
+    def _failed(self, request: Request, plan: Plan, error: Exception) -> Response:
         if not isinstance(error, StatusError):
             log.error("%s %s failed", request.method, request.target, exc_info=error)
             error = StatusError(500, "InternalError", f"Internal error occurred: {error}", {"causes": [{"message": str(error)}]})
-        response = status_response(error, request.header(b"accept"), wants_pretty(route, request))
+        protobuf = plan.served is None or not plan.served.custom
+        response = status_response(error, request.header(b"accept"), wants_pretty(plan.route, request), protobuf)
         if error.code == 401:
             response.add("Www-Authenticate", 'Bearer realm="kubernetes-master"')
         elif isinstance(error, MethodNotAllowed):

@@ -19,6 +19,7 @@ from pilothouse.apiserver import lists, negotiate, patching, specials
 from pilothouse.apiserver import metadata as md
 from pilothouse.apiserver.deleteoptions import DeleteOptions, of_request
 from pilothouse.apiserver.deletion import Deleter, Deletion
+from pilothouse.apiserver.encoders import Encoder, encoder_for
 from pilothouse.apiserver.entries import Entry
 from pilothouse.apiserver.interface import SpecialRequest, User
 from pilothouse.apiserver.messages import Answer, Request, Response, Stream
@@ -38,20 +39,13 @@ from pilothouse.apiserver.render import (
     native_list,
     object_response,
     objects_response,
+    protobuf_list,
 )
 from pilothouse.apiserver.routes import Route, parse_revision
 from pilothouse.apiserver.scaling import Scaling
 from pilothouse.apiserver.selection import Selection, select
 from pilothouse.apiserver.storage import Storage
-from pilothouse.apiserver.watches import (
-    LAST_BOOKMARK_SECONDS,
-    Encoder,
-    NativeWatch,
-    PlainEncoder,
-    Start,
-    TransformEncoder,
-    Watches,
-)
+from pilothouse.apiserver.watches import LAST_BOOKMARK_SECONDS, NativeWatch, Start, Watches
 from pilothouse.apiserver.writes import Call, Writer, Written
 from pilothouse.clock import Clock, Timer
 
@@ -110,7 +104,7 @@ class Handlers:
             agent = headers.get(b"user-agent")
             if headers.get(b"accept") in _PLAIN_ACCEPTS and (agent is None or not agent.startswith(_HUMAN_AGENTS)):
                 return PLAIN_WISH
-        fmt = negotiate.choose(ask.request.header(b"accept"), watch)
+        fmt = negotiate.choose(ask.request.header(b"accept"), watch, protobuf=not ask.served.custom)
         wish = Wish(fmt, pretty=wants_pretty(route, ask.request))
         if fmt.transform:
             wish.now = self.clock.now()
@@ -167,11 +161,14 @@ class Handlers:
     async def _list_later(self, ask: Ask, options: ListOptions, selection: Selection, wish: Wish) -> Response:
         storage = self.storage
         page = await lists.list_any(storage.feed, storage.store, ask.served, selection, options, self.shared)
-        return self._listed(ask, page, wish)
+        answer = self._listed(ask, page, wish)
+        return answer if isinstance(answer, Response) else await answer
 
-    def _listed(self, ask: Ask, page: lists.Page, wish: Wish) -> Response:
+    def _listed(self, ask: Ask, page: lists.Page, wish: Wish) -> Answer:
         if ask.request.native:
             return native_list(ask.served, page.entries, page.meta)
+        if wish.fmt is negotiate.PLAIN_PROTOBUF:
+            return protobuf_list(ask.served, page.entries, page.meta)
         return entries_response(ask.served, page.entries, page.meta, wish)
 
     def _select(self, ask: Ask, options: ListOptions, name: str) -> Selection:
@@ -206,7 +203,7 @@ class Handlers:
             if too_old:
                 raise expired(start.revision, served.cache.oldest)
             return self._watch_native(served, selection, start, options.bookmarks, seconds)
-        encoder: Encoder = TransformEncoder(served, wish, self.clock.now) if wish.fmt.transform else PlainEncoder(served)
+        encoder = encoder_for(served, wish, self.clock.now)
 
         def run(stream: Stream) -> None:
             timer = self.clock.call_later(seconds, stream.finish)
@@ -226,7 +223,8 @@ class Handlers:
             else:
                 follow(start)
 
-        return Response(200, content_type=wish.fmt.media, stream=run)
+        media = wish.fmt.media if wish.fmt.media == negotiate.JSON else f"{wish.fmt.media};stream=watch"
+        return Response(200, content_type=media, stream=run)
 
     def _replay(self, past: Past, encoder: Encoder, stream: Stream, follow: Callable[[Start], None], timer: Timer) -> None:
         """Tell a watcher what the cache has forgotten, beside other work, until it can follow the cache."""
@@ -380,7 +378,8 @@ class Handlers:
             return _native(status, body)
         if is_object:
             return object_response(ask.served, body, wish, status)
-        return json_response(status, body, negotiate.error_format(ask.request.header(b"accept")), wish.pretty)
+        fmt = negotiate.error_format(ask.request.header(b"accept"), not ask.served.custom)
+        return json_response(status, body, fmt, wish.pretty)
 
     async def deletecollection(self, ask: Ask) -> Response:
         list_wanted = list_options(ask.route, watch=False)

@@ -1,8 +1,8 @@
 """Content negotiation: which representation a client gets, and which its bodies may have.
 
 Two gates, as in the reference server: the container's (the media types that an endpoint produces at all) and the serializers'
-(with the parameters `as`, `g`, `v` that ask for Tables or for metadata only). Protobuf is not served: clients that list it
-first get their next choice.
+(with the parameters `as`, `g`, `v` that ask for Tables or for metadata only). Protobuf is served for built-in kinds, custom resources are
+JSON and YAML: clients that list protobuf first get their next choice.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Format:
 
 PLAIN = Format()
 PLAIN_YAML = Format(YAML)
+PLAIN_PROTOBUF = Format(PROTOBUF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +95,13 @@ def check_produced(header: str, produced: tuple[str, ...]) -> None:
 
 
 @functools.lru_cache(maxsize=1024)
-def choose(header: str, watch: bool = False, transforms: bool = True) -> Format:
-    """The serializers' gate: the first clause that can be served."""
+def choose(header: str, watch: bool = False, transforms: bool = True, protobuf: bool = True) -> Format:
+    """The serializers' gate: the first clause that can be served. `protobuf`: the endpoint's kinds can be written in it."""
     if not header:
         return PLAIN
     clauses = parse_accept(header)
     for clause in clauses:
-        found = _serve(clause, transforms, watch)
+        found = _serve(clause, transforms, watch, protobuf)
         if found is not None:
             return found
     if watch and any(_matches(c.media, YAML) and not c.param("as") for c in clauses):
@@ -108,18 +109,31 @@ def choose(header: str, watch: bool = False, transforms: bool = True) -> Format:
     raise not_acceptable(OBJECT_TYPES)
 
 
-def _serve(clause: Clause, transforms: bool, watch: bool) -> Format | None:
-    media = JSON if _matches(clause.media, JSON) else YAML if _matches(clause.media, YAML) and not watch else ""
+def _media(pattern: str, watch: bool, protobuf: bool) -> str:
+    """The first media type that a clause's pattern stands for, "" for none."""
+    if _matches(pattern, JSON):
+        return JSON
+    if pattern == YAML and not watch:
+        return YAML
+    return PROTOBUF if pattern == PROTOBUF and protobuf else ""
+
+
+def _serve(clause: Clause, transforms: bool, watch: bool, protobuf: bool) -> Format | None:
+    media = _media(clause.media, watch, protobuf)
     if not media:
         return None
     pretty = clause.param("pretty") == "1"
     transform = clause.param("as")
     if not transform:
+        if media == PROTOBUF:
+            return PLAIN_PROTOBUF
         return PLAIN if media == JSON and not pretty else Format(media, pretty=pretty)
     version = clause.param("v")
     if not transforms or clause.param("g") != "meta.k8s.io" or version not in ("v1", "v1beta1"):
         return None
     if transform not in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
+        return None
+    if transform == "Table" and media == PROTOBUF:
         return None
     return Format(media, transform, version, pretty)
 
@@ -132,13 +146,17 @@ def not_acceptable(types: tuple[str, ...]) -> StatusError:
     return StatusError(406, "NotAcceptable", "only the following media types are accepted: " + ", ".join(types))
 
 
-def error_format(header: str) -> Format:
-    """The format of a Status: never transformed, and JSON where nothing acceptable can be served."""
+def error_format(header: str, protobuf: bool = True) -> Format:
+    """The format of a Status: clauses that ask for a transformed object do not count; JSON where nothing acceptable can be served."""
     for clause in parse_accept(header) if header else ():
+        if clause.param("as"):
+            continue
         if _matches(clause.media, JSON):
             return PLAIN
         if clause.media == YAML:
             return PLAIN_YAML
+        if clause.media == PROTOBUF and protobuf:
+            return PLAIN_PROTOBUF
     return PLAIN
 
 

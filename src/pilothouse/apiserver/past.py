@@ -12,11 +12,12 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable
 
 from pilothouse.api.errors import StatusError
+from pilothouse.apiserver.encoders import Encoder
 from pilothouse.apiserver.entries import Entry
 from pilothouse.apiserver.messages import Stream, chunk_of
 from pilothouse.apiserver.selection import Selection
 from pilothouse.apiserver.watchcache import ADDED, DELETED, MODIFIED, Event, Feed, ResourceCache
-from pilothouse.apiserver.watches import Encoder, Start, error_frame, in_scope, judge
+from pilothouse.apiserver.watches import Start, in_scope, judge
 from pilothouse.store.interface import Change, Compacted, KeyValue, Store
 
 
@@ -100,7 +101,7 @@ async def replay(past: Past, encoder: Encoder, stream: Stream, go_on: Callable[[
                 if stream.closed:
                     return
     except StatusError as error:
-        stream.write(chunk_of(error_frame(error)))
+        stream.write(chunk_of(encoder.error(error)))
         stream.finish()
         return
     go_on(Start(initial=False, revision=past.revision))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,8 @@ import orjson
 
 from pilothouse.api.errors import Obj, StatusError, bad_request
 from pilothouse.apiserver.entries import Entry
-from pilothouse.apiserver.messages import Response
-from pilothouse.apiserver.negotiate import JSON, PLAIN, Format, error_format
+from pilothouse.apiserver.messages import Answer, Response
+from pilothouse.apiserver.negotiate import JSON, PLAIN, PROTOBUF, Format, error_format
 from pilothouse.apiserver.registry import Served
 from pilothouse.apiserver.rows import Rows, table_head
 
@@ -23,6 +24,10 @@ _BATCH = 64
 
 def encode_as(obj: Any, fmt: Format, pretty: bool = False) -> bytes:
     """An object in the format's media type."""
+    if fmt.media == PROTOBUF:
+        from pilothouse.api import protobuf_write
+
+        return protobuf_write.write(obj)
     if fmt.media != JSON:
         from pilothouse.apiserver.goyaml import dump
 
@@ -39,10 +44,10 @@ def json_response(
     return response
 
 
-def status_response(error: StatusError, accept: str = "", pretty: bool = False) -> Response:
+def status_response(error: StatusError, accept: str = "", pretty: bool = False, protobuf: bool = True) -> Response:
     """A Status, in the client's format where that is possible, with Retry-After where it says so."""
     status = error.status()
-    response = json_response(error.code, status, error_format(accept), pretty)
+    response = json_response(error.code, status, error_format(accept, protobuf), pretty)
     seconds = (error.details or {}).get("retryAfterSeconds")
     if seconds and error.code in (429, 503, 504, 500):
         response.add("Retry-After", str(seconds))
@@ -245,6 +250,38 @@ def list_object(served: Served, objects: Sequence[Obj], meta: ListMeta, wish: Wi
         "metadata": _list_metadata(served, meta),
         "items": items,
     }
+
+
+def protobuf_list(served: Served, entries: list[Entry], meta: ListMeta) -> Answer:
+    """A list in protobuf. Its length stands before it, so all of it has to be made first: in turns, when there is much."""
+    if len(entries) <= _BATCH:
+        return _protobuf_response(served, _protobuf_items(served, entries), meta)
+    return _protobuf_list_in_turns(served, entries, meta)
+
+
+async def _protobuf_list_in_turns(served: Served, entries: list[Entry], meta: ListMeta) -> Response:
+    items: list[bytes] = []
+    for index in range(0, len(entries), _BATCH):
+        items += _protobuf_items(served, entries[index : index + _BATCH])
+        await asyncio.sleep(0)
+    return _protobuf_response(served, items, meta)
+
+
+def _protobuf_items(served: Served, entries: list[Entry]) -> list[bytes]:
+    from pilothouse.api import protobuf_write
+
+    version, kind = served.resource.api_version, served.resource.kind
+    objects = (e.peek() if served.same_version else served.obj(e) for e in entries)
+    return [protobuf_write.content(obj, version, kind) for obj in objects]
+
+
+def _protobuf_response(served: Served, items: list[bytes], meta: ListMeta) -> Response:
+    from pilothouse.api import protobuf_write
+
+    parts = protobuf_write.list_parts(served.resource.api_version, served.list_kind, meta.as_dict(), items)
+    if len(items) <= _BATCH:
+        return Response(200, b"".join(parts), PROTOBUF)
+    return Response(200, content_type=PROTOBUF, parts=iter(parts), length=sum(map(len, parts)))
 
 
 def _list_metadata(served: Served, meta: ListMeta) -> Obj:
