@@ -15,9 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 #: That of this environment before that of the machine.
 KUBECTL = shutil.which("kubectl", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))) or "kubectl"
 SECONDS = 60.0
+#: For tests of what does not depend on the store: on one engine only.
+ON_SQLITE = pytest.mark.parametrize("live", [pytest.param("sqlite", marks=pytest.mark.xdist_group("live-sqlite"))], indirect=True)
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 from helm_binary import helm
-from live_cluster import SECONDS, Kubectl, wait_for
+from live_cluster import ON_SQLITE, SECONDS, Kubectl, wait_for
 
-#: What does not depend on the store is tried on one.
-ON_SQLITE = pytest.mark.parametrize("live", [pytest.param("sqlite", marks=pytest.mark.xdist_group("live-sqlite"))], indirect=True)
 CHART = Path(__file__).parents[2] / "examples" / "charts" / "bookshop"
 
 

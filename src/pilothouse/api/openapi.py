@@ -20,6 +20,8 @@ _PRODUCED = (_JSON, _YAML, _PROTOBUF)
 _WATCHED = (*_PRODUCED, _JSON + ";stream=watch", _PROTOBUF + ";stream=watch")
 _PATCHES = ("application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json",
             "application/apply-patch+yaml")  # fmt: skip
+#: Of custom resources, whose types tell no patch strategies.
+_CUSTOM_PATCHES = tuple(media for media in _PATCHES if "strategic" not in media)
 _CONNECTED = {"attach", "exec", "portforward", "proxy"}
 
 _LIST = ("allowWatchBookmarks:boolean", "continue", "fieldSelector", "labelSelector", "limit:integer", "resourceVersion",
@@ -160,7 +162,8 @@ class _Writer:
         read = _WATCHED if action == "list" else ("text/plain", *_PRODUCED) if text else _PRODUCED
         out = self._head(r, action, name, gvk)
         parameters = [self._query(p) for p in _QUERY.get(action, ())]
-        body = self._body(action, gvk)
+        patches = _CUSTOM_PATCHES if self._definitions.is_custom(r.group, r.version, r.kind) else _PATCHES
+        body = self._body(action, gvk, patches)
         if body:
             if self._dialect.version == 2:
                 parameters.append(body)
@@ -169,7 +172,7 @@ class _Writer:
         out["parameters"] = parameters
         return {
             **out,
-            **self._media(read, _PATCHES if action == "patch" else ("*/*",)),
+            **self._media(read, patches if action == "patch" else ("*/*",)),
             "responses": self._answers(action, gvk, read, text),
         }
 
@@ -187,12 +190,12 @@ class _Writer:
             return {}
         return {"consumes": list(consumed or produced), "produces": list(produced), "schemes": ["https"]}
 
-    def _body(self, action: str, gvk: tuple[str, str, str]) -> Obj | None:
+    def _body(self, action: str, gvk: tuple[str, str, str], patches: tuple[str, ...]) -> Obj | None:
         media: tuple[str, ...] = ("*/*",)
         if action in ("post", "put"):
             schema = self._definitions.kind(*gvk)
         elif action == "patch":
-            schema, media = self._definitions.named(_META + "Patch"), _PATCHES
+            schema, media = self._definitions.named(_META + "Patch"), patches
         elif action in ("delete", "deletecollection"):
             schema = self._definitions.named(_META + "DeleteOptions")
         else:

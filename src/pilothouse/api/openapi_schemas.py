@@ -73,6 +73,10 @@ class Definitions:
         """A reference to a kind, which becomes part of the document."""
         return self.named(tables.definition_name(group, version, kind) or custom_name(group, version, kind))
 
+    def is_custom(self, group: str, version: str, kind: str) -> bool:
+        """Whether a CustomResourceDefinition defines the kind."""
+        return custom_name(group, version, kind) in self._custom
+
     def named(self, name: str) -> Obj:
         """A reference to a definition, which becomes part of the document."""
         pending = [name]

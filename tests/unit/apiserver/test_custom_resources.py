@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from .kit import Caller, hub
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -138,3 +140,28 @@ async def test_scale_reads_and_writes_where_the_definition_says() -> None:
         assert (await call("GET", f"{WIDGETS}/a/scale")).body["spec"] == {"replicas": 3}
         await call("PATCH", f"{WIDGETS}/a/scale", {"spec": {"replicas": 5}}, media=MERGE)
         assert (await call("GET", f"{WIDGETS}/a")).body["spec"]["size"] == 5
+
+
+async def test_openapi_offers_no_strategic_patch_of_custom_resources() -> None:
+    """kubectl takes the kinds of patches that it may send from there."""
+    async with hub() as call:
+        await define(call, definition(subresources={"status": {}}))
+        for document in ("/openapi/v3/apis/example.com/v1", "/openapi/v2"):
+            paths = (await call("GET", document)).body["paths"]
+            for path in ("/apis/example.com/v1/namespaces/{namespace}/widgets/{name}" + end for end in ("", "/status")):
+                patch = paths[path]["patch"]
+                assert not [m for m in patch.get("consumes") or patch["requestBody"]["content"] if "strategic" in m], path
+
+
+@pytest.mark.parametrize(
+    "beside", [{}, {"allOf": [{"anyOf": [{"type": "integer"}, {"type": "string"}]}, {"pattern": "^[0-9]+%?$"}]}]
+)
+async def test_an_integer_or_string_may_be_told_in_plain_openapi_too(beside: dict[str, Any]) -> None:
+    port = {"x-kubernetes-int-or-string": True, **(beside or {"anyOf": [{"type": "integer"}, {"type": "string"}]})}
+    async with hub() as call:
+        await define(call, definition({"type": "object", "properties": {"port": port}}))
+        for value, code in ((80, 201), ("80%", 201), (True, 422)):
+            assert (await call("POST", WIDGETS, widget(f"w{code}{type(value).__name__}".lower(), port=value))).code == code
+        port["anyOf"] = [{"type": "string"}, {"type": "integer"}]
+        refused = await call("POST", f"{CRDS}?dryRun=All", definition({"type": "object", "properties": {"port": port}}))
+        assert "anyOf[0].type: Forbidden: must be empty to be structural" in refused.body["message"]
