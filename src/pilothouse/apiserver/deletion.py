@@ -73,6 +73,8 @@ class Deleter:
         for _ in range(_TRIES):
             if entry is None:
                 raise not_found_error(served.resource.group, served.resource.plural, deletion.name)
+            if served.converting:
+                served = deletion.served = await served.ready((entry,))
             check_preconditions(served, deletion.options, served.obj(entry))
             if not admitted:
                 await self._admit(deletion, served.obj(entry))
@@ -151,7 +153,11 @@ class Deleter:
         served = deletion.served
         if deletion.options.dry or obj == served.obj(entry):
             return entry, obj
-        new = await self.storage.replace(served, entry, served.to_stored(obj))
+        new = await self.storage.replace(
+            served, entry, await served.to_store(obj) if served.converting else served.to_stored(obj)
+        )
+        if served.converting:
+            served = deletion.served = await served.ready((new,))
         return new, served.obj(new)
 
     async def _remove(self, deletion: Deletion, entry: Entry, obj: Obj) -> Deleted:
@@ -159,6 +165,8 @@ class Deleter:
         if deletion.options.dry:
             return Deleted(served, True, obj)
         last = await self.storage.delete(served, entry)
+        if served.converting and not served.strategy.delete_returns_object:
+            served = await served.ready((last,))
         if served.hook is not None:
             await served.hook.after_delete(obj)
         return Deleted(served, True, obj if served.strategy.delete_returns_object else served.obj(last))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import orjson
@@ -20,6 +20,9 @@ class Encoder(Protocol):
 
     key: Any
 
+    async def ready(self, entries: Iterable[Entry]) -> None:
+        """Where objects are converted by a webhook: have these converted, for `frame`."""
+
     def frame(self, type: str, entry: Entry) -> bytes: ...
 
     def bookmark(self, revision: int, annotations: dict[str, str] | None) -> bytes: ...
@@ -31,8 +34,11 @@ class PlainEncoder:
     """The stored JSON, in the resource's version."""
 
     def __init__(self, served: Served) -> None:
-        self._served = served
+        self._served = self._origin = served
         self.key: Any = ("plain", served.resource.api_version)
+
+    async def ready(self, entries: Iterable[Entry]) -> None:
+        self._served = await self._origin.ready(entries)
 
     def frame(self, type: str, entry: Entry) -> bytes:
         return b'{"type":"%b","object":%b}\n' % (type.encode(), self._served.encoded(entry))
@@ -49,12 +55,15 @@ class TransformEncoder:
     """Tables and metadata-only events. A Table names its columns in the first event of each watch, so Tables are not shared."""
 
     def __init__(self, served: Served, wish: Wish, now: Callable[[], float]) -> None:
-        self._served = served
+        self._served = self._origin = served
         self._wish = wish
         self._now = now
         self._named = False
         is_table = wish.fmt.transform == "Table"
         self.key: Any = None if is_table else ("partial", wish.fmt)
+
+    async def ready(self, entries: Iterable[Entry]) -> None:
+        self._served = await self._origin.ready(entries)
 
     def frame(self, type: str, entry: Entry) -> bytes:
         fmt = self._wish.fmt

@@ -42,7 +42,7 @@ class Decoded:
 class Entry:
     """One object at one revision. `encoded` is the whole object as JSON; `labels` and `fields` are what selectors look at."""
 
-    __slots__ = ("_decoded", "_obj", "encoded", "fields", "key", "labels", "revision", "row")
+    __slots__ = ("_decoded", "_obj", "encoded", "fields", "key", "labels", "revision", "row", "version")
 
     def __init__(self, key: str, revision: int, encoded: bytes, decoded: Decoded) -> None:
         self.key = key
@@ -54,6 +54,8 @@ class Entry:
         self._decoded = decoded
         #: How the entry looks in a Table, once it was shown in one (rows.py).
         self.row: Any = None
+        #: The apiVersion that the object was stored as, where it is not the one that is stored now (custom resources).
+        self.version = ""
 
     @property
     def obj(self) -> Obj:
@@ -127,6 +129,12 @@ def _splice_foreign(value: bytes, head: bytes, revision: int) -> bytes:
     obj = orjson.loads(value)
     start = orjson.loads(head + b"}}")
     return splice(encode(obj, start["kind"], start["apiVersion"]), head, revision)
+
+
+def version_of(value: bytes, current: str) -> str:
+    """The apiVersion in a stored value; "" if it is the current one."""
+    found = str(orjson.loads(value).get("apiVersion") or current)
+    return "" if found == current else found
 
 
 def redate(encoded: bytes, head: bytes, revision: int) -> bytes:

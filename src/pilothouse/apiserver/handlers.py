@@ -130,10 +130,10 @@ class Handlers:
             return self._get_latest(ask, wish)
         if revision > self.storage.feed.revision:
             return self._get_fresh(ask, wish, revision)
-        return self._get_now(ask, served, wish)
+        return self._get_converted(ask, wish) if served.converting else self._get_now(ask, served, wish)
 
-    def _get_now(self, ask: Ask, served: Served, wish: Wish) -> Response:
-        entry = served.cache.get(ask.namespace, ask.route.name)
+    def _get_now(self, ask: Ask, served: Served, wish: Wish, entry: Entry | None = None) -> Response:
+        entry = entry or served.cache.get(ask.namespace, ask.route.name)
         if entry is None:
             raise not_found_error(served.resource.group, served.resource.plural, ask.route.name)
         if ask.request.native:
@@ -143,11 +143,17 @@ class Handlers:
     async def _get_latest(self, ask: Ask, wish: Wish) -> Response:
         """Other servers write to this store, too: what is newest only the store knows."""
         await lists.fresh(self.storage.feed, await self.storage.store.current_revision())
-        return self._get_now(ask, ask.served, wish)
+        return await self._get_converted(ask, wish)
 
     async def _get_fresh(self, ask: Ask, wish: Wish, revision: int) -> Response:
         await lists.fresh(self.storage.feed, revision)
-        return self._get_now(ask, ask.served, wish)
+        return await self._get_converted(ask, wish)
+
+    async def _get_converted(self, ask: Ask, wish: Wish) -> Response:
+        """What a webhook may have to convert."""
+        entry = ask.served.cache.get(ask.namespace, ask.route.name)
+        served = await ask.served.ready((entry,)) if entry is not None else ask.served
+        return self._get_now(ask, served, wish, entry)
 
     def list(self, ask: Ask) -> Answer:
         served, feed = ask.served, self.storage.feed
@@ -156,20 +162,24 @@ class Handlers:
         selection = self._select(ask, options, "")
         if lists.needs_wait(feed, options, self.shared):
             return self._list_later(ask, options, selection, wish)
-        return self._listed(ask, lists.list_now(feed, served, selection, options), wish)
+        page = lists.list_now(feed, served, selection, options)
+        return self._list_converted(ask, page, wish) if served.converting else self._listed(ask, served, page, wish)
 
     async def _list_later(self, ask: Ask, options: ListOptions, selection: Selection, wish: Wish) -> Response:
         storage = self.storage
         page = await lists.list_any(storage.feed, storage.store, ask.served, selection, options, self.shared)
-        answer = self._listed(ask, page, wish)
+        return await self._list_converted(ask, page, wish)
+
+    async def _list_converted(self, ask: Ask, page: lists.Page, wish: Wish) -> Response:
+        answer = self._listed(ask, await ask.served.ready(page.entries), page, wish)
         return answer if isinstance(answer, Response) else await answer
 
-    def _listed(self, ask: Ask, page: lists.Page, wish: Wish) -> Answer:
+    def _listed(self, ask: Ask, served: Served, page: lists.Page, wish: Wish) -> Answer:
         if ask.request.native:
-            return native_list(ask.served, page.entries, page.meta)
+            return native_list(served, page.entries, page.meta)
         if wish.fmt is negotiate.PLAIN_PROTOBUF:
-            return protobuf_list(ask.served, page.entries, page.meta)
-        return entries_response(ask.served, page.entries, page.meta, wish)
+            return protobuf_list(served, page.entries, page.meta)
+        return entries_response(served, page.entries, page.meta, wish)
 
     def _select(self, ask: Ask, options: ListOptions, name: str) -> Selection:
         return select(ask.served, ask.namespace, name, options.label_selector, options.field_selector)
@@ -356,7 +366,7 @@ class Handlers:
 
     def _written(self, ask: Ask, written: Written, wish: Wish) -> Response:
         status = 201 if written.created else 200
-        served = ask.served
+        served = written.served
         if ask.request.native:
             return _native(status, written.view)
         if written.entry is not None:
@@ -389,13 +399,14 @@ class Handlers:
         selection = self._select(ask, list_wanted, "")
         storage = self.storage
         page = await lists.list_any(storage.feed, storage.store, ask.served, selection, list_wanted, self.shared)
-        objects = [ask.served.obj(e) for e in page.entries]
+        served = await ask.served.ready(page.entries)
+        objects = [served.obj(e) for e in page.entries]
         for obj in objects:
             await self._delete_one(ask, obj, options)
         meta = ListMeta(page.meta.revision, page.meta.token, page.meta.remaining)
         if ask.request.native:
-            return native_list(ask.served, page.entries, meta)
-        return objects_response(ask.served, objects, meta, wish)
+            return native_list(served, page.entries, meta)
+        return objects_response(served, objects, meta, wish)
 
     async def _delete_one(self, ask: Ask, obj: Obj, options: DeleteOptions) -> None:
         metadata = obj["metadata"]

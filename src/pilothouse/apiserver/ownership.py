@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+import orjson
 
 from pilothouse.api import apply as ssa
 from pilothouse.api import empties
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.registry import Registry, Served
     from pilothouse.apiserver.writes import Call
 
+T = TypeVar("T")
 Versions = Callable[[str], "tuple[Schema, Callable[[Obj], Obj]] | None"]
 
 
@@ -24,15 +27,45 @@ def versions_of(registry: Registry, served: Served) -> Versions:
     Only versions of its own group: a core event cannot be seen as one of events.k8s.io, whose owners are forgotten by a write here.
     """
     resource = served.resource
+    memory: dict[tuple[str, bytes], Obj] = {}
 
     def find(api_version: str) -> tuple[Schema, Callable[[Obj], Obj]] | None:
         group, _, version = api_version.rpartition("/")
         other = registry.find(group, version, resource.plural)
         if other is None or other.cache is not served.cache or group != resource.group:
             return None
+        if served.converting:
+            return other.schema, lambda obj: _remembered(memory, obj, served, other)
         return other.schema, lambda obj: other.from_stored(served.to_stored(obj))
 
     return find
+
+
+class Unconverted(Exception):
+    """An object has to be seen in a version that only a webhook can show: `fetch`, then try again."""
+
+    def __init__(self, memory: dict[tuple[str, bytes], Obj], key: tuple[str, bytes], served: Served, other: Served) -> None:
+        self._memory, self._key, self._served, self._other = memory, key, served, other
+
+    async def fetch(self) -> None:
+        self._memory[self._key] = await self._served.converted(orjson.loads(self._key[1]), self._other)
+
+
+def _remembered(memory: dict[tuple[str, bytes], Obj], obj: Obj, served: Served, other: Served) -> Obj:
+    key = (other.resource.api_version, orjson.dumps(obj))
+    found = memory.get(key)
+    if found is None:
+        raise Unconverted(memory, key, served, other)
+    return found
+
+
+async def settled(work: Callable[[], T]) -> T:
+    """What `work` gives when everything that it wants to see converted is. It may be called again and again."""
+    while True:
+        try:
+            return work()
+        except Unconverted as missing:
+            await missing.fetch()
 
 
 def track(call: Call, new: Obj, old: Obj | None, now: float) -> None:

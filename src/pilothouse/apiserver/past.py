@@ -94,6 +94,7 @@ async def replay(past: Past, encoder: Encoder, stream: Stream, go_on: Callable[[
         async with contextlib.aclosing(past.events()) as batches:
             async for told in batches:
                 if told:
+                    await encoder.ready([entry for _, entry in told])
                     stream.write(chunk_of(b"".join([encoder.frame(type, entry) for type, entry in told])))
                 while stream.full and not stream.closed:
                     awake.clear()

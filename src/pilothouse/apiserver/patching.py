@@ -20,6 +20,7 @@ from pilothouse.api.errors import Obj, StatusError
 from pilothouse.api.patch import convert, jsonpatch, merge, strategic, text
 from pilothouse.api.schema import Schema
 from pilothouse.apiserver import metadata as md
+from pilothouse.apiserver import ownership
 from pilothouse.apiserver.entries import Entry
 from pilothouse.apiserver.registry import Served
 from pilothouse.apiserver.writes import Call, Transform
@@ -53,12 +54,14 @@ def kind_of(served: Served) -> Kind:
 
 def transform_for(media: str, body: bytes, call: Call, clock: Clock) -> Transform:
     """A patch request as a transform."""
-    served = call.served
-    kind = kind_of(served)
+    kind = kind_of(call.served)
 
     async def transform(entry: Entry | None) -> Obj:
+        served = call.served
         if media == APPLY_PATCH:
-            obj = apply(served.fresh(entry) if entry is not None else None, body, kind, call, clock)
+            obj = await ownership.settled(
+                lambda: apply(served.fresh(entry) if entry is not None else None, body, kind, call, clock)
+            )
         else:
             assert entry is not None
             obj = patch(media, served.fresh(entry), body, kind, call)

@@ -5,6 +5,7 @@ Each frame is a WatchEvent with its length in four bytes before it; the object i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pilothouse.api import protobuf_write
@@ -20,9 +21,12 @@ class ProtobufEncoder:
     """Protobuf events, each with its length before it; the whole object, or its metadata alone."""
 
     def __init__(self, served: Served, fmt: Format) -> None:
-        self._served = served
+        self._served = self._origin = served
         self._version = fmt.api_version if fmt.transform else ""
         self.key: Any = ("protobuf", served.resource.api_version, self._version)
+
+    async def ready(self, entries: Iterable[Entry]) -> None:
+        self._served = await self._origin.ready(entries)
 
     def frame(self, type: str, entry: Entry) -> bytes:
         obj = self._served.obj(entry)

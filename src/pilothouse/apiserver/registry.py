@@ -34,6 +34,8 @@ class Served:
 
     #: A resource of the users' own: patches and unknown paths are answered in other words.
     custom = False
+    #: Objects may have to be converted by somebody else before they can be looked at: ask `ready` first, and `to_store` for `to_stored`.
+    converting = False
 
     def __init__(self, resource: Resource, cache: ResourceCache | None, load_strategy: Callable[[Resource], Strategy],
                  load_schema: Callable[[str, str, str], Schema], stored_kind: str) -> None:  # fmt: skip
@@ -106,6 +108,20 @@ class Served:
         if self.same_version:
             return obj
         return _labelled(self.strategy.convert(obj, self.stored_api_version), self.stored_kind, self.stored_api_version)
+
+    # --- versions that a webhook converts -----------------------------------------------------------------------------------------
+
+    async def ready(self, entries: Iterable[Entry]) -> Served:
+        """A view of the same resource in which these entries can be looked at. StatusError where they cannot be converted."""
+        return self
+
+    async def to_store(self, obj: Obj) -> Obj:
+        """`to_stored`, by whoever converts."""
+        return self.to_stored(obj)
+
+    async def converted(self, obj: Obj, other: Served) -> Obj:
+        """An object of this version, which may be changed, in another one."""
+        return other.from_stored(self.to_stored(obj))
 
     def value(self, stored: Obj) -> bytes:
         """The store's bytes for an object of the stored version."""

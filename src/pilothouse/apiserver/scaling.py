@@ -99,7 +99,8 @@ class Scaling:
         entry = ask.served.cache.get(ask.namespace, ask.route.name)
         if entry is None:
             raise not_found_error(ask.served.resource.group, ask.served.resource.plural, ask.route.name)
-        return self._answer(ask, scale_of(ask.served.obj(entry), ask.served), wish)
+        served = await ask.served.ready((entry,))
+        return self._answer(ask, scale_of(served.obj(entry), served), wish)
 
     async def update(self, ask: Ask) -> Response:
         params = write_params(ask.route, "UpdateOptions")
@@ -137,7 +138,7 @@ class Scaling:
 
         async def transform(entry: Entry | None) -> Obj:
             assert entry is not None
-            obj = ask.served.fresh(entry)
+            obj = call.served.fresh(entry)
             old = scale_of(obj, ask.served)
             ownership.to_scale(obj, old, replicas)
             new = change(_copy(old))

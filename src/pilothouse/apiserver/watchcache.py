@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from sortedcontainers import SortedDict
 
 from pilothouse.api.errors import Obj
-from pilothouse.apiserver.entries import Decoded, Entry, head_of, redate, splice
+from pilothouse.apiserver.entries import Decoded, Entry, head_of, redate, splice, version_of
 from pilothouse.store.interface import Change, KeyValue, Store, Watch
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,9 @@ class ResourceCache:
         self.index_name = index_name
         self.prefix = f"{REGISTRY}{prefix}/"
         self.head = head_of(kind, api_version)
+        self.api_version = api_version
+        #: Values may be of several versions, between which somebody else converts.
+        self.mixed = False
         self.namespaced = namespaced
         self.entries: SortedDict[str, Entry] = SortedDict()
         self.ring: deque[Event] = deque()
@@ -96,9 +99,11 @@ class ResourceCache:
         """Objects are stored as another version from now on, or other fields are selectable: entries follow."""
         head, old = head_of(kind, api_version), self.head
         self._load_fields, self._extract, self.head = None, extract, head
+        before, self.api_version = self.api_version, api_version
         for entry in self.entries.values():
             if head != old:
                 entry.encoded = head + entry.encoded[len(old) :]
+                entry.version = "" if entry.version == api_version else entry.version or before
                 entry.forget()
             entry.fields = extract(entry.obj) if extract is not None else ()
 
@@ -167,6 +172,8 @@ class ResourceCache:
             load, self._load_fields = self._load_fields, None
             self._extract, self._index_field = load()
         entry = Entry(kv.key, kv.mod_revision, splice(kv.value, self.head, kv.mod_revision), self._decoded)
+        if self.mixed and not kv.value.startswith(self.head):
+            entry.version = version_of(kv.value, self.api_version)
         if obj is not None:
             entry.keep(obj)
         else:
@@ -181,7 +188,7 @@ class ResourceCache:
     def redated(self, entry: Entry, revision: int) -> Entry:
         """The same object under another revision."""
         copy = Entry(entry.key, revision, redate(entry.encoded, self.head, revision), self._decoded)
-        copy.labels, copy.fields = entry.labels, entry.fields
+        copy.labels, copy.fields, copy.version = entry.labels, entry.fields, entry.version
         return copy
 
     def load(self, kv: KeyValue) -> None:

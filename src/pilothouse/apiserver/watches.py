@@ -11,9 +11,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pilothouse.api.errors import Obj
+from pilothouse.api.errors import Obj, StatusError
 from pilothouse.apiserver.encoders import Encoder, bookmark_object
 from pilothouse.apiserver.entries import Entry
 from pilothouse.apiserver.messages import Stream, chunk_of
@@ -21,6 +21,9 @@ from pilothouse.apiserver.registry import Served
 from pilothouse.apiserver.selection import Selection
 from pilothouse.apiserver.watchcache import ADDED, DELETED, MODIFIED, Event, Feed, ResourceCache
 from pilothouse.clock import Timer
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.converted_watch import ConvertedWatch
 
 #: A watcher that is this far behind is dropped.
 SLOW_BYTES = 16 * 1024 * 1024
@@ -198,17 +201,31 @@ class Watches:
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._channels: dict[Any, Channel] = {}
+        self._converted: set[ConvertedWatch] = set()
 
     def open(
         self, served: Served, selection: Selection, encoder: Encoder, start: Start, bookmarks: bool, stream: Stream
-    ) -> Watcher:
+    ) -> Watcher | ConvertedWatch:
         """Begin a watch on a stream: its past first, then what happens."""
+        if served.converting:
+            return self._open_converted(served, selection, encoder, start, bookmarks, stream)
         channel = self._channel(served, selection, encoder, start)
         channel.flush()
         watcher = Watcher(stream, channel, _chunks(self._past(served, channel, start, bookmarks)), bookmarks)
         channel.add(watcher)
         watcher.pump()
         return watcher
+
+    def _open_converted(
+        self, served: Served, selection: Selection, encoder: Encoder, start: Start, bookmarks: bool, stream: Stream
+    ) -> ConvertedWatch:
+        from pilothouse.apiserver.converted_watch import ConvertedWatch
+
+        watch = ConvertedWatch(self._feed, served, selection, encoder, bookmarks, stream)
+        self._converted.add(watch)
+        watch.on_close = lambda: self._converted.discard(watch)
+        watch.begin(start)
+        return watch
 
     def _channel(self, served: Served, selection: Selection, encoder: Encoder, start: Start) -> Channel:
         cache = served.cache
@@ -245,9 +262,11 @@ class Watches:
         """The periodic bookmark."""
         for channel in list(self._channels.values()):
             channel.bookmark()
+        for watch in list(self._converted):
+            watch.bookmark()
 
     def __len__(self) -> int:
-        return sum(len(c.watchers) for c in self._channels.values())
+        return sum(len(c.watchers) for c in self._channels.values()) + len(self._converted)
 
 
 def in_scope(event: Event, selection: Selection) -> bool:
@@ -288,7 +307,9 @@ class NativeWatch:
         self._served = served
         self._selection = selection
         self._ready = asyncio.Event()
-        self._batch: list[tuple[str, Obj]] = []
+        self._batch: list[tuple[str, Any]] = []
+        #: What stands in a batch for an entry: its object, or (where a webhook converts) itself.
+        self._shown: Callable[[Entry], Any] = (lambda entry: entry) if served.converting else served.obj
         self._after = 0 if start.initial else start.revision
         self._begin(start)
         self._listeners = listener_list(served.cache, selection)
@@ -296,7 +317,7 @@ class NativeWatch:
 
     def _begin(self, start: Start) -> None:
         if start.initial:
-            self._batch = [(ADDED, self._served.obj(e)) for e in self._selection.entries(self._served.cache)]
+            self._batch = [(ADDED, self._shown(e)) for e in self._selection.entries(self._served.cache)]
             if start.end_mark and self.bookmarks:
                 self._push_bookmark(INITIAL_END)
         else:
@@ -312,7 +333,7 @@ class NativeWatch:
         judged = judge(event, self._selection)
         if judged is None:
             return
-        self._batch.append((judged[0], self._served.obj(judged[1])))
+        self._batch.append((judged[0], self._shown(judged[1])))
         self._ready.set()
         if len(self._batch) > SLOW_EVENTS:
             self._feed.mark(self)
@@ -339,7 +360,16 @@ class NativeWatch:
             self._ready.clear()
             await self._ready.wait()
         batch, self._batch = self._batch, []
-        return batch
+        return await self._converted(batch) if self._served.converting else batch
+
+    async def _converted(self, batch: list[tuple[str, Any]]) -> list[tuple[str, Obj]]:
+        """The batch with its entries as objects; a webhook that fails ends the watch."""
+        try:
+            served = await self._served.ready([item for _, item in batch if isinstance(item, Entry)])
+        except StatusError as error:
+            self.close()
+            return [("ERROR", error.status())]
+        return [(type, served.obj(item) if isinstance(item, Entry) else item) for type, item in batch]
 
     def close(self) -> None:
         """End it, from either side."""

@@ -167,9 +167,11 @@ class Writer:
                 if existing is not None:
                     raise Conflict(existing)
                 return Written(served, None, obj, created=True)
-            entry = await self.storage.create(served, key, served.to_stored(obj))
+            entry = await self.storage.create(
+                served, key, await served.to_store(obj) if served.converting else served.to_stored(obj)
+            )
             stored = True
-            return Written(served, entry, created=True)
+            return Written(await served.ready((entry,)) if served.converting else served, entry, created=True)
         finally:
             if finish is not None:
                 await finish(stored)
@@ -211,7 +213,11 @@ class Writer:
             if old is None and not create_missing:
                 raise not_found_error(served.resource.group, served.resource.plural, call.name)
             try:
-                return await self._create_missing(call, transform) if old is None else await self._replace(call, transform, old)
+                if old is None:
+                    return await self._create_missing(call, transform)
+                if served.converting:
+                    call.served = await served.ready((old,))
+                return await self._replace(call, transform, old)
             except Conflict as lost:
                 if not retry:
                     raise self._modified(call) from None
@@ -241,7 +247,7 @@ class Writer:
             obj = served.from_stored(served.to_stored(obj))
             metadata = md.metadata_of(obj)
         md.restore_generation(metadata, old["metadata"])
-        ownership.track(call, obj, old, self.clock.now())
+        await ownership.settled(lambda: ownership.track(call, obj, old, self.clock.now()))
         request = self._request(call, "UPDATE", obj, old)
         await self.chain.admit(request)
         if call.taken is not None and request.obj is not None:
@@ -311,11 +317,11 @@ class Writer:
         if call.params.dry_run:
             return Written(served, None, obj)
         obj["metadata"].pop("resourceVersion", None)
-        stored = served.to_stored(obj)
+        stored = await served.to_store(obj) if served.converting else served.to_stored(obj)
         if _converted_status(call):
             stored["spec"] = old_entry.fresh()["spec"]  # conversion there and back may have put it in another order
         entry = await self.storage.replace(served, old_entry, stored)
-        return Written(served, entry)
+        return Written(await served.ready((entry,)) if served.converting else served, entry)
 
     async def _finish_deletion(self, call: Call, obj: Obj, old_entry: Entry) -> Written:
         if not call.params.dry_run:

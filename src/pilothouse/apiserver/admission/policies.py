@@ -71,7 +71,7 @@ def uses(hub: ApiServer, policies: str, bindings: str, request: AdmissionRequest
             yield Use(policy, binding, resource)
 
 
-def params(hub: ApiServer, use: Use, request: AdmissionRequest) -> list[Obj | None]:
+async def params(hub: ApiServer, use: Use, request: AdmissionRequest) -> list[Obj | None]:
     """The objects that a policy is evaluated with, one after the other. Unusable where there must be some, and are none."""
     kind, ref = use.policy["spec"].get("paramKind"), use.binding["spec"].get("paramRef")
     if not kind or not ref:
@@ -80,10 +80,12 @@ def params(hub: ApiServer, use: Use, request: AdmissionRequest) -> list[Obj | No
     space = _param_space(served, ref, request)
     if ref.get("name"):
         entry = served.cache.get(space, ref["name"])
-        found: list[Obj | None] = [served.obj(entry)] if entry is not None else []
+        entries = [entry] if entry is not None else []
     else:
         chosen = label_predicate(ref.get("selector"))
-        found = [served.obj(e) for e in served.cache.list(space) if chosen(e.labels)]
+        entries = [e for e in served.cache.list(space) if chosen(e.labels)]
+    served = await served.ready(entries)
+    found: list[Obj | None] = [served.obj(e) for e in entries]
     if not found and ref.get("parameterNotFoundAction") != "Allow":
         raise Unusable("failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction")
     return found

@@ -41,7 +41,7 @@ class ValidatingAdmissionPolicy(AdmissionPlugin):
 
     async def _decide(self, use: Use, request: AdmissionRequest, found: _Findings) -> None:
         try:
-            params = policies.params(self.hub, use, request)
+            params = await policies.params(self.hub, use, request)
         except policies.Unusable as error:
             if use.fails:
                 found.deny(use, "Invalid", str(error))

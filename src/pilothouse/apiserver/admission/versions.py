@@ -50,7 +50,7 @@ async def convert(registry: Registry, obj: Obj | None, source: Resource, target:
     if obj is None:
         return None
     copy: Obj = orjson.loads(orjson.dumps(obj))
-    return _served(registry, target).from_stored(_served(registry, source).to_stored(copy))
+    return await _served(registry, source).converted(copy, _served(registry, target))
 
 
 def _served(registry: Registry, resource: Resource) -> Served:

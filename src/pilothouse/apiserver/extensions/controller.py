@@ -21,6 +21,7 @@ from pilothouse.apiserver.watchcache import DELETED, ResourceCache
 from pilothouse.clock import rfc3339
 
 if TYPE_CHECKING:
+    from pilothouse.apiserver.extensions.conversion import Conversion
     from pilothouse.apiserver.server import ApiServer
 
 log = logging.getLogger(__name__)
@@ -168,15 +169,22 @@ class Extensions:
         selectable = _selectable(crd)
         resources = definition.resources_of(crd)
         stored = definition.version_of(crd, definition.storage_version(crd))
+        conversion = self._conversion(crd)
         for resource in resources:
             version = definition.version_of(crd, resource.version)
-            served = CustomServed(resource, cache, version, stored, selectable, since)
-            served.webhook = (crd["spec"].get("conversion") or {}).get("strategy") == "Webhook"
+            served = CustomServed(resource, cache, version, stored, selectable, since, conversion)
             if terminating:
                 served.hook = Terminating(resource)
             server.registry.put(served)
         self._served[name] = (form, resources)
         self._forget()
+
+    def _conversion(self, crd: Obj) -> Conversion | None:
+        if (crd["spec"].get("conversion") or {}).get("strategy") != "Webhook":
+            return None
+        from pilothouse.apiserver.extensions.conversion import Conversion
+
+        return Conversion(self._server, crd)
 
     def _since(self, resources: list[Resource], otherwise: int) -> int:
         for resource in resources:
@@ -204,6 +212,7 @@ class Extensions:
                 lambda: (None, None),
             )
             registry.caches[prefix] = found
+        found.mixed = True
         found.restate(kind, f"{spec['group']}/{version}", _extractor(names))
         return found
 
@@ -244,11 +253,22 @@ class Extensions:
         await self._write(crd, status, drop_finalizer=True)
 
     async def _emptied(self, name: str, cache: ResourceCache, group: str, plural: str) -> bool:
-        """Delete what is there. Whether nothing is left; else the last object's end brings the definition back."""
+        """Delete what is there. Whether nothing is left; else the last object's end brings the definition back.
+
+        In the stored version where that is served, so that nothing has to be converted.
+        """
+        version = cache.api_version.rpartition("/")[2]
+        served = self._server.registry.find(group, version, plural)
         for entry in list(cache.entries.values()):
             metadata = entry.obj["metadata"]
             try:
-                await self._server.delete(group, plural, metadata["name"], namespace=metadata.get("namespace", ""))
+                await self._server.delete(
+                    group,
+                    plural,
+                    metadata["name"],
+                    namespace=metadata.get("namespace", ""),
+                    version=version if served is not None else "",
+                )
             except StatusError as error:
                 if error.code != 404:
                     raise
