@@ -18,6 +18,7 @@ from pilothouse.apiserver import feature_gates, runtime_config
 from pilothouse.apiserver import pki as pki_files
 from pilothouse.apiserver.adminaccess import admin_access_hooks
 from pilothouse.apiserver.admission import chain
+from pilothouse.apiserver.admission import config as admission_config
 from pilothouse.apiserver.admission.escalation import Escalation
 from pilothouse.apiserver.admission.requester import Requester
 from pilothouse.apiserver.allocators import Addresses, NodePortRange, service_hooks
@@ -61,6 +62,7 @@ class Settings:
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
     enable_admission_plugins: tuple[str, ...] = ()
     disable_admission_plugins: tuple[str, ...] = ()
+    admission_control_config_file: Path | None = None
     service_ranges: tuple[str, ...] = ("10.96.0.0/16",)
     node_ports: NodePortRange = field(default_factory=NodePortRange)
     service_account_issuers: tuple[str, ...] = ("https://kubernetes.default.svc",)
@@ -188,7 +190,9 @@ class _Assembly:
         return self.authorizers
 
     def _admission(self, hub: Hub) -> Sequence[AdmissionPlugin]:
-        plugins = list(chain.build(hub, self.settings.enable_admission_plugins, self.settings.disable_admission_plugins))
+        settings = self.settings
+        configs = admission_config.load(settings.admission_control_config_file) if settings.admission_control_config_file else {}
+        plugins = list(chain.build(hub, settings.enable_admission_plugins, settings.disable_admission_plugins, configs))
         plugins.append(Requester(hub))
         rbac = modes.find_rbac(self.authorizers)
         if rbac is not None:

@@ -195,9 +195,15 @@ class AdmissionPlugin:
     """One rule, one file in apiserver/admission/. `name` is Kubernetes' own, for --enable-admission-plugins."""
 
     name: str = ""
+    #: It does nothing unless it is told what.
+    needs_configuration: bool = False
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
+
+    def configure(self, config: Obj) -> None:
+        """Take what --admission-control-config-file has for this plugin. ValueError, in one line, for what makes no sense."""
+        raise ValueError(f"admission plugin {self.name} takes no configuration")
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
         """Whether this plugin ever wants such requests: asked once per combination, so that a request pays only for its own."""

@@ -143,6 +143,7 @@ def apiserver(
     authorization_mode: Annotated[str, typer.Option("--authorization-mode")] = "Node,RBAC",
     enable_admission_plugins: Annotated[str, typer.Option("--enable-admission-plugins")] = "",
     disable_admission_plugins: Annotated[str, typer.Option("--disable-admission-plugins")] = "",
+    admission_control_config_file: Annotated[Path | None, typer.Option("--admission-control-config-file")] = None,
     service_cluster_ip_range: Annotated[str, typer.Option("--service-cluster-ip-range")] = "10.96.0.0/16",
     service_node_port_range: Annotated[str, typer.Option("--service-node-port-range")] = "30000-32767",
     service_account_issuer: Annotated[
@@ -186,7 +187,8 @@ def apiserver(
             cert_dir, port=secure_port, bind_address=bind_address, tls_cert_file=tls_cert_file,
             tls_private_key_file=tls_private_key_file, client_ca_file=client_ca_file, token_auth_file=token_auth_file,
             authorization_modes=parse_modes(authorization_mode), enable_admission_plugins=_split(enable_admission_plugins),
-            disable_admission_plugins=_split(disable_admission_plugins), service_ranges=_split(service_cluster_ip_range),
+            disable_admission_plugins=_split(disable_admission_plugins),
+            admission_control_config_file=admission_control_config_file, service_ranges=_split(service_cluster_ip_range),
             node_ports=NodePortRange(int(low), int(high)), service_account_issuers=(service_account_issuer,),
             service_account_key_files=tuple(service_account_key_file or ()), service_account_signing_key_file=service_account_signing_key_file,
             runtime_config=_split(runtime_config), feature_gates=_split(feature_gates),

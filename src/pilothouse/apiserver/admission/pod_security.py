@@ -13,7 +13,7 @@ from pilothouse.api.errors import FieldError, Obj, invalid, invalid_object
 from pilothouse.api.resource import Resource
 from pilothouse.apiserver.admission.pod_security_checks import LATEST, Violation, evaluate
 from pilothouse.apiserver.admission.refuse import refuse
-from pilothouse.apiserver.interface import AdmissionPlugin, AdmissionRequest
+from pilothouse.apiserver.interface import AdmissionPlugin, AdmissionRequest, Hub
 
 _PREFIX = "pod-security.kubernetes.io/"
 _MODES = ("enforce", "audit", "warn")
@@ -33,6 +33,18 @@ _TEMPLATES = {
 }
 #: Pods of a namespace that are looked at when its level changes.
 _MOST_PODS = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class Exemptions:
+    """Who is not asked: users, namespaces, and pods of some runtime classes."""
+
+    users: frozenset[str] = frozenset()
+    namespaces: frozenset[str] = frozenset()
+    runtime_classes: frozenset[str] = frozenset()
+
+    def covers(self, request: AdmissionRequest) -> bool:
+        return request.user.name in self.users or request.namespace in self.namespaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +97,26 @@ def check_labels(labels: dict[str, str]) -> list[FieldError]:
 class PodSecurity(AdmissionPlugin):
     name = "PodSecurity"
 
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(hub)
+        #: What counts for namespaces whose labels do not say, as labels.
+        self._defaults: dict[str, str] = {}
+        self._exempt = Exemptions()
+
+    def configure(self, config: Obj) -> None:
+        """PodSecurityConfiguration (pod-security.admission.config.k8s.io/v1): `defaults` and `exemptions`."""
+        defaults = {_PREFIX + key: str(value) for key, value in (config.get("defaults") or {}).items()}
+        wrong = check_labels(defaults) or [
+            key for key in defaults if key.removeprefix(_PREFIX).removesuffix("-version") not in _MODES
+        ]
+        if config.get("kind") != "PodSecurityConfiguration" or wrong:
+            raise ValueError(f"PodSecurity: want a PodSecurityConfiguration{': ' + str(wrong[0]) if wrong else ''}")
+        exemptions = config.get("exemptions") or {}
+        self._exempt = Exemptions(
+            *(frozenset(exemptions.get(key) or ()) for key in ("usernames", "namespaces", "runtimeClasses"))
+        )
+        self._defaults = defaults
+
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
         if operation not in ("CREATE", "UPDATE"):
             return False
@@ -97,7 +129,7 @@ class PodSecurity(AdmissionPlugin):
             self._check_namespace(request)
             return
         labels = self._labels(request.namespace)
-        if not any(key.startswith(_PREFIX) for key in labels):
+        if not any(key.startswith(_PREFIX) for key in labels) or self._exempt.covers(request):
             return
         if request.resource.plural == "pods":
             self._check_pod(request, labels)
@@ -106,12 +138,15 @@ class PodSecurity(AdmissionPlugin):
 
     def _labels(self, namespace: str) -> dict[str, str]:
         entry = self.hub.cache("", "namespaces").get("", namespace)
-        return (entry.obj["metadata"].get("labels") or {}) if entry is not None else {}
+        labels = (entry.obj["metadata"].get("labels") or {}) if entry is not None else {}
+        return {**self._defaults, **labels} if self._defaults else labels
 
     # --- pods and templates ---------------------------------------------------------------------------------------------------
 
     def _check_pod(self, request: AdmissionRequest, labels: dict[str, str]) -> None:
         pod = request.obj or {}
+        if pod["spec"].get("runtimeClassName") in self._exempt.runtime_classes:
+            return
         if request.old is not None and not significant(pod, request.old):
             return
         enforce = policy_of(labels, "enforce")
@@ -124,7 +159,7 @@ class PodSecurity(AdmissionPlugin):
         template: Obj = request.obj or {}
         for key in _TEMPLATES[request.resource.group_resource]:
             template = template.get(key) or {}
-        if template.get("spec"):
+        if template.get("spec") and template["spec"].get("runtimeClassName") not in self._exempt.runtime_classes:
             _warn(request, policy_of(labels, "warn"), template)
 
     # --- namespaces -----------------------------------------------------------------------------------------------------------
@@ -136,8 +171,9 @@ class PodSecurity(AdmissionPlugin):
         errors = check_labels(labels)
         if errors and (request.old is None or not check_labels(old_labels)):
             raise invalid_object("", "Namespace", metadata.get("name", ""), errors)
-        if request.old is not None:
-            self._check_existing(request, policy_of(labels, "enforce"), policy_of(old_labels, "enforce"))
+        if request.old is not None and request.name not in self._exempt.namespaces:
+            new, old = ({**self._defaults, **found} for found in (labels, old_labels))
+            self._check_existing(request, policy_of(new, "enforce"), policy_of(old, "enforce"))
 
     def _check_existing(self, request: AdmissionRequest, new: Policy, old: Policy) -> None:
         relaxed = new.version == old.version and _LEVELS.index(new.level) <= _LEVELS.index(old.level)
