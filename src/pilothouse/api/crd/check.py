@@ -29,7 +29,7 @@ def definition(crd: Obj) -> list[FieldError]:
     spec = crd["spec"]
     wanted = f"{spec.get('names', {}).get('plural') or ''}.{spec.get('group') or ''}"
     out = []
-    if crd["metadata"].get("name") != wanted:
+    if crd["metadata"].get("name") not in (None, "", wanted):
         out.append(invalid("metadata.name", crd["metadata"].get("name"), 'must be spec.names.plural+"."+spec.group'))
     return out + _spec(spec) + _stored(crd) + _approval(crd)
 
@@ -53,8 +53,9 @@ def _spec(spec: Obj) -> list[FieldError]:
     if not group:
         out.append(required("spec.group"))
     else:
-        out += [invalid("spec.group", group, m) for m in names.dns1123_subdomain(group)]
-        if "." not in group:
+        wrong = names.dns1123_subdomain(group)
+        out += [invalid("spec.group", group, m) for m in wrong]
+        if not wrong and "." not in group:
             out.append(invalid("spec.group", group, "should be a domain with at least one dot"))
     scope = spec.get("scope") or ""
     if not scope:
@@ -103,6 +104,8 @@ def _scale(version: Obj, path: str) -> list[FieldError]:
         text = scale.get(key) or ""
         if not text:
             out.append(required(f"{path}.{key}"))
+        elif not text.startswith("."):
+            out.append(invalid(f"{path}.{key}", text, "must be a simple json path starting with ."))
         elif not text.startswith(start):
             out.append(invalid(f"{path}.{key}", text, f"should be a json path under {start[:-1]}"))
     return out
@@ -161,7 +164,8 @@ def _names(given: Obj, path: str) -> list[FieldError]:
         if not value:
             out.append(required(f"{path}.{key}"))
         else:
-            out += [invalid(f"{path}.{key}", value, m) for m in names.dns1035_label(value.lower())]
+            mixed = "may have mixed case, but should otherwise match: " if key in ("kind", "listKind") else ""
+            out += [invalid(f"{path}.{key}", value, mixed + m) for m in names.dns1035_label(value.lower() if mixed else value)]
     for n, short in enumerate(given.get("shortNames") or ()):
         out += [invalid(f"{path}.shortNames[{n}]", short, m) for m in names.dns1035_label(short)]
     if given.get("kind") and given.get("kind") == given.get("listKind"):

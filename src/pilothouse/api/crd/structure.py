@@ -28,6 +28,7 @@ _FALSE_BELOW = (
     "x-kubernetes-embedded-resource",
     "x-kubernetes-int-or-string",
 )
+_TYPES = ("array", "boolean", "integer", "number", "object", "string")
 _SCALARS = ("string", "integer", "number", "boolean")
 _META_ONLY = "must not specify anything other than name and generateName, but metadata is implicitly specified"
 
@@ -142,6 +143,8 @@ def _bad_pattern(pattern: str) -> str:
 
 def _kinds(schema: Obj, path: str) -> Iterator[FieldError]:
     kind = schema.get("type") or ""
+    if kind and kind not in _TYPES:
+        yield not_supported(f"{path}.type", kind, _TYPES)
     if kind == "array" and not isinstance(schema.get("items"), dict):
         yield required(f"{path}.items", "must be specified")
     if schema.get("x-kubernetes-int-or-string") and kind:
@@ -192,7 +195,7 @@ def _map_keys(item: Obj, keys: list[str], path: str, where: str) -> Iterator[Fie
         if sub is None:
             yield invalid(where, keys, "entries must all be names of item properties")
             continue
-        if sub.get("type") not in _SCALARS:
+        if sub.get("type") and sub["type"] not in _SCALARS:
             yield invalid(
                 f"{at}.type", sub.get("type") or "", "must be a scalar type if parent array's x-kubernetes-list-type is map"
             )

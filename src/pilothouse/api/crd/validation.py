@@ -21,6 +21,8 @@ _RANGES = {
     "int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1), "uint32": (0, 2**32 - 1), "uint64": (0, 2**64 - 1),
 }  # fmt: skip
 
+_BOUNDS = (("multipleOf", "MultipleOf"), ("maximum", "Maximum boundary"), ("minimum", "Minimum boundary"))
+
 
 def type_name(value: Any) -> str:
     """What a schema calls the type of a value."""
@@ -124,16 +126,26 @@ def _format(openapi: Obj) -> Check:
 
 
 def _range(openapi: Obj) -> Check:
-    """Numbers of integer types are whole and fit into them."""
+    """Numbers of integer types, and what bounds them, are whole and fit into the type."""
+    if openapi.get("type") != "integer":
+        return _nothing
     form = openapi.get("format") or ""
     least, most = _RANGES.get(form, _RANGES["int64"])
-    told = f"Checked value must be of type integer {f'with format {form}' if form else '(default format)'} in "
+    told = f"must be of type integer {f'with format {form}' if form else '(default format)'} in "
+
+    def fits(value: float) -> bool:
+        return least <= value <= most and value == int(value)
+
+    bounds = [f"{name} value {told}" for key, name in _BOUNDS if openapi.get(key) is not None and not fits(openapi[key])]
 
     def check(value: Any, path: str, old: Any, out: list[FieldError]) -> None:
-        if type(value) in (int, float) and not (least <= value <= most and value == int(value)):
-            out.append(invalid("<nil>", "", told + path))
+        if type(value) not in (int, float):
+            return
+        if not fits(value):
+            out.append(invalid("<nil>", "", f"Checked value {told}{path}"))
+        out.extend(invalid("<nil>", "", bound + path) for bound in bounds)
 
-    return check if openapi.get("type") == "integer" else _nothing
+    return check
 
 
 def _nothing(value: Any, path: str, old: Any, out: list[FieldError]) -> None:
