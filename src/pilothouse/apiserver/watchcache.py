@@ -61,6 +61,8 @@ class Listener(Protocol):
 
     def flush(self) -> None: ...
 
+    def end(self) -> None: ...
+
 
 Extract = Callable[[Obj], tuple[str, ...]]
 #: How selectable fields are taken from an object, and the position of the indexed one among them.
@@ -147,6 +149,15 @@ class ResourceCache:
     def subscribe(self, callback: Callable[[str, Obj, Obj | None], None]) -> None:
         """Call `callback(type, object, previous)` after each change, in order. The objects are shared."""
         self._subscribers.append(callback)
+
+    def unsubscribe(self, callback: Callable[[str, Obj, Obj | None], None]) -> None:
+        self._subscribers.remove(callback)
+
+    def end_listeners(self) -> None:
+        """End all watches: what they watch is no longer what it was."""
+        for lists in (self.listeners, self.index_listeners):
+            for listener in [one for listeners in lists.values() for one in listeners]:
+                listener.end()
 
     def since(self, revision: int) -> Iterator[Event] | None:
         """The events after a revision, or None when they are no longer all remembered."""

@@ -161,6 +161,12 @@ class Channel:
             for watcher in wanting:
                 watcher.send(chunk)
 
+    def end(self) -> None:
+        """What is watched has changed its meaning, or is gone: all watches are over, after what happened before."""
+        self.flush()
+        for watcher in list(self.watchers):
+            watcher.stream.finish()
+
     def add(self, watcher: Watcher) -> None:
         self.flush()
         self.watchers[watcher] = None
@@ -380,3 +386,5 @@ class NativeWatch:
             self._ready.set()
             if self.on_close is not None:
                 self.on_close()
+
+    end = close

@@ -6,7 +6,6 @@ CustomResourceDefinitionStatus.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from pilothouse.api.crd.check import protected
@@ -17,9 +16,49 @@ _FIELDS = ("plural", "singular", "shortNames", "kind", "listKind", "categories")
 _REASONS = {"plural": "PluralConflict", "singular": "SingularConflict", "kind": "KindConflict", "listKind": "ListKindConflict"}
 
 
-def status_of(crd: Obj, others: Iterable[Obj], now: str) -> Obj:
+class NamesInUse:
+    """Which resource names and kinds definitions were given, by group and name, and to which of them."""
+
+    def __init__(self) -> None:
+        self._given: dict[str, frozenset[tuple[str, str, str]]] = {}
+        self._owners: dict[tuple[str, str, str], set[str]] = {}
+
+    def learn(self, crd: Obj) -> bool:
+        """Take a definition's accepted names in. Whether names have become free."""
+        group, given = crd["spec"]["group"], (crd.get("status") or {}).get("acceptedNames") or {}
+        names = (given.get("plural"), given.get("singular"), *(given.get("shortNames") or ()))
+        kinds = (given.get("kind"), given.get("listKind"))
+        used = {(group, "name", n) for n in names if n} | {(group, "kind", k) for k in kinds if k}
+        return self._give(crd["metadata"]["name"], frozenset(used))
+
+    def forget(self, definition: str) -> bool:
+        """A definition is gone. Whether names have become free."""
+        return self._give(definition, frozenset())
+
+    def _give(self, definition: str, used: frozenset[tuple[str, str, str]]) -> bool:
+        before = self._given.get(definition, frozenset())
+        for gone in before - used:
+            self._owners[gone].discard(definition)
+            if not self._owners[gone]:
+                del self._owners[gone]
+        for new in used - before:
+            self._owners.setdefault(new, set()).add(definition)
+        if used:
+            self._given[definition] = used
+        else:
+            self._given.pop(definition, None)
+        return bool(before - used)
+
+    def taken(self, crd: Obj, field: str, value: str) -> bool:
+        """Whether another definition of the group was given this name or kind."""
+        what = "kind" if field in ("kind", "listKind") else "name"
+        owners = self._owners.get((crd["spec"]["group"], what, value))
+        return bool(owners) and owners != {crd["metadata"]["name"]}
+
+
+def status_of(crd: Obj, in_use: NamesInUse, now: str) -> Obj:
     """The status that the definition should have, beside the other definitions. `now` is RFC 3339."""
-    reason, message, accepted = _names(crd, list(others))
+    reason, message, accepted = _names(crd, in_use)
     status: Obj = {**(crd.get("status") or {}), "acceptedNames": accepted}
     found = {c["type"]: c for c in status.get("conditions") or ()}
     if reason:
@@ -60,10 +99,9 @@ def _approved(crd: Obj, found: dict[str, Obj], now: str) -> None:
         _set(found, type, "True", "ApprovedAnnotation", f"approved in {said}", now)
 
 
-def _names(crd: Obj, others: list[Obj]) -> tuple[str, str, Obj]:
+def _names(crd: Obj, in_use: NamesInUse) -> tuple[str, str, Obj]:
     """The reason and message of a conflict ("" for none), and the accepted names: those asked for, or as far as they are free."""
     wanted, had = crd["spec"]["names"], (crd.get("status") or {}).get("acceptedNames") or {}
-    taken, kinds = _taken(crd, others)
     accepted: Obj = {"plural": had.get("plural") or "", "kind": had.get("kind") or ""}
     problems: list[tuple[str, str]] = []
     for field in _FIELDS:
@@ -71,7 +109,7 @@ def _names(crd: Obj, others: list[Obj]) -> tuple[str, str, Obj]:
         if not value:
             continue
         values = value if isinstance(value, list) else [value]
-        used = [] if field == "categories" else [v for v in values if v in (kinds if field in ("kind", "listKind") else taken)]
+        used = [] if field == "categories" else [v for v in values if in_use.taken(crd, field, v)]
         if used:
             problems.append((_REASONS.get(field, "ShortNamesConflict"), f'"{used[0]}" is already in use'))
             if had.get(field):
@@ -82,16 +120,3 @@ def _names(crd: Obj, others: list[Obj]) -> tuple[str, str, Obj]:
         return "", "", {f: accepted[f] for f in _FIELDS if f in accepted}
     reason, message = problems[-1]
     return reason, message, accepted
-
-
-def _taken(crd: Obj, others: list[Obj]) -> tuple[set[str], set[str]]:
-    """Resource names and kinds that other definitions of the group were given."""
-    names: set[str] = set()
-    kinds: set[str] = set()
-    for other in others:
-        if other["spec"]["group"] != crd["spec"]["group"] or other["metadata"]["name"] == crd["metadata"]["name"]:
-            continue
-        given = (other.get("status") or {}).get("acceptedNames") or {}
-        names |= {given.get("plural") or "", given.get("singular") or "", *(given.get("shortNames") or ())}
-        kinds |= {given.get("kind") or "", given.get("listKind") or ""}
-    return names - {""}, kinds - {""}

@@ -2,6 +2,7 @@
 
 `Extensions` hears of every change of a definition from the watch cache, at the turn of the loop in which it is committed: conditions
 are written, then the resource is served. Each API server of a store does so for itself; who loses a race for the status finds it right.
+A change costs what it is about: other definitions are looked at again only when names that they wait for have become free.
 """
 
 from __future__ import annotations
@@ -15,8 +16,13 @@ import orjson
 from pilothouse.api.crd import definition
 from pilothouse.api.errors import Obj, StatusError
 from pilothouse.api.resource import Resource
+from pilothouse.apiserver.admit import Chain
+from pilothouse.apiserver.deleteoptions import DeleteOptions
+from pilothouse.apiserver.deletion import Deleter, Deletion
 from pilothouse.apiserver.extensions import conditions
 from pilothouse.apiserver.extensions.served import CustomServed, Terminating
+from pilothouse.apiserver.interface import LOOPBACK
+from pilothouse.apiserver.registry import Served
 from pilothouse.apiserver.watchcache import DELETED, ResourceCache
 from pilothouse.clock import rfc3339
 
@@ -25,7 +31,8 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
 
 log = logging.getLogger(__name__)
-_TRIES = 10
+#: Objects that could not be deleted are tried again after so long.
+_RETRY_SECONDS = 5.0
 
 
 class Extensions:
@@ -33,13 +40,18 @@ class Extensions:
 
     def __init__(self, server: ApiServer) -> None:
         self._server = server
+        #: Deletes without asking admission: whoever deleted the definition was asked.
+        self._deleter = Deleter(server.storage, Chain(()), server.clock)
         self._names: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         #: What is served: by the definition's name, the form of its spec and names, and its resources.
         self._served: dict[str, tuple[Any, list[Resource]]] = {}
-        #: Definitions by the group and plural that they define.
-        self._emptying: dict[str, str] = {}
+        self._in_use = conditions.NamesInUse()
+        #: Definitions that wait for names which others have, by group.
+        self._waiting: dict[str, set[str]] = {}
+        #: What is emptying the definitions that are being deleted, by name.
+        self._emptying: dict[str, asyncio.Task[None]] = {}
 
     # --- life -----------------------------------------------------------------------------------------------------------------
 
@@ -61,6 +73,7 @@ class Extensions:
         """Serve what is there, and follow."""
         for entry in self._cache.list():
             crd = entry.obj
+            self._in_use.learn(crd)
             if definition.is_true(crd, "Established"):
                 await self._serve(crd)
             self._note(crd["metadata"]["name"])
@@ -68,9 +81,10 @@ class Extensions:
         self._task = asyncio.create_task(self._run(), name="custom-resources")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [*self._emptying.values(), *((self._task,) if self._task is not None else ())]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def _cache(self) -> ResourceCache:
@@ -89,14 +103,25 @@ class Extensions:
     # --- following ------------------------------------------------------------------------------------------------------------
 
     def _changed(self, event: str, crd: Obj, previous: Obj | None) -> None:
-        name = crd["metadata"]["name"]
+        name, group = crd["metadata"]["name"], crd["spec"]["group"]
         if event == DELETED:
             self._withdraw(name)
-            for entry in self._cache.list():  # names have become free
-                if entry.obj["spec"]["group"] == crd["spec"]["group"]:
-                    self._note(entry.obj["metadata"]["name"])
-            return
-        self._note(name)
+            self._wait(name, group, False)
+            freed = self._in_use.forget(name)
+        else:
+            freed = self._in_use.learn(crd)
+            self._note(name)
+        if freed:
+            for waiting in self._waiting.get(group, ()):
+                self._note(waiting)
+
+    def _wait(self, name: str, group: str, waits: bool) -> None:
+        if waits:
+            self._waiting.setdefault(group, set()).add(name)
+        elif name in self._waiting.get(group, ()):
+            self._waiting[group].remove(name)
+            if not self._waiting[group]:
+                del self._waiting[group]
 
     def _note(self, name: str) -> None:
         self._names[name] = None
@@ -122,8 +147,8 @@ class Extensions:
         if crd["metadata"].get("deletionTimestamp"):
             await self._finalize(crd)
             return
-        others = [e.obj for e in self._cache.list()]
-        status = conditions.status_of(crd, others, rfc3339(self._server.clock.now()))
+        status = conditions.status_of(crd, self._in_use, rfc3339(self._server.clock.now()))
+        self._wait(name, crd["spec"]["group"], not definition.is_true({"status": status}, "NamesAccepted"))
         if status != crd.get("status"):
             await self._write(crd, status)  # its event brings the definition back here
             return
@@ -158,6 +183,10 @@ class Extensions:
         known = self._served.get(name)
         if known is not None and known[0] == form:
             return
+        if known is not None and known[0][:2] + known[0][3:] == form[:2] + form[3:]:
+            self._served[name] = (form, known[1])  # nothing new but that it is being deleted
+            self._hook(known[1])
+            return
         cache = self._make_cache(crd)
         if cache.prefix not in server.feed.caches:
             await server.feed.load(cache)
@@ -166,6 +195,7 @@ class Extensions:
             if known[0][0] == form[0]:
                 since = min(since, self._since(known[1], since))
             server.registry.withdraw(known[1])
+            cache.end_listeners()
         selectable = _selectable(crd)
         resources = definition.resources_of(crd)
         stored = definition.version_of(crd, definition.storage_version(crd))
@@ -173,9 +203,9 @@ class Extensions:
         for resource in resources:
             version = definition.version_of(crd, resource.version)
             served = CustomServed(resource, cache, version, stored, selectable, since, conversion)
-            if terminating:
-                served.hook = Terminating(resource)
             server.registry.put(served)
+        if terminating:
+            self._hook(resources)
         self._served[name] = (form, resources)
         self._forget()
 
@@ -185,6 +215,12 @@ class Extensions:
         from pilothouse.apiserver.extensions.conversion import Conversion
 
         return Conversion(self._server, crd)
+
+    def _hook(self, resources: list[Resource]) -> None:
+        for resource in resources:
+            served = self._server.registry.find(resource.group, resource.version, resource.plural)
+            if served is not None:
+                served.hook = Terminating(resource)
 
     def _since(self, resources: list[Resource], otherwise: int) -> int:
         for resource in resources:
@@ -217,6 +253,8 @@ class Extensions:
         return found
 
     def _withdraw(self, name: str) -> None:
+        if name in self._emptying:
+            self._emptying[name].cancel()
         known = self._served.pop(name, None)
         if known is None:
             return
@@ -224,6 +262,7 @@ class Extensions:
         for resource in known[1]:
             cache = self._server.registry.caches.pop(resource.prefix, None)
             if cache is not None:
+                cache.end_listeners()
                 self._server.feed.caches.pop(cache.prefix, None)
         self._forget()
 
@@ -237,53 +276,64 @@ class Extensions:
         """Delete the objects of a definition that is being deleted, then let it go."""
         if definition.FINALIZER not in (crd["metadata"].get("finalizers") or ()):
             return
-        now = rfc3339(self._server.clock.now())
+        name, now = crd["metadata"]["name"], rfc3339(self._server.clock.now())
         group, plural = crd["spec"]["group"], crd["spec"]["names"]["plural"]
         cache = self._server.registry.caches.get(f"{group}/{plural}")
-        if definition.is_true(crd, "Established") and cache is not None and (group, plural) in self._server.registry.preferred:
+        if definition.is_true(crd, "Established") and cache is not None:
             await self._serve(crd)
             told = "CustomResource deletion is in progress"
             status = conditions.with_condition(crd, "Terminating", "True", "InstanceDeletionInProgress", told, now)
             if status != crd["status"] and cache.entries:
                 await self._write(crd, status)
                 return
-            if not await self._emptied(crd["metadata"]["name"], cache, group, plural):
+            if cache.entries:
+                if name not in self._emptying:
+                    self._emptying[name] = asyncio.create_task(self._empty(crd, cache), name=f"emptying-{name}")
                 return
         status = conditions.with_condition(crd, "Terminating", "False", "InstanceDeletionCompleted", "removed all instances", now)
         await self._write(crd, status, drop_finalizer=True)
 
-    async def _emptied(self, name: str, cache: ResourceCache, group: str, plural: str) -> bool:
-        """Delete what is there. Whether nothing is left; else the last object's end brings the definition back.
+    async def _empty(self, crd: Obj, cache: ResourceCache) -> None:
+        """Delete the objects, and wait until those that finalizers hold are gone; then the definition is looked at again."""
+        name, gone = crd["metadata"]["name"], asyncio.Event()
 
-        In the stored version where that is served, so that nothing has to be converted.
-        """
-        version = cache.api_version.rpartition("/")[2]
-        served = self._server.registry.find(group, version, plural)
-        for entry in list(cache.entries.values()):
-            metadata = entry.obj["metadata"]
-            try:
-                await self._server.delete(
-                    group,
-                    plural,
-                    metadata["name"],
-                    namespace=metadata.get("namespace", ""),
-                    version=version if served is not None else "",
-                )
-            except StatusError as error:
-                if error.code != 404:
-                    raise
-        if not cache.entries:
-            return True
-        if self._emptying.get(name) != cache.prefix:
-            self._emptying[name] = cache.prefix
+        def told(event: str, obj: Obj, previous: Obj | None) -> None:
+            if event == DELETED and not cache.entries:
+                gone.set()
 
-            def gone(event: str, obj: Obj, previous: Obj | None) -> None:
-                if event == DELETED and not cache.entries:
-                    self._emptying.pop(name, None)
-                    self._note(name)
+        cache.subscribe(told)
+        try:
+            served = self._stored(crd, cache)
+            for entry in list(cache.entries.values()):
+                await self._delete(served, entry.obj["metadata"])
+            while cache.entries:
+                gone.clear()
+                await gone.wait()
+        except StatusError:
+            log.exception("objects of custom resource definition %s", name)
+            await self._server.clock.sleep(_RETRY_SECONDS)
+        finally:
+            del self._emptying[name]
+            cache.unsubscribe(told)
+            self._note(name)
 
-            cache.subscribe(gone)
-        return False
+    async def _delete(self, served: Served, metadata: Obj) -> None:
+        deletion = Deletion(served, metadata.get("namespace", ""), metadata["name"], LOOPBACK, DeleteOptions(), [])
+        try:
+            await self._deleter.delete(deletion)
+        except StatusError as error:
+            if error.code != 404:
+                raise
+
+    def _stored(self, crd: Obj, cache: ResourceCache) -> Served:
+        """The objects in the version that they are stored in, be it served or not: nothing has to be converted."""
+        spec, version = crd["spec"], definition.storage_version(crd)
+        found = self._server.registry.find(spec["group"], version, spec["names"]["plural"])
+        if found is not None:
+            return found
+        stored = definition.version_of(crd, version)
+        only = {**crd, "spec": {**spec, "versions": [{**stored, "served": True}]}}
+        return CustomServed(definition.resources_of(only)[0], cache, stored, stored, (), 0)
 
 
 def _selectable(crd: Obj) -> tuple[str, ...]:
