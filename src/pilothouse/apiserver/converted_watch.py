@@ -39,6 +39,7 @@ class ConvertedWatch:
         self._bookmarks = bookmarks
         self._stream = stream
         self._after = 0
+        self._ending = False
         self._queue: deque[tuple[str, Entry] | _Mark] = deque()
         self._awake = asyncio.Event()
 
@@ -85,6 +86,11 @@ class ConvertedWatch:
         if len(self._queue) > SLOW_EVENTS:
             self._stream.abort()
 
+    def end(self) -> None:
+        """Nothing more will come: the watch is over once the client has what is queued."""
+        self._ending = True
+        self._awake.set()
+
     def bookmark(self) -> None:
         if self._bookmarks:
             self._queue.append((self._feed.revision, None))
@@ -94,6 +100,9 @@ class ConvertedWatch:
 
     async def _run(self) -> None:
         while not self._stream.closed:
+            if self._ending and not self._queue:
+                self._stream.finish()
+                return
             if not self._queue or self._stream.full:
                 self._awake.clear()
                 await self._awake.wait()

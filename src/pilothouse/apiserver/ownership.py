@@ -80,10 +80,13 @@ def track(call: Call, new: Obj, old: Obj | None, now: float) -> None:
 
 
 def _trackable(call: Call, new: Obj, old: Obj | None) -> bool:
-    """Whether a custom resource has the shape of every version in which somebody owns fields of it, before and after."""
+    """Whether a custom resource has the shape of every version in which somebody owns fields of it, before and after.
+
+    Where a webhook converts, what it makes has been held against the other version's schema.
+    """
     schemas = {call.served.resource.api_version: call.served.schema}
     owned = (old or {}).get("metadata", {}).get("managedFields") or ()
-    if call.versions is not None:
+    if call.versions is not None and not call.served.converting:
         for api_version in {entry["apiVersion"] for entry in owned} - schemas.keys():
             found = call.versions(api_version)
             if found is not None:
