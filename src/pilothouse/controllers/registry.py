@@ -119,6 +119,59 @@ ENTRIES: tuple[Entry, ...] = (
         "clusterrole_aggregation:ClusterRoleAggregationController",
         "clusterrole-aggregation-controller",
     ),
+    Entry(
+        "persistentvolume-binder-controller",
+        "persistentvolume-binder",
+        "pv_binder:PersistentVolumeBinder",
+        "persistent-volume-binder",
+        component="persistentvolume-controller",
+    ),
+    Entry(
+        "persistentvolume-attach-detach-controller",
+        "attachdetach",
+        "attach_detach:AttachDetachController",
+        "attachdetach-controller",
+        component="attachdetach-controller",
+    ),
+    Entry(
+        "persistentvolume-expander-controller",
+        "persistentvolume-expander",
+        "volume_expand:ExpandController",
+        "expand-controller",
+        component="volume_expand",
+    ),
+    Entry(
+        "ephemeral-volume-controller",
+        "ephemeral-volume",
+        "ephemeral_volume:EphemeralVolumeController",
+        "ephemeral-volume-controller",
+        component="ephemeral_volume",
+    ),
+    Entry(
+        "persistentvolumeclaim-protection-controller",
+        "pvc-protection",
+        "pvc_protection:PVCProtectionController",
+        "pvc-protection-controller",
+    ),
+    Entry(
+        "persistentvolume-protection-controller",
+        "pv-protection",
+        "pv_protection:PVProtectionController",
+        "pv-protection-controller",
+    ),
+    Entry(
+        "volumeattributesclass-protection-controller",
+        "",
+        "vac_protection:VACProtectionController",
+        "volumeattributesclass-protection-controller",
+    ),
+    Entry(
+        "resourceclaim-controller",
+        "resource-claim-controller",
+        "resource_claim:ResourceClaimController",
+        "resource-claim-controller",
+        component="resource_claim",
+    ),
 )
 
 
