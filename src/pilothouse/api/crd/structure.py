@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
+from pilothouse.api import regexes
 from pilothouse.api.crd import rules, structural
-from pilothouse.api.crd.validation import NOTHING, to_python, validator
+from pilothouse.api.crd.validation import NOTHING, validator
 from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, not_supported, required
 from pilothouse.api.normalize import Findings
 
@@ -129,15 +129,10 @@ def _refused(schema: Obj, path: str) -> Iterator[FieldError]:
 
 
 def _bad_pattern(pattern: str) -> str:
-    lookaround = re.search(r"\(\?(=|!|<=|<!)", pattern)
-    if lookaround:
-        return f"invalid or unsupported Perl syntax: `{lookaround[0]}`"
     try:
-        re.compile(to_python(pattern))
-    except re.error as e:
-        if "unterminated character set" in str(e):
-            return f"missing closing ]: `{pattern[e.pos or 0 :]}`"
-        return str(e)
+        regexes.compiled(pattern)
+    except regexes.RegexError as error:
+        return str(error)
     return ""
 
 

@@ -6,10 +6,10 @@ that stood there before, or `NOTHING`: what did not change is not checked again 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
+from pilothouse.api import regexes
 from pilothouse.api.crd.formats import check_of
 from pilothouse.api.errors import FieldError, Obj, duplicate, invalid, not_supported, required, show, too_long, too_many
 
@@ -83,7 +83,7 @@ def _type(openapi: Obj) -> Check:
 def _string(openapi: Obj) -> Check:
     least, most = openapi.get("minLength"), openapi.get("maxLength")
     pattern = openapi.get("pattern")
-    find = re.compile(to_python(pattern)).search if pattern else None
+    fits = regexes.compiled(pattern).matches if pattern else None
 
     def check(value: Any, path: str, old: Any, out: list[FieldError]) -> None:
         if type(value) is not str:
@@ -92,25 +92,10 @@ def _string(openapi: Obj) -> Check:
             out.append(too_long(path, most))
         if least is not None and len(value) < least:
             out.append(invalid(path, value, _body(path, f"should be at least {least} chars long")))
-        if find is not None and find(value) is None:
+        if fits is not None and not fits(value):
             out.append(invalid(path, value, _body(path, f"should match '{pattern}'")))
 
     return check
-
-
-def to_python(pattern: str) -> str:
-    """An RE2 pattern as Python's `re` reads it: `$` and `\\z` are the end of the text, classes of POSIX are spelt out."""
-    out = re.sub(r"(?<!\\)((?:\\\\)*)\\z", r"\1\\Z", pattern)
-    for name, text in (
-        ("alpha", "a-zA-Z"),
-        ("digit", "0-9"),
-        ("alnum", "a-zA-Z0-9"),
-        ("lower", "a-z"),
-        ("upper", "A-Z"),
-        ("space", r"\s"),
-    ):
-        out = out.replace(f"[:{name}:]", text)
-    return re.sub(r"(?<!\\)((?:\\\\)*)\$$", r"\1\\Z", out)
 
 
 def _format(openapi: Obj) -> Check:
