@@ -61,7 +61,7 @@ def _parse_protobuf(body: bytes, schema: Schema, kind: str) -> Obj:
     try:
         return protobuf.read(body, schema)
     except protobuf.ProtobufError as e:
-        raise bad_request(f"the object provided is unrecognized (must be of type {kind}): {e}") from None
+        raise bad_request(f"the object provided is unrecognized (must be of type {kind}): {e} ({shown(body)})") from None
 
 
 def decode_parsed(

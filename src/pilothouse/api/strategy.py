@@ -43,10 +43,11 @@ AGE_COLUMN = Column("Age")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a strategy may know about the request: the time, and the version that the client speaks."""
+    """What a strategy may know about the request: the time, and the version that the client speaks; `warn` tells the client something."""
 
     now: float
     api_version: str
+    warn: Callable[[str], None] = lambda text: None
 
 
 class Strategy:

@@ -100,7 +100,7 @@ class Writer:
         self.clock = clock
 
     def context(self, call: Call) -> Context:
-        return Context(self.clock.now(), call.served.resource.api_version)
+        return Context(self.clock.now(), call.served.resource.api_version, call.warn)
 
     # --- create ---------------------------------------------------------------------------------------------------------------
 

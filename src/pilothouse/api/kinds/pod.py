@@ -11,6 +11,7 @@ from pilothouse.api import times
 from pilothouse.api.errors import FieldError, Obj, forbidden
 from pilothouse.api.podspec.affinity import merge_label_keys
 from pilothouse.api.podspec.annotations import check_pod_annotations
+from pilothouse.api.podspec.apparmor import sync_apparmor
 from pilothouse.api.podspec.cells import PodView, pod_cells
 from pilothouse.api.podspec.containers import check_image_padding
 from pilothouse.api.podspec.defaults import default_pod_only, default_pod_spec
@@ -66,6 +67,7 @@ class PodStrategy(Strategy):
         status["qosClass"] = qos_class(spec)
         obj["status"] = status
         drop_disabled(spec)
+        sync_apparmor(metadata, spec, ctx.warn)
         if spec.get("affinity") or spec.get("topologySpreadConstraints"):
             merge_label_keys(spec, metadata.get("labels") or {})
 
