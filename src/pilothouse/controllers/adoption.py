@@ -9,8 +9,11 @@ from pilothouse.controllers.kit import Api, gather, is_not_found
 from pilothouse.controllers.objects import Obj, controller_reference, is_deleting, uid
 
 
-async def settle(api: Api, owner: Obj, owner_kind: Kind, claim: ownership.Claim, kind: Kind) -> list[Obj]:
-    """Ask for the claim's adoptions and releases of objects of `kind`; everything that is the owner's afterwards."""
+async def settle(api: Api, owner: Obj, owner_kind: Kind, claim: ownership.Claim, kind: Kind, finalizer: str = "") -> list[Obj]:
+    """Ask for the claim's adoptions and releases of objects of `kind`; everything that is the owner's afterwards.
+
+    `finalizer` is given to what is adopted and taken from what is released.
+    """
     adopted: list[Obj] = []
     if claim.adopt:
         await _check(api, owner, owner_kind)
@@ -18,14 +21,14 @@ async def settle(api: Api, owner: Obj, owner_kind: Kind, claim: ownership.Claim,
     async def adopt(obj: Obj) -> None:
         reference = controller_reference(owner, owner_kind.api_version, owner_kind.kind)
         try:
-            adopted.append(await _patch(api, kind, obj, ownership.adoption_patch(obj, reference)))
+            adopted.append(await _patch(api, kind, obj, ownership.adoption_patch(obj, reference, finalizer)))
         except StatusError as error:
             if not is_not_found(error):
                 raise
 
     async def release(obj: Obj) -> None:
         try:
-            await _patch(api, kind, obj, ownership.release_patch(obj, uid(owner)))
+            await _patch(api, kind, obj, ownership.release_patch(obj, uid(owner), finalizer))
         except StatusError as error:
             if error.code not in (404, 422):  # gone, or another object by now: either way no longer ours
                 raise

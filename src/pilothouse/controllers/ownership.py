@@ -40,11 +40,17 @@ def claim(owner: Obj, candidates: Iterable[Obj], matches: Callable[[dict[str, st
     return out
 
 
-def adoption_patch(obj: Obj, reference: Obj) -> Obj:
+def adoption_patch(obj: Obj, reference: Obj, finalizer: str = "") -> Obj:
     """A strategic merge patch that adds the owner; the uid makes it fail if the name has passed to another object."""
-    return {"metadata": {"ownerReferences": [reference], "uid": uid(obj)}}
+    out: Obj = {"metadata": {"ownerReferences": [reference], "uid": uid(obj)}}
+    if finalizer:
+        out["metadata"]["finalizers"] = [finalizer]
+    return out
 
 
-def release_patch(obj: Obj, owner_uid: str) -> Obj:
+def release_patch(obj: Obj, owner_uid: str, finalizer: str = "") -> Obj:
     """A strategic merge patch that takes the owner out again."""
-    return {"metadata": {"ownerReferences": [{"$patch": "delete", "uid": owner_uid}], "uid": uid(obj)}}
+    out: Obj = {"metadata": {"ownerReferences": [{"$patch": "delete", "uid": owner_uid}], "uid": uid(obj)}}
+    if finalizer:
+        out["metadata"]["$deleteFromPrimitiveList/finalizers"] = [finalizer]
+    return out

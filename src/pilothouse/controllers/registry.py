@@ -76,6 +76,14 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("deployment-controller", "deployment", "deployment:DeploymentController", "deployment-controller"),
     Entry("statefulset-controller", "statefulset", "statefulset:StatefulSetController", "statefulset-controller"),
     Entry("daemonset-controller", "daemonset", "daemonset:DaemonSetController", "daemon-set-controller"),
+    Entry("job-controller", "job", "job:JobController", "job-controller"),
+    Entry("cronjob-controller", "cronjob", "cronjob:CronJobController", "cronjob-controller"),
+    Entry(
+        "ttl-after-finished-controller",
+        "ttl-after-finished",
+        "ttl_after_finished:TTLAfterFinishedController",
+        "ttl-after-finished-controller",
+    ),
     Entry(
         "endpoints-controller",
         "endpoint",

@@ -129,3 +129,37 @@ def stateful_set(replicas: int, *, image: str = "v1", **spec: Any) -> Obj:
             **spec,
         },
     }
+
+
+def job(name: str = "j", **spec: Any) -> Obj:
+    template = {
+        "metadata": {"labels": {"job": name}},
+        "spec": {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"},
+    }
+    return {
+        "metadata": {"name": name, "namespace": "ns", "uid": f"uid-{name}", "generation": 1},
+        "spec": {
+            "parallelism": 1,
+            "completions": 1,
+            "backoffLimit": 6,
+            "completionMode": "NonIndexed",
+            "podReplacementPolicy": "TerminatingOrFailed",
+            "selector": {"matchLabels": {"job": name}},
+            "template": template,
+            **spec,
+        },
+    }
+
+
+def cron_job(schedule: str, **spec: Any) -> Obj:
+    return {
+        "metadata": {"name": "cj", "namespace": "ns", "uid": "uid-cj", "generation": 1},
+        "spec": {
+            "schedule": schedule,
+            "concurrencyPolicy": "Allow",
+            "successfulJobsHistoryLimit": 3,
+            "failedJobsHistoryLimit": 1,
+            "jobTemplate": {"metadata": {"labels": {"from": "cron"}}, "spec": job()["spec"]},
+            **spec,
+        },
+    }

@@ -271,10 +271,10 @@ class Cluster:
             await self.delete(kind, ns, name, options)
 
     async def read(self, path: str, accept: str = "application/json") -> Any:
-        groups: dict[str, list[Obj]] = {}
+        groups: dict[tuple[str, str], list[Obj]] = {}
         for kind in KINDS:
             if (path == "/api") == (kind.group == "") and kind in self.stored:
-                groups.setdefault(kind.group, []).append(
+                groups.setdefault((kind.group, kind.version), []).append(
                     {
                         "resource": kind.plural,
                         "responseKind": {"kind": kind.kind},
@@ -282,7 +282,9 @@ class Cluster:
                         "verbs": ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"],
                     }
                 )
-        return {"items": [{"metadata": {"name": g}, "versions": [{"version": "v1", "resources": r}]} for g, r in groups.items()]}
+        return {
+            "items": [{"metadata": {"name": g}, "versions": [{"version": v, "resources": r}]} for (g, v), r in groups.items()]
+        }
 
     # What others do ---------------------------------------------------------------------------------------------------
 
@@ -315,7 +317,12 @@ def _merge(target: Any, patch: Any, strategic: bool, field: str = "") -> Any:
         return patch
     out = dict(target or {})
     for k, v in patch.items():
-        if v is None:
+        if k.startswith("$deleteFromPrimitiveList/"):
+            name = k.partition("/")[2]
+            out[name] = [item for item in out.get(name) or () if item not in v]
+        elif strategic and k == "finalizers":
+            out[k] = [*(out.get(k) or ()), *(item for item in v if item not in (out.get(k) or ()))]
+        elif v is None:
             out.pop(k, None)
         else:
             out[k] = _merge(out.get(k), v, strategic, k)
