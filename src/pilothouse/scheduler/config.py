@@ -1,7 +1,8 @@
 """KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1), read unchanged, as profiles of plugins.
 
-Supported: profiles with their schedulerName, plugins enabled and disabled at each extension point and through multiPoint, score
-weights, pluginConfig arguments, podInitialBackoffSeconds, podMaxBackoffSeconds and leaderElection. A field outside these is an error.
+Profiles with their plugins at each extension point and through multiPoint, score weights, pluginConfig arguments, extenders,
+percentageOfNodesToScore, back-off and leaderElection. `parallelism` and `clientConnection` are checked and have no effect: one event loop
+decides about all nodes at once. A field that Kubernetes does not have is an error.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ _TOP = {
     "enableProfiling",
     "enableContentionProfiling",
     "delayCacheUntilActive",
+    "extenders",
 }
 
 
@@ -62,6 +64,8 @@ class SchedulerConfig:
     initial_backoff: float = 1.0
     max_backoff: float = 10.0
     leader_election: Obj = field(default_factory=dict)
+    #: Extenders as the file has them.
+    extenders: list[Obj] = field(default_factory=list)
 
 
 def default_config(registry: Mapping[str, type[Plugin]] = BY_NAME) -> SchedulerConfig:
@@ -76,16 +80,36 @@ def parse_config(document: Obj, registry: Mapping[str, type[Plugin]] = BY_NAME) 
     unknown = sorted(document.keys() - _TOP)
     if unknown:
         raise ConfigError(f"not supported: {', '.join(unknown)}")
+    from pilothouse.scheduler.config_checks import document_errors  # rarely needed
+
+    wrong = document_errors(document)
+    if wrong:
+        raise ConfigError("; ".join(str(error) for error in wrong))
+    extenders = document.get("extenders") or []
+    managed = [r for extender in extenders for r in extender.get("managedResources") or ()]
+    ignored = [r["name"] for r in managed if r.get("ignoredByScheduler")]
     profiles: dict[str, Profile] = {}
     for raw in document.get("profiles") or [{}]:
-        profile = make_profile(raw, registry)
-        if profile.name in profiles:
-            raise ConfigError(f"duplicate profile with scheduler name {profile.name!r}")
+        profile = make_profile(_ignoring(raw, ignored) if ignored else raw, registry)
+        percentage = raw.get("percentageOfNodesToScore")
+        profile.percentage = int((document.get("percentageOfNodesToScore") if percentage is None else percentage) or 0)
         profiles[profile.name] = profile
-    initial, maximum = float(document.get("podInitialBackoffSeconds") or 1), float(document.get("podMaxBackoffSeconds") or 10)
-    if initial <= 0 or maximum < initial:
-        raise ConfigError("podMaxBackoffSeconds must be at least podInitialBackoffSeconds, and both greater than 0")
-    return SchedulerConfig(profiles, initial, maximum, document.get("leaderElection") or {})
+    initial, maximum = float(document.get("podInitialBackoffSeconds", 1)), float(document.get("podMaxBackoffSeconds", 10))
+    return SchedulerConfig(profiles, initial, maximum, document.get("leaderElection") or {}, extenders)
+
+
+def _ignoring(profile: Obj, resources: list[str]) -> Obj:
+    """The profile with resources that NodeResourcesFit leaves to extenders."""
+    entries = list(profile.get("pluginConfig") or ())
+    place = next((n for n, e in enumerate(entries) if e["name"] == "NodeResourcesFit"), None)
+    args = {} if place is None else entries[place].get("args") or {}
+    entry = {
+        "name": "NodeResourcesFit",
+        "args": {**args, "ignoredResources": [*(args.get("ignoredResources") or ()), *resources]},
+    }
+    if place is None:
+        return {**profile, "pluginConfig": [*entries, entry]}
+    return {**profile, "pluginConfig": [*entries[:place], entry, *entries[place + 1 :]]}
 
 
 def make_profile(raw: Obj, registry: Mapping[str, type[Plugin]] = BY_NAME) -> Profile:

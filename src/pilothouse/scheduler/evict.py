@@ -27,25 +27,29 @@ class Evictor:
         self._transport = transport
         self._clock = clock
         self._events = events
-        self._work: asyncio.Queue[tuple[PodInfo, Preemption]] = asyncio.Queue()
+        self._work: asyncio.Queue[tuple[PodInfo, Preemption | None]] = asyncio.Queue()
 
     def make_room(self, pod: PodInfo, preemption: Preemption) -> None:
         """Victims leave soon."""
         self._work.put_nowait((pod, preemption))
+
+    def forget_nomination(self, pod: PodInfo) -> None:
+        """The pod is no longer expected on a node."""
+        self._work.put_nowait((pod, None))
 
     async def run(self) -> None:
         """Works until cancelled."""
         while True:
             pod, preemption = await self._work.get()
             try:
-                await self._nominate(pod, preemption.node)
-                for victim in preemption.victims:
+                await self._nominate(pod, None if preemption is None else preemption.node)
+                for victim in preemption.victims if preemption is not None else ():
                     if not victim.terminating:
-                        await self._evict(victim, pod, preemption.node)
+                        await self._evict(victim, pod, preemption.node if preemption is not None else "")
             except OSError as error:
                 log.warning("preemption for %s not finished: %s", pod.key, error)
 
-    async def _nominate(self, pod: PodInfo, node: str) -> None:
+    async def _nominate(self, pod: PodInfo, node: str | None) -> None:
         await self._patch_status(pod, {"nominatedNodeName": node})
 
     async def _evict(self, victim: PodInfo, pod: PodInfo, node: str) -> None:

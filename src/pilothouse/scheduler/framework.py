@@ -9,6 +9,7 @@ that point; the base class implements none.
 from __future__ import annotations
 
 import enum
+import random
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 Obj = dict[str, Any]
 
 MAX_NODE_SCORE = 100
+#: In whose name nodes are refused and liked by extenders.
+EXTENDER = "Extender"
 
 
 class Code(enum.Enum):
@@ -111,6 +114,8 @@ class Cycle:
     feasible: Mask = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     #: Filters that have a say about this pod, in order: set once PreFilter is through.
     filters: Sequence[Plugin] = ()
+    #: Where plugins draw at random.
+    chance: random.Random | None = None
     #: Writes that a plugin owes for a cycle that came to nothing; the scheduler runs them.
     errands: list[Callable[[Transport], Awaitable[None]]] = field(default_factory=list)
 
@@ -128,6 +133,7 @@ class Preemption(Status):
 
     node: str = ""
     victims: tuple[PodInfo, ...] = ()
+    candidates: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

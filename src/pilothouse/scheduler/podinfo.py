@@ -124,6 +124,8 @@ class PodInfo:
     attempts: int = 0
     #: Plugins that last refused it, and reasons.
     refused_by: frozenset[str] = frozenset()
+    #: Where room is being made for it, before its status says so.
+    nominated: str = ""
     _signature: bytes | None = field(default=None, repr=False)
 
     @property
@@ -135,6 +137,11 @@ class PodInfo:
         """When it began to run (epoch seconds); a pod that did not begin is the latest of all."""
         text = (self.obj.get("status") or {}).get("startTime")
         return _epoch(text) if text else float("inf")
+
+    @property
+    def expected_node(self) -> str:
+        """The node that it was nominated for."""
+        return (self.obj.get("status") or {}).get("nominatedNodeName") or self.nominated
 
     @property
     def signature(self) -> bytes:

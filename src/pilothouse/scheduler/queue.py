@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pilothouse.clock import Clock
-from pilothouse.scheduler.framework import ClusterEvent, Code, Plugin
+from pilothouse.scheduler.framework import EXTENDER, ClusterEvent, Code, Plugin
 from pilothouse.scheduler.podinfo import PodInfo
 
 Obj = dict[str, Any]
@@ -60,6 +60,7 @@ class SchedulingQueue:
         known = self._where.get(pod.key)
         if known is not None:
             pod.queued_at, pod.attempts, pod.refused_by = known[1].queued_at, known[1].attempts, known[1].refused_by
+            pod.nominated = known[1].nominated
         else:
             pod.queued_at = pod.queued_at or self._clock.now()
         if self._is_gated(pod):
@@ -144,10 +145,12 @@ class SchedulingQueue:
 
     def _listens(self, pod: PodInfo, event: ClusterEvent) -> bool:
         """Whether any plugin that refused this pod, and so the others of its group, has to do with such events."""
+        if EXTENDER in pod.refused_by:
+            return True  # nobody knows what can help those that an extender refused
         return any(plugin.name in pod.refused_by and event in plugin.events for plugin in self._plugins(pod))
 
     def _helps(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
-        return any(
+        return EXTENDER in pod.refused_by or any(
             plugin.name in pod.refused_by and event in plugin.events and plugin.hint(pod, event, old, new)
             for plugin in self._plugins(pod)
         )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pilothouse.scheduler.decision import Decision, unschedulable_message
 from pilothouse.scheduler.framework import (
+    EXTENDER,
     MAX_NODE_SCORE,
     ClusterView,
     Code,
@@ -32,6 +33,9 @@ from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.record import Record, Rejections
 from pilothouse.scheduler.table import Ints, Mask, NodeTable
 
+#: Rows scored at least, whatever `percentageOfNodesToScore` says.
+MIN_SCORED = 100
+
 
 @dataclass(slots=True)
 class Profile:
@@ -40,6 +44,8 @@ class Profile:
     name: str
     plugins: Sequence[Plugin]
     weights: dict[str, int] = field(default_factory=dict)
+    #: `percentageOfNodesToScore`; 0: all feasible nodes are scored.
+    percentage: int = 0
     pre_filters: list[Plugin] = field(init=False)
     filters: list[Plugin] = field(init=False)
     post_filters: list[Plugin] = field(init=False)
@@ -93,6 +99,7 @@ class Snapshot:
         self.view = view or ClusterView()
         self._classes: dict[tuple[str, bytes], PodClass] = {}
         self._uses = 0
+        self.next_row = 0  # where sampling goes on
         #: Pods for which others were preempted, by key, with the node that is kept for them.
         self.nominated: dict[str, tuple[PodInfo, str]] = {}
 
@@ -128,6 +135,10 @@ class Outcome:
     laps: Laps = NO_LAPS
     #: The profile that decided, which sees the pod through to its node.
     profile: Profile | None = None
+    #: The table's stamp when rows were narrowed down.
+    stamp: int = -1
+    #: A PreEnqueue plugin keeps the pod out of the queue.
+    held: bool = False
     #: What a plugin raised.
     error: Exception | None = None
 
@@ -147,15 +158,34 @@ def schedule(snapshot: Snapshot, pod: PodInfo, profile: Profile, rng: random.Ran
 
 def decide(snapshot: Snapshot, pod: PodInfo, profile: Profile, rng: random.Random, laps: Laps = NO_LAPS) -> Outcome:
     """One scheduling cycle up to the choice. `laps` takes the time of each plugin, where somebody wants to know."""
+    outcome = narrow(snapshot, pod, profile, laps)
+    conclude(snapshot, outcome, rng)
+    return outcome
+
+
+def narrow(snapshot: Snapshot, pod: PodInfo, profile: Profile, laps: Laps = NO_LAPS) -> Outcome:
+    """The first half of a cycle: which rows are feasible, or what stands against the pod itself (`status`)."""
     cycle = Cycle(pod, snapshot.table, snapshot.view, snapshot.class_of(profile.name, pod))
     outcome = Outcome(cycle, laps=laps, profile=profile)
+    _guarded(outcome, lambda: _narrow_down(snapshot, cycle, profile, outcome))
+    outcome.stamp = snapshot.table.stamp
+    return outcome
+
+
+def conclude(snapshot: Snapshot, outcome: Outcome, rng: random.Random, besides: Mapping[str, int] | None = None) -> None:
+    """The second half: the choice, or why there is none. `besides` are scores by node from outside, weighted already."""
+    if outcome.error is None:
+        _guarded(outcome, lambda: _finish(snapshot, outcome, rng, besides or {}))
+
+
+def _guarded(outcome: Outcome, work: Callable[[], None]) -> None:
+    """One plugin's fault must not end the scheduler."""
     try:
-        _decide(snapshot, cycle, profile, rng, outcome)
-    except Exception as error:  # one plugin's fault must not end the scheduler
+        work()
+    except Exception as error:
         plugin = _at_fault(error)
         outcome.row, outcome.error = -1, error
         outcome.status = Status(Code.ERROR, (f"running plugin {plugin!r}: {type(error).__name__}: {error}",), plugin)
-    return outcome
 
 
 def _at_fault(error: Exception) -> str:
@@ -169,18 +199,50 @@ def _at_fault(error: Exception) -> str:
     return name
 
 
-def _decide(snapshot: Snapshot, cycle: Cycle, profile: Profile, rng: random.Random, outcome: Outcome) -> None:
+def _narrow_down(snapshot: Snapshot, cycle: Cycle, profile: Profile, outcome: Outcome) -> None:
     pod, laps = cycle.pod, outcome.laps
     held = first_failure(profile.pre_enqueues, lambda p: p.pre_enqueue(pod))
     if held is not None:
-        outcome.status = held
+        outcome.status, outcome.held = held, True
         return
     skipped = pre_filter(cycle, profile, outcome)
     if outcome.status is None:
         _filter(cycle, profile, skipped, outcome.rejections, laps)
         if snapshot.nominated:
             _respect_nominated(snapshot, cycle, profile, outcome.rejections)
-        _choose(cycle, profile, rng, outcome)
+        _prefer_nominated(cycle)
+        if profile.percentage:
+            _sample(snapshot, cycle, profile)
+
+
+def _prefer_nominated(cycle: Cycle) -> None:
+    """A pod that was nominated goes to its node if it can, without a look at the others."""
+    row = cycle.table.by_name.get(cycle.pod.expected_node)
+    if row is not None and cycle.feasible[row.index]:
+        cycle.feasible = np.zeros_like(cycle.feasible)
+        cycle.feasible[row.index] = True
+
+
+def _sample(snapshot: Snapshot, cycle: Cycle, profile: Profile) -> None:
+    """Keep only as many feasible rows as `percentageOfNodesToScore` asks for, going on where the last cycle ended."""
+    wanted = max(MIN_SCORED, cycle.table.node_count() * profile.percentage // 100)
+    rows = np.flatnonzero(cycle.feasible)
+    if len(rows) <= wanted:
+        return
+    kept = np.roll(rows, -int(np.searchsorted(rows, snapshot.next_row)))[:wanted]
+    snapshot.next_row = int(kept[-1]) + 1
+    cycle.feasible = np.zeros_like(cycle.feasible)
+    cycle.feasible[kept] = True
+
+
+def _finish(snapshot: Snapshot, outcome: Outcome, rng: random.Random, besides: Mapping[str, int]) -> None:
+    cycle, profile = outcome.cycle, outcome.profile
+    assert profile is not None
+    cycle.chance = rng
+    if outcome.status is None:
+        _choose(cycle, profile, rng, outcome, besides)
+    elif outcome.held:
+        return
     if outcome.row < 0:
         _fail(cycle, profile, outcome)
 
@@ -293,7 +355,7 @@ def _filter_each(plugin: Plugin, cycle: Cycle) -> list[Rejected]:
     return out
 
 
-def _choose(cycle: Cycle, profile: Profile, rng: random.Random, outcome: Outcome) -> None:
+def _choose(cycle: Cycle, profile: Profile, rng: random.Random, outcome: Outcome, besides: Mapping[str, int]) -> None:
     rows = np.flatnonzero(cycle.feasible)
     if not len(rows):
         return
@@ -316,6 +378,11 @@ def _choose(cycle: Cycle, profile: Profile, rng: random.Random, outcome: Outcome
         outcome.weighted.append((plugin.name, weighted))
         outcome.laps.lap("Score", plugin.name)
         total += weighted
+    if besides:
+        names = cycle.table.names()
+        extra = np.array([besides.get(names[i], 0) for i in rows], dtype=np.int64)
+        outcome.weighted.append((EXTENDER, extra))
+        total += extra
     best = np.flatnonzero(total == total.max())
     outcome.weighted.append(("", total))
     outcome.row = int(rows[best[rng.randrange(len(best))] if len(best) > 1 else best[0]])

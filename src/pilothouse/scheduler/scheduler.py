@@ -16,13 +16,16 @@ from pilothouse.client.interface import Transport
 from pilothouse.clock import Clock, rfc3339
 from pilothouse.scheduler.config import SchedulerConfig, default_config
 from pilothouse.scheduler.evict import Evictor
+from pilothouse.scheduler.extender import Extender, ExtenderError
 from pilothouse.scheduler.feeds import Feeds
 from pilothouse.scheduler.framework import ClusterEvent, ClusterView, Code, Plugin, Status
 from pilothouse.scheduler.insight.answers import Known, answer, needs
 from pilothouse.scheduler.insight.attend import attend
 from pilothouse.scheduler.insight.journal import Journal, Noted
 from pilothouse.scheduler.laps import Laps
+from pilothouse.scheduler.outside import decide_with
 from pilothouse.scheduler.owners import OWNERS, owner_selectors
+from pilothouse.scheduler.plugins.default_preemption import INELIGIBLE
 from pilothouse.scheduler.podinfo import PodInfo, pod_info
 from pilothouse.scheduler.queue import SchedulingQueue
 from pilothouse.scheduler.record import condition_reason, status_message
@@ -70,6 +73,7 @@ class Scheduler:
             self._config.max_backoff,
         )
         self._feeds = Feeds(self._informers, self._stock, self._queue.happened)
+        self._extenders = [Extender(raw) for raw in self._config.extenders]
         self._assumed: dict[str, str] = {}
         self._waiting_conditions: dict[str, str] = {}
         self._to_bind: asyncio.Queue[Outcome] = asyncio.Queue()
@@ -104,11 +108,16 @@ class Scheduler:
             group.create_task(attend(self._transport, self._clock, lambda: list(self._config.profiles), self._answer))
             for _ in range(BINDERS):
                 group.create_task(self._bind_forever())
-            await self._decide_forever()
+            try:
+                await self._decide_forever()
+            finally:
+                for extender in self._extenders:
+                    await extender.close()
 
     def reconfigure(self, config: SchedulerConfig) -> None:
         """Go on with other profiles. Pods that wait are tried again, also those that no profile was there for."""
         self._config = config
+        self._extenders = [Extender(raw) for raw in config.extenders]
         self._sorter = next(iter(config.profiles.values())).sorter
         self._snapshot.forget_classes()
         for pod in self._pods.list():
@@ -152,12 +161,22 @@ class Scheduler:
         elif new["spec"].get("nodeName"):
             self._assigned(key, old, new)
         elif new["spec"].get("schedulerName") in self._config.profiles and "deletionTimestamp" not in new["metadata"]:
+            self._read_nomination(key, old, new)
             if _only_status_changed(old, new) and _claim_names(old) == _claim_names(new):
                 self._queue.refresh(key, new)
             elif key not in self._assumed:
                 self._queue.add(pod_info(new))
         else:
             self._queue.remove(key)
+
+    def _read_nomination(self, key: str, old: Obj | None, new: Obj) -> None:
+        """A nomination that somebody wrote (this scheduler before it was started anew, or another component) or took back."""
+        was, now = ((o or {}).get("status") or {} for o in (old, new))
+        before, node = was.get("nominatedNodeName"), now.get("nominatedNodeName")
+        if node and node != before:
+            self._snapshot.nominated[key] = pod_info(new), node
+        elif before and not node:
+            self._snapshot.nominated.pop(key, None)
 
     def _forget(self, key: str, old: Obj | None) -> None:
         self._assumed.pop(key, None)
@@ -220,7 +239,11 @@ class Scheduler:
         wanted = {plural for plugin in profile.readers for plural in plugin.needs(pod)}
         if wanted:
             await self._feeds.ready(wanted)
-        outcome = decide(self._snapshot, pod, profile, self._clock.random, Laps(self._clock.monotonic))
+        laps = Laps(self._clock.monotonic)
+        if self._extenders:
+            outcome = await decide_with(self._extenders, self._snapshot, pod, profile, self._clock.random, laps)
+        else:
+            outcome = decide(self._snapshot, pod, profile, self._clock.random, laps)
         if outcome.error is not None:
             log.error("%s was not decided", pod.key, exc_info=outcome.error)
         self._note(outcome)
@@ -250,12 +273,16 @@ class Scheduler:
         """Have room made, and keep it; a nomination ends when nobody on its node is on the way out any more."""
         pod, nominated = outcome.cycle.pod, self._snapshot.nominated
         if outcome.preemption is not None:
-            nominated[pod.key] = pod, outcome.preemption.node
+            node = outcome.preemption.node
+            for key, (other, chosen) in list(nominated.items()):
+                if chosen == node and other.priority < pod.priority:  # its room is taken: it may look elsewhere
+                    del nominated[key]
+                    self._evictor.forget_nomination(other)
+            nominated[pod.key], pod.nominated = (pod, node), node
             self._evictor.make_room(pod, outcome.preemption)
-        elif pod.key in nominated:
-            row = self._table.by_name.get(nominated[pod.key][1])
-            if row is None or not any(p.terminating for p in row.pods.values()):
-                del nominated[pod.key]
+        elif _gives_up(outcome) and (nominated.pop(pod.key, None) is not None or pod.expected_node):
+            pod.nominated = ""
+            self._evictor.forget_nomination(pod)
 
     async def _undo(self, outcome: Outcome, status: Status) -> None:
         pod = outcome.cycle.pod
@@ -339,6 +366,9 @@ class Scheduler:
             status = await plugin.pre_bind(self._transport, cycle, node)
             if status is not None and status.code is not Code.SUCCESS:
                 return Status(status.code, status.reasons, plugin.name)
+        binder = next((e for e in self._extenders if e.can("bind") and e.interested(cycle.pod)), None)
+        if binder is not None:
+            return await self._bind_outside(binder, outcome, node)
         for plugin in profile.binds:
             status = await plugin.bind(self._transport, cycle, node)
             if status is None or status.code is Code.SUCCESS:
@@ -349,9 +379,18 @@ class Scheduler:
                 return status
         return Status(Code.ERROR, ("no bind plugin took the pod",))
 
+    async def _bind_outside(self, extender: Extender, outcome: Outcome, node: str) -> Status | None:
+        try:
+            await extender.bind(outcome.cycle.pod, node)
+        except ExtenderError as error:
+            return Status(Code.ERROR, (str(error),))
+        for after in _profile_of(outcome).post_binds:
+            await after.post_bind(outcome.cycle, node)
+        return None
+
     async def _expect(self, pod: PodInfo, node: str) -> None:
         """Note the node that the pod is going to have, when there is work to do before (KEP-5278)."""
-        if (pod.obj.get("status") or {}).get("nominatedNodeName") != node:
+        if pod.expected_node != node:
             await self._patch_status(pod, {"nominatedNodeName": node})
 
     def _bound(self, outcome: Outcome) -> None:
@@ -364,6 +403,12 @@ class Scheduler:
 def _profile_of(outcome: Outcome) -> Profile:
     assert outcome.profile is not None
     return outcome.profile
+
+
+def _gives_up(outcome: Outcome) -> bool:
+    """Whether a pod without a node has no reason to wait for the one that it was nominated for."""
+    status = outcome.status
+    return status is not None and status.code is Code.UNSCHEDULABLE and INELIGIBLE not in outcome.cycle.state
 
 
 def node_changes(old: Obj | None, new: Obj) -> list[str]:

@@ -22,6 +22,8 @@ from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.table import Ints, Mask, Row
 from pilothouse.scheduler.trial import Trial
 
+#: Where a cycle notes that preemption was not even tried, so that a nomination stands.
+INELIGIBLE = "DefaultPreemption/ineligible"
 HOPELESS = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
 _LIFT = 2**31  # makes every priority positive, so that more victims never look cheaper
@@ -41,6 +43,12 @@ class Candidate:
         return self.violations, top, sum(p.priority + _LIFT for p in self.victims), len(self.victims), -earliest
 
 
+def preemption(plugin: str, candidates: Sequence[Candidate]) -> Preemption:
+    """The cheapest candidate; the others are told too, for extenders to choose from."""
+    best = min(candidates, key=Candidate.price)
+    return Preemption(Code.SUCCESS, (), plugin, best.row.name, tuple(best.victims), tuple(candidates))
+
+
 class DefaultPreemption(Plugin):
     name = "DefaultPreemption"
     events = (ClusterEvent("AssignedPod", "Delete"),)
@@ -53,17 +61,19 @@ class DefaultPreemption(Plugin):
     def post_filter(self, cycle: Cycle, rejections: Sequence[tuple[str, Rejected]]) -> Status | None:
         problem = _not_eligible(cycle, rejections)
         if problem:
+            cycle.state[INELIGIBLE] = problem
             return Status(Code.UNSCHEDULABLE, (f"preemption: {problem}",))
         told: Counter[str] = Counter()
         possible = _possible_rows(cycle, rejections, told)
         candidates = self._candidates(cycle, possible, told)
         if candidates:
-            best = min(candidates, key=Candidate.price)
-            return Preemption(Code.SUCCESS, (), self.name, best.row.name, tuple(best.victims))
+            return preemption(self.name, candidates)
         return Status(Code.UNSCHEDULABLE, ("preemption: " + unschedulable_message(cycle.table.node_count(), told),))
 
     def _candidates(self, cycle: Cycle, possible: Ints, told: Counter[str]) -> list[Candidate]:
         limit = max(self.absolute, cycle.table.node_count() * self.percentage // 100)
+        if len(possible) > limit and cycle.chance is not None:
+            possible = np.roll(possible, -cycle.chance.randrange(len(possible)))  # not the same nodes each time
         budgets = _Budgets(cycle)
         found: list[Candidate] = []
         for i in possible:
@@ -83,7 +93,7 @@ def _not_eligible(cycle: Cycle, rejections: Sequence[tuple[str, Rejected]]) -> s
     pod = cycle.pod
     if pod.spec.get("preemptionPolicy") == "Never":
         return "not eligible due to preemptionPolicy=Never."
-    row = cycle.table.by_name.get((pod.obj.get("status") or {}).get("nominatedNodeName") or "")
+    row = cycle.table.by_name.get(pod.expected_node)
     if row is None or any(r.unresolvable and r.rows[row.index] for _, r in rejections):
         return ""
     leaving = any(p.terminating and p.priority < pod.priority and _evicted(p) for p in row.pods.values())
