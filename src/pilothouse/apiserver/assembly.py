@@ -22,6 +22,8 @@ from pilothouse.apiserver.admission import config as admission_config
 from pilothouse.apiserver.admission.escalation import Escalation
 from pilothouse.apiserver.admission.requester import Requester
 from pilothouse.apiserver.allocators import Addresses, NodePortRange, service_hooks
+from pilothouse.apiserver.allocators.repair import GRACE_SECONDS, Repair
+from pilothouse.apiserver.allocators.repair import SECONDS as REPAIR_SECONDS
 from pilothouse.apiserver.authn import oidc
 from pilothouse.apiserver.authn.serviceaccount import ServiceAccountTokens
 from pilothouse.apiserver.authn.tokenfile import TokenFile
@@ -165,6 +167,7 @@ class _Assembly:
             periodic=(
                 (_SHARED_RENEW_SECONDS if settings.shared_store else _RENEW_SECONDS, renew_identity),
                 (_NAMESPACES_SECONDS, keep_namespaces),
+                (REPAIR_SECONDS, lambda server: self._repair(server)()),
             ),
         )
 
@@ -223,7 +226,10 @@ class _Assembly:
             rbac="RBAC" in settings.authorization_modes,
         )
         await bootstrap(server, options)
-        await Addresses(server, settings.service_ranges).repair()
+        await self._repair(server)(GRACE_SECONDS if settings.shared_store else 0.0)
+
+    def _repair(self, server: ApiServer) -> Repair:
+        return Repair(server, Addresses(server, self.settings.service_ranges))
 
     def _documents(self, server: ApiServer) -> Mapping[str, tuple[str, dict[str, Any]]]:
         """The two documents of OpenID discovery."""

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilothouse.apiserver.allocators import NodePortRange, families
+from pilothouse.apiserver.allocators import repair as repairs
 from pilothouse.apiserver.allocators.bands import candidates, static_band
-from pilothouse.clock import SystemClock
+from pilothouse.clock import SystemClock, VirtualClock, rfc3339
 from pilothouse.store.sqlite import SqliteStore
 
 from .cluster_kit import cluster
@@ -132,6 +133,71 @@ def test_an_address_must_be_of_its_family() -> None:
     assert [e.field for e in errors] == ["spec.clusterIPs[0]"] and "expected an IPv4 value" in errors[0].detail
 
 
+# --- dual stack, headless, and further ranges ----------------------------------------------------------------------------------------
+
+ADDRESSES = "/apis/networking.k8s.io/v1/ipaddresses"
+CIDRS = "/apis/networking.k8s.io/v1/servicecidrs"
+
+
+async def held(call: Any) -> set[str]:
+    return {item["metadata"]["name"] for item in (await call("GET", ADDRESSES)).body["items"]} - {"10.96.0.1"}
+
+
+async def test_a_service_gets_a_second_family_and_gives_it_back() -> None:
+    async with cluster(service_ranges=("10.96.0.0/16", "fd00::/112")) as call:
+        first = (await call("POST", SERVICES, service("a"))).body["spec"]["clusterIPs"]
+        both = (await call("PATCH", f"{SERVICES}/a", {"spec": {"ipFamilyPolicy": "RequireDualStack"}}, media=MERGE)).body["spec"]
+        assert both["clusterIPs"][:1] == first and both["ipFamilies"] == ["IPv4", "IPv6"]
+        assert await held(call) == set(both["clusterIPs"])
+        one = {"ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4"], "clusterIPs": first}
+        assert (await call("PATCH", f"{SERVICES}/a", {"spec": one}, media=MERGE)).body["spec"]["clusterIPs"] == first
+        assert await held(call) == set(first)
+
+
+async def test_a_service_of_two_families_is_refused_where_there_is_one() -> None:
+    async with cluster() as call:
+        got = await call("POST", SERVICES, service("a", ipFamilyPolicy="RequireDualStack"))
+        assert got.code == 422 and "not configured for dual-stack" in got.body["message"]
+        assert (await call("POST", SERVICES, service("a", ipFamilyPolicy="PreferDualStack"))).body["spec"]["ipFamilies"] == [
+            "IPv4"
+        ]
+
+
+async def test_a_headless_service_holds_no_address_and_stays_headless() -> None:
+    async with cluster() as call:
+        headless = {"clusterIP": "None", "selector": {"app": "a"}}
+        spec = (await call("POST", SERVICES, service("a", **headless))).body["spec"]
+        assert (spec["clusterIP"], spec["clusterIPs"]) == ("None", ["None"])
+        assert await held(call) == set()
+        got = await call("PUT", f"{SERVICES}/a", service("a", **{**headless, "clusterIP": "10.96.0.9"}))
+        assert got.code == 422 and got.body["details"]["causes"][0]["field"] == "spec.clusterIPs[0]"
+
+
+async def test_addresses_come_from_further_ranges_once_they_are_ready() -> None:
+    async with cluster(service_ranges=("10.0.0.0/29",)) as call:
+        for n in range(5):
+            assert (await call("POST", SERVICES, service(f"s{n}"))).code == 201
+        await call("POST", CIDRS, {"metadata": {"name": "more"}, "spec": {"cidrs": ["10.1.0.0/28"]}})
+        assert (await call("POST", SERVICES, service("a"))).code == 500
+        ready = {"type": "Ready", "status": "True", "reason": "R", "message": "", "lastTransitionTime": rfc3339(0)}
+        await call("PATCH", f"{CIDRS}/more/status", {"status": {"conditions": [ready]}}, media=MERGE)
+        assert (await call("POST", SERVICES, service("a"))).body["spec"]["clusterIP"].startswith("10.1.0.")
+
+
+# --- persistence and repair ---------------------------------------------------------------------------------------------------------
+
+
+async def test_addresses_and_ports_are_remembered_over_a_restart(tmp_path: Path) -> None:
+    async with cluster(store=SqliteStore(tmp_path, SystemClock()), node_ports=NodePortRange(30000, 30001)) as call:
+        spec = (await call("POST", SERVICES, service("a", type="NodePort"))).body["spec"]
+    async with cluster(store=SqliteStore(tmp_path, SystemClock()), node_ports=NodePortRange(30000, 30001)) as call:
+        assert (await call("POST", SERVICES, service("b", clusterIP=spec["clusterIP"]))).code == 422
+        taken = [{"port": 1, "nodePort": spec["ports"][0]["nodePort"]}]
+        assert (await call("POST", SERVICES, service("b", type="NodePort", ports=taken))).code == 422
+        other = (await call("POST", SERVICES, service("b", type="NodePort"))).body["spec"]["ports"][0]["nodePort"]
+        assert other != taken[0]["nodePort"]
+
+
 async def test_addresses_are_put_right_at_a_start(tmp_path: Path) -> None:
     addresses = "/apis/networking.k8s.io/v1/ipaddresses"
     async with cluster(store=SqliteStore(tmp_path, SystemClock())) as call:
@@ -143,3 +209,74 @@ async def test_addresses_are_put_right_at_a_start(tmp_path: Path) -> None:
     async with cluster(store=SqliteStore(tmp_path, SystemClock())) as call:
         assert (await call("GET", f"{addresses}/10.96.0.7")).code == 200
         assert (await call("GET", f"{addresses}/10.96.0.9")).code == 404
+
+
+async def test_what_goes_wrong_while_the_server_runs_is_mended_and_told() -> None:
+    clock = VirtualClock()
+    async with cluster(clock=clock) as call:
+        await call("POST", SERVICES, service("a", clusterIP="10.96.0.7"))
+        await call("DELETE", f"{ADDRESSES}/10.96.0.7")
+        await clock.advance(repairs.SECONDS + 1)
+        await clock.settle()
+        assert (await call("GET", f"{ADDRESSES}/10.96.0.7")).body["spec"]["parentRef"]["name"] == "a"
+        (event,) = (await call("GET", "/apis/events.k8s.io/v1/namespaces/default/events")).body["items"]
+        assert (event["reason"], event["type"]) == ("ClusterIPNotAllocated", "Warning")
+        assert event["note"] == "Cluster IP [IPv4]: 10.96.0.7 is not allocated; repairing"
+
+
+def stored(name: str, address: str) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "default", "creationTimestamp": rfc3339(1), "uid": name}
+    return {"kind": "Service", "apiVersion": "v1", "metadata": metadata, "spec": {"clusterIPs": [address]}}
+
+
+def address(name: str, owner: str, age: float = 100.0) -> dict[str, Any]:
+    labels = {"ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"}
+    metadata = {"name": name, "labels": labels, "creationTimestamp": rfc3339(1000.0 - age)}
+    return {"metadata": metadata, "spec": {"parentRef": {"resource": "services", "namespace": "default", "name": owner}}}
+
+
+@pytest.mark.parametrize(
+    ("services", "addresses", "release", "take", "reasons"),
+    [
+        ([stored("a", "10.96.0.7")], [address("10.96.0.7", "a")], [], [], []),
+        ([stored("a", "None"), stored("b", "")], [], [], [], []),
+        ([stored("a", "10.96.0.7")], [], [], ["10.96.0.7"], ["ClusterIPNotAllocated"]),
+        ([stored("a", "10.96.0.7")], [address("10.96.0.7", "gone")], ["10.96.0.7"], ["10.96.0.7"], ["IPAddressWrongReference"]),
+        (
+            [stored("a", "10.96.0.7"), stored("b", "10.96.0.7")],
+            [address("10.96.0.7", "a")],
+            [],
+            [],
+            ["ClusterIPAlreadyAllocated"],
+        ),
+        ([stored("a", "1.2.3.4")], [], [], [], ["ClusterIPOutOfRange"]),
+        ([], [address("10.96.0.7", "gone")], ["10.96.0.7"], [], ["IPAddressNotAllocated"]),
+        ([], [address("10.96.0.7", "soon", age=5)], [], [], []),
+    ],
+)
+def test_services_and_addresses_are_made_to_agree(
+    services: list[Any], addresses: list[Any], release: list[str], take: list[str], reasons: list[str]
+) -> None:
+    by_name = {obj["metadata"]["name"]: obj for obj in addresses}
+    found = repairs.plan(services, by_name, lambda a: a.startswith("10.96."), 1000.0, repairs.GRACE_SECONDS)
+    assert [obj["metadata"]["name"] for obj in found.release] == release
+    assert [wanted for wanted, _ in found.take] == take
+    assert [told.reason for told in found.told] == reasons
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"clusterIP": "10.96.0.8"}, 'spec.clusterIPs[0]: Invalid value: ["10.96.0.8"]: may not change once set'),
+        ({"clusterIP": "None"}, 'spec.clusterIPs[0]: Invalid value: ["None"]: may not change once set'),
+        ({"ipFamilies": ["IPv6"], "clusterIPs": None, "clusterIP": ""}, None),
+    ],
+)
+async def test_an_address_stays_what_it_is(change: dict[str, Any], told: str | None) -> None:
+    async with cluster() as call:
+        await call("POST", SERVICES, service("a", clusterIP="10.96.0.7"))
+        got = await call("PATCH", f"{SERVICES}/a", {"spec": change}, media=MERGE)
+        assert got.code == 422
+        if told is not None:
+            assert got.body["message"] == f'Service "a" is invalid: {told}'
+        assert await held(call) == {"10.96.0.7"}

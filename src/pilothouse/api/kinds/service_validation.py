@@ -18,6 +18,7 @@ _DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
 KUBELET_PORT = 10250
 LONGEST_AFFINITY = 86400
 SOURCE_RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
+_KEPT = "may not change once set"
 _ONLY_LOAD_BALANCER = "may only be used when `type` is 'LoadBalancer'"
 
 
@@ -200,13 +201,34 @@ def _validate_policies(spec: Obj) -> list[FieldError]:
 
 
 def validate_change(spec: Obj, old: Obj) -> list[FieldError]:
-    """Errors of what may not change while the type stays what it is."""
-    out: list[FieldError] = []
+    """Errors of what may not change: addresses and families, and what the type needs while it stays what it is."""
+    out = _validate_kept(spec, old)
     if spec["type"] == old.get("type") == "LoadBalancer" and spec.get("loadBalancerClass") != old.get("loadBalancerClass"):
-        out.append(invalid("spec.loadBalancerClass", spec.get("loadBalancerClass"), "may not change once set"))
+        out.append(invalid("spec.loadBalancerClass", spec.get("loadBalancerClass"), _KEPT))
     both = needs_health_check(spec) and needs_health_check(old)
     if both and spec.get("healthCheckNodePort") != old.get("healthCheckNodePort"):
         out.append(forbidden("spec.healthCheckNodePort", "field is immutable"))
+    return out
+
+
+def _validate_kept(spec: Obj, old: Obj) -> list[FieldError]:
+    """The first address and family stay; a second one may come, and go by a policy that says so."""
+    with_address = spec["type"] in WITH_CLUSTER_IP and old.get("type") in WITH_CLUSTER_IP
+    if not with_address or (is_headless(spec) and is_headless(old)):
+        return []
+    out = _validate_first(spec, old, "clusterIPs", "clusterIP")
+    return out + _validate_first(spec, old, "ipFamilies", "ipFamily")
+
+
+def _validate_first(spec: Obj, old: Obj, key: str, one: str) -> list[FieldError]:
+    new, had, path = spec.get(key) or [], old.get(key) or [], f"spec.{key}"
+    if had and not new:
+        return [invalid(f"{path}[0]", new, f"primary {one} can not be unset")]
+    compared = len(had) if len(new) == len(had) else min(len(had), 1)
+    out = [invalid(f"{path}[{n}]", new, _KEPT) for n in range(compared) if new[n] != had[n]]
+    if len(new) == 1 < len(had) and spec.get("ipFamilyPolicy") != "SingleStack":
+        told = f"must be set to 'SingleStack' when releasing the secondary {one}"
+        out.append(invalid("spec.ipFamilyPolicy", spec.get("ipFamilyPolicy"), told))
     return out
 
 

@@ -45,17 +45,22 @@ class Addresses:
 
     async def allocate(self, address: str, service: Obj, dry_run: bool) -> None:
         """Take an address. AllocationError if it is taken, or is in no range."""
-        ip = ipaddress.ip_address(address)
-        if not any(_usable(n, ip) for n in self._networks(family_of(address))):
+        if not self.covers(ipaddress.ip_address(address)):
             raise AllocationError("the provided network does not match the current range")
-        await self._take(address, service, dry_run)
+        if not dry_run:
+            await self.take(address, service)
+
+    def covers(self, ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+        """Whether the address is one that a range can give away."""
+        return any(_usable(n, ip) for n in self._networks(family_of(str(ip))))
 
     async def allocate_next(self, family: str, service: Obj, dry_run: bool) -> str:
         """Take any address of a family."""
         for network in self._networks(family):
             for address in self._free(network):
                 try:
-                    await self._take(address, service, dry_run)
+                    if not dry_run:
+                        await self.take(address, service)
                 except AlreadyAllocated:
                     continue
                 return address
@@ -74,9 +79,8 @@ class Addresses:
         for offset in candidates(size, min(band, size), self._hub.clock.random, lambda o: cache.get("", text(o)) is None):
             yield text(offset)
 
-    async def _take(self, address: str, service: Obj, dry_run: bool) -> None:
-        if dry_run:
-            return
+    async def take(self, address: str, service: Obj) -> None:
+        """Make the object by which a service holds an address. AlreadyAllocated if there is one."""
         try:
             await self._hub.create(GROUP, "ipaddresses", _object(address, service))
         except StatusError as error:
@@ -91,21 +95,6 @@ class Addresses:
         except StatusError as error:
             if error.reason != "NotFound":
                 raise
-
-    async def repair(self) -> None:
-        """After a start: every service has its addresses, and no address belongs to a service that is not there."""
-        wanted: dict[str, Obj] = {}
-        for entry in self._hub.cache("", "services").list():
-            for address in (entry.obj.get("spec") or {}).get("clusterIPs") or ():
-                if address not in ("", "None"):
-                    wanted[address] = entry.obj
-        held = {e.obj["metadata"]["name"]: e.obj for e in self._hub.cache(GROUP, "ipaddresses").list()}
-        for address, service in wanted.items():
-            if address not in held:
-                await self._take(address, service, False)
-        for address, obj in held.items():
-            if address not in wanted and (obj["metadata"].get("labels") or {}).get(MANAGED_BY) == ALLOCATOR:
-                await self.release(address)
 
 
 def _ready(cidr: Obj) -> bool:
