@@ -157,7 +157,6 @@ async def test_policies_and_bindings_with_faults_are_told_them() -> None:
 
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-V2 = {"apiVersion": "example.com/v2", "kind": "Limit"}
 LIMITS = "/apis/example.com/v1/namespaces/default/limits"
 
 
@@ -173,6 +172,10 @@ async def limits(call: Caller) -> None:
             await asyncio.sleep(0)
 
 
+def limit(name: str, version: str = "v1", **metadata: Any) -> dict[str, Any]:
+    return {"apiVersion": f"example.com/{version}", "kind": "Limit", "metadata": {"name": name, **metadata}, "max": 2}
+
+
 async def test_a_rule_for_one_version_is_for_all_unless_it_wants_exactly_that() -> None:
     for match, code in (("Equivalent", 422), ("Exact", 201)):
         async with cluster() as call:
@@ -180,7 +183,7 @@ async def test_a_rule_for_one_version_is_for_all_unless_it_wants_exactly_that() 
             rule = {"apiGroups": ["example.com"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["limits"]}
             seen = {"expression": "false", "messageExpression": "object.apiVersion + ' of ' + request.requestKind.version"}
             await policy(call, seen, matchConstraints={"resourceRules": [rule], "matchPolicy": match})
-            got = await call("POST", LIMITS.replace("v1", "v2"), {**V2, "metadata": {"name": "a"}})
+            got = await call("POST", LIMITS.replace("v1", "v2"), limit("a", "v2"))
             assert got.code == code, got.body
             if code == 422:
                 assert got.body["message"].endswith("denied request: example.com/v1 of v2")
@@ -191,8 +194,7 @@ async def test_parameters_may_be_custom_resources_found_by_name_or_by_label() ->
     for ref in ({"name": "a"}, {"selector": {"matchLabels": {"x": "y"}}}):
         async with cluster() as call:
             await limits(call)
-            made = {**kind, "metadata": {"name": "a", "labels": {"x": "y"}}, "max": 2}
-            assert (await call("POST", LIMITS, made)).code == 201
+            assert (await call("POST", LIMITS, limit("a", labels={"x": "y"}))).code == 201
             await policy(call, {"expression": "size(object.data) <= params.max"}, paramKind=kind)
             change = {"spec": {"paramRef": {**ref, "parameterNotFoundAction": "Deny"}}}
             assert (await call("PATCH", f"{GROUP}/validatingadmissionpolicybindings/b", change, media=MERGE)).code == 200

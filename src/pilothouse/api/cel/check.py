@@ -126,14 +126,12 @@ class Checker:
             return self._wrong(node.at, f"undeclared reference to '{node.type_name}' (in container '')")
         for n, (key, value) in enumerate(node.entries):
             found, name = self.check(value), key.value if isinstance(key, Literal) else ""
-            field = (kind.fields or {}).get(name)
-            if field is None:
-                self._wrong(key.at, f"undefined field '{name}'")
-                continue
+            field = kind.fields.get(name) if kind.fields is not None else None
             if n in node.optional and found.kind == "optional_type":
                 found = found.args[0]
-            if found is not ERROR and not fits(found, field[1], self.known):
-                self._wrong(key.at, f"expected type of field '{name}' is '{field[1]}' but provided type is '{found}'")
+            if found is not ERROR and (field is None or not fits(found, field[1], self.known)):
+                wanted = field[1] if field is not None else ""
+                self._wrong(key.at, f"expected type of field '{name}' is '{wanted}' but provided type is '{found}'")
         return kind
 
     # --- calls --------------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pilothouse.api.cel.ast import Bind, Call, Comprehension, Ident, ListLiteral
 from pilothouse.api.cel.check import Checker
 from pilothouse.api.cel.convert import converter
 from pilothouse.api.cel.errors import CelError, CostExceeded
-from pilothouse.api.cel.values import NONE, Optional, TypeValue
+from pilothouse.api.cel.values import NONE, Message, Optional, TypeValue
 
 _LIST_COST, _MAP_COST = 10, 30
 _MISSING: Any = object()
@@ -164,6 +164,7 @@ class Compiler:
 
     def _map(self, node: MapLiteral) -> Run:
         entries = [(self.compile(k), self.compile(v), n in node.optional) for n, (k, v) in enumerate(node.entries)]
+        name = node.type_name
 
         def run(frame: Frame) -> dict[Any, Any]:
             frame.spend(_MAP_COST)
@@ -176,7 +177,7 @@ class Compiler:
                     out[k] = v
                 elif v.present:
                     out[k] = v.value
-            return out
+            return Message(name, out) if name else out
 
         return run
 

@@ -28,6 +28,7 @@ LIBRARIES = (
     "times",
     "math",
     "authz",
+    "jsonpatch",
 )
 Implementation = Callable[..., Any]
 

@@ -173,6 +173,8 @@ class _Parser:
     def selection(self, operand: Node) -> Node:
         at = self.take().at
         optional = self.accept("?")
+        if self.token.kind == "end":
+            raise _Wrong(self.token.at, "Syntax error: no viable alternative at input '.'")
         if self.token.kind != "ident":
             raise self.mismatched("IDENTIFIER")
         name = self.take().text.strip("`")
@@ -184,6 +186,8 @@ class _Parser:
         out: list[Node] = []
         if self.accept(")"):
             return out
+        if self.token.kind == "end":
+            raise self.mismatched(_EXPRESSION.replace("'(', ", "'(', ')', ", 1))
         while True:
             out.append(self.expression())
             if not self.accept(","):
@@ -287,7 +291,9 @@ class _Parser:
             if self.accept("?"):
                 optional.add(len(entries))
             key = self.field_name() if type_name else self.expression()
-            self.expect(":")
+            colon = self.expect(":")
+            if type_name:
+                key.at = colon.at  # what is wrong with a field is told there
             entries.append((key, self.expression()))
             if not self.accept(","):
                 self.expect("}")

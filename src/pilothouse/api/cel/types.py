@@ -21,6 +21,8 @@ class Type:
     def __str__(self) -> str:
         if self.kind == "object":
             return self.name
+        if self.is_parameter:
+            return "dyn"
         return f"{self.kind}({', '.join(map(str, self.args))})" if self.args else self.kind
 
     def __hash__(self) -> int:

@@ -46,6 +46,20 @@ class Optional:
 NONE = Optional(False)
 
 
+class Message(dict[str, Any]):
+    """An object of a named type that was written out: `JSONPatch{op: "add"}`."""
+
+    __slots__ = ("type_name",)
+
+    def __init__(self, type_name: str, fields: dict[str, Any]) -> None:
+        super().__init__(fields)
+        self.type_name = type_name
+
+    @property
+    def cel_type(self) -> str:
+        return self.type_name
+
+
 class TypeValue:
     """A type as a value: `type(1) == int`."""
 

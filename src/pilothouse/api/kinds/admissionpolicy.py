@@ -7,7 +7,6 @@ from typing import Any
 from pilothouse.api import table
 from pilothouse.api.errors import FieldError, Obj
 from pilothouse.api.kinds.statusonly import StatusOnly
-from pilothouse.api.selectors import selector_text
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
 
 
@@ -24,7 +23,18 @@ def param_ref(obj: Obj) -> str:
         return table.UNSET
     if ref.get("name"):
         return f"{ref['namespace']}/{ref['name']}" if ref.get("namespace") else str(ref["name"])
-    return selector_text(ref.get("selector"))
+    return _selector(ref.get("selector") or {})
+
+
+def _selector(selector: Obj) -> str:
+    """A selector as the reference's column shows it."""
+    labels = "".join(f"{k}: {v}," for k, v in sorted((selector.get("matchLabels") or {}).items()))
+    found = selector.get("matchExpressions") or ()
+    wanted = "".join(
+        f"LabelSelectorRequirement{{Key:{e.get('key')},Operator:{e.get('operator')},Values:[{' '.join(e.get('values') or ())}],}},"
+        for e in found
+    )
+    return f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{wanted}}},}}"
 
 
 def default_matching(matching: Obj | None) -> None:
@@ -62,7 +72,7 @@ class ValidatingAdmissionPolicyStrategy(StatusOnly):
     def validate(self, obj: Obj) -> list[FieldError]:
         from pilothouse.api.kinds import policy_checks
 
-        return list(policy_checks.validating_policy(obj.get("spec") or {}))
+        return list(policy_checks.validating_policy(obj.get("spec") or {}, obj["metadata"].get("name") or ""))
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
         validations = (obj.get("spec") or {}).get("validations")
@@ -77,6 +87,11 @@ class MutatingAdmissionPolicyStrategy(Strategy):
 
     def default(self, obj: Obj) -> None:
         _default_policy(obj)
+
+    def validate(self, obj: Obj) -> list[FieldError]:
+        from pilothouse.api.kinds import mutation_checks
+
+        return list(mutation_checks.mutating_policy(obj.get("spec") or {}))
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
         mutations = (obj.get("spec") or {}).get("mutations")
@@ -110,4 +125,8 @@ class ValidatingAdmissionPolicyBindingStrategy(_BindingStrategy):
 
 
 class MutatingAdmissionPolicyBindingStrategy(_BindingStrategy):
-    pass
+    def validate(self, obj: Obj) -> list[FieldError]:
+        from pilothouse.api.kinds import policy_checks
+
+        rules = ((obj.get("spec") or {}).get("matchResources") or {}).get("resourceRules") or []
+        return super().validate(obj) + list(policy_checks.mutable_operations(rules, "spec.matchResources.resourceRules"))

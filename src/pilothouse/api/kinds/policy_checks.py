@@ -12,12 +12,14 @@ from pilothouse.api.cel import declarations
 from pilothouse.api.cel.errors import CompileError
 from pilothouse.api.cel.program import compile_expression
 from pilothouse.api.cel.types import DYN, Type
-from pilothouse.api.errors import FieldError, Obj, duplicate, forbidden, invalid, not_supported, required
+from pilothouse.api.errors import FieldError, Obj, duplicate, forbidden, invalid, not_supported, required, too_many
 from pilothouse.api.selectors import validate_label_selector
 
 _OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
+_MUTABLE = ("*", "CONNECT", "CREATE", "UPDATE")
 _REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
 _ACTIONS = ("Audit", "Deny", "Warn")
+CONDITIONS_LIMIT = 64
 _NEITHER = "validations or auditAnnotations must contain at least one item"
 _TWICE = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)"
 
@@ -46,6 +48,8 @@ def rule(rule: Obj, path: str) -> Iterator[FieldError]:
     yield from _words(rule, path, "apiGroups", blank=True)
     yield from _words(rule, path, "apiVersions")
     yield from _resources(rule.get("resources") or [], f"{path}.resources")
+    given = rule.get("resourceNames") or []
+    yield from (duplicate(f"{path}.resourceNames[{n}]", one) for n, one in enumerate(given) if one in given[:n])
     if rule.get("scope") not in (None, "*", "Cluster", "Namespaced"):
         yield not_supported(f"{path}.scope", rule["scope"], ("*", "Cluster", "Namespaced"))
 
@@ -128,7 +132,7 @@ def _unescaped(kind: Type) -> Type:
     return replace(kind, fields={name: (name, _unescaped(inner)) for name, inner in kind.fields.values()})
 
 
-_AUTHORIZER = {
+AUTHORIZER = {
     "authorizer": Type("kubernetes.authorization.Authorizer"),
     "authorizer.requestResource": Type("kubernetes.authorization.ResourceCheck"),
 }
@@ -164,10 +168,12 @@ def conditions(given: list[Obj], path: str, variables: Mapping[str, Type]) -> It
         seen.add(name)
 
 
-def validating_policy(spec: Obj) -> Iterator[FieldError]:
-    """Errors of a ValidatingAdmissionPolicy's spec."""
+def policy(spec: Obj, scope: dict[str, Type]) -> Iterator[FieldError]:
+    """Errors that policies of both kinds share. `scope` gets the variables that their expressions have."""
     if spec.get("failurePolicy") not in (None, "Fail", "Ignore"):
         yield not_supported("spec.failurePolicy", spec["failurePolicy"], ("Fail", "Ignore"))
+    if spec.get("paramKind") is not None:
+        yield from _param_kind(spec["paramKind"])
     constraints = spec.get("matchConstraints")
     if constraints is None:
         yield required("spec.matchConstraints")
@@ -175,25 +181,68 @@ def validating_policy(spec: Obj) -> Iterator[FieldError]:
         yield from matching(constraints, "spec.matchConstraints")
         if not constraints.get("resourceRules"):
             yield required("spec.matchConstraints.resourceRules")
-    base = _common() | ({"params": DYN} if spec.get("paramKind") else {})
-    yield from conditions(spec.get("matchConditions") or [], "spec.matchConditions", base | _AUTHORIZER)
-    scope = dict(base)
+    scope |= _common() | ({"params": DYN} if spec.get("paramKind") is not None else {})
+    given = spec.get("matchConditions") or []
+    if len(given) > CONDITIONS_LIMIT:
+        yield too_many("spec.matchConditions", len(given), CONDITIONS_LIMIT)
+    else:
+        yield from conditions(given, "spec.matchConditions", scope | AUTHORIZER)
     yield from _variables(spec.get("variables") or [], scope)
+
+
+def _param_kind(kind: Obj) -> Iterator[FieldError]:
+    version, name = kind.get("apiVersion") or "", kind.get("kind") or ""
+    if not version:
+        yield required("spec.paramKind.apiVersion")
+    elif version.count("/") > 1:
+        yield invalid("spec.paramKind.apiVersion", version, f"unexpected GroupVersion string: {version}")
+    if not name:
+        yield required("spec.paramKind.kind")
+        return
+    told = "may have mixed case, but should otherwise match"
+    yield from (invalid("spec.paramKind.kind", name, f"{told}: {problem}") for problem in names.dns1035_label(name.lower()))
+
+
+def validating_policy(spec: Obj, name: str) -> Iterator[FieldError]:
+    """Errors of a ValidatingAdmissionPolicy's spec."""
+    scope: dict[str, Type] = {}
+    yield from policy(spec, scope)
     if not spec.get("validations") and not spec.get("auditAnnotations"):
         yield from (required(f"spec.{part}", _NEITHER) for part in ("validations", "auditAnnotations"))
     for n, validation in enumerate(spec.get("validations") or ()):
         yield from _validation(validation, f"spec.validations[{n}]", scope)
+    seen: set[str] = set()
     for n, audit in enumerate(spec.get("auditAnnotations") or ()):
+        yield from _audit_key(audit.get("key") or "", f"spec.auditAnnotations[{n}].key", name, seen)
         at, text = f"spec.auditAnnotations[{n}].valueExpression", audit.get("valueExpression") or ""
         if not text.strip():
             yield required(at, "valueExpression is not specified")
         else:
-            yield from _expression(text, at, scope | _AUTHORIZER, ("string", "null"))[0]
+            yield from _expression(text, at, scope | AUTHORIZER, ("string", "null"))[0]
+
+
+def _audit_key(key: str, path: str, policy: str, seen: set[str]) -> Iterator[FieldError]:
+    """Annotations are named after their policy."""
+    if not policy:
+        yield invalid(path, key, "requires metadata.name be non-empty")
+        return
+    full = f"{policy}/{key}"
+    yield from (invalid(path, full, problem) for problem in names.qualified_name(full))
+    if key in seen:
+        yield duplicate(path, key)
+    seen.add(key)
 
 
 def condition_variables() -> dict[str, Type]:
     """What the conditions of a webhook see."""
-    return _common() | _AUTHORIZER
+    return _common() | AUTHORIZER
+
+
+def mutable_operations(rules: list[Obj], path: str) -> Iterator[FieldError]:
+    """Errors of the rules of what mutates: there is nothing to change in what is deleted."""
+    for one in rules:
+        wrong = (o for o in one.get("operations") or () if o not in _MUTABLE)
+        yield from (not_supported(f"{path}.operations", o, _MUTABLE) for o in wrong)
 
 
 def _variables(given: list[Obj], scope: dict[str, Type]) -> Iterator[FieldError]:
@@ -210,7 +259,7 @@ def _variables(given: list[Obj], scope: dict[str, Type]) -> Iterator[FieldError]
         if not text.strip():
             yield required(f"{at}.expression", "expression is not specified")
             continue
-        errors, kind = _expression(text, f"{at}.expression", scope | _AUTHORIZER, ())
+        errors, kind = _expression(text, f"{at}.expression", scope | AUTHORIZER, ())
         yield from errors
         fields[name] = (name, kind)
 
@@ -220,7 +269,7 @@ def _validation(given: Obj, path: str, scope: dict[str, Type]) -> Iterator[Field
     if not text.strip():
         yield required(f"{path}.expression", "expression is not specified")
     else:
-        yield from _expression(text, f"{path}.expression", scope | _AUTHORIZER, ("bool",))[0]
+        yield from _expression(text, f"{path}.expression", scope | AUTHORIZER, ("bool",))[0]
     if message and not message.strip():
         yield invalid(f"{path}.message", message, "must be non-empty if specified")
     elif "\n" in message.strip():

@@ -14,7 +14,6 @@ _EFFECTS = ("None", "NoneOnDryRun")
 #: Versions of AdmissionReview that are spoken here.
 REVIEW_VERSIONS = ("v1", "v1beta1")
 _SEGMENTS = "should be a domain with at least three segments separated by dots"
-_CONDITIONS_LIMIT = 64
 
 
 def webhooks(given: list[Obj], mutating: bool) -> Iterator[FieldError]:
@@ -69,7 +68,7 @@ def _word(webhook: Obj, path: str, key: str, words: tuple[str, ...]) -> Iterator
 
 
 def _conditions(given: list[Obj], path: str) -> Iterator[FieldError]:
-    if len(given) > _CONDITIONS_LIMIT:
-        yield too_many(path, len(given), _CONDITIONS_LIMIT)
+    if len(given) > policy_checks.CONDITIONS_LIMIT:
+        yield too_many(path, len(given), policy_checks.CONDITIONS_LIMIT)
         return
     yield from policy_checks.conditions(given, path, policy_checks.condition_variables())

@@ -54,7 +54,7 @@ PLUGINS: tuple[tuple[str, bool, str], ...] = (
     ("NodeDeclaredFeatureValidator", True, ""),
     ("JobValidation", True, ""),
     ("PodResizeValidator", True, "pod_resize_validator:PodResizeValidator"),
-    ("MutatingAdmissionPolicy", True, ""),
+    ("MutatingAdmissionPolicy", True, "mutating_admission_policy:MutatingAdmissionPolicy"),
     ("MutatingAdmissionWebhook", True, "mutating_admission_webhook:MutatingAdmissionWebhook"),
     ("ValidatingAdmissionPolicy", True, "validating_admission_policy:ValidatingAdmissionPolicy"),
     ("ValidatingAdmissionWebhook", True, "validating_admission_webhook:ValidatingAdmissionWebhook"),
