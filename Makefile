@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format bench generate recordings fuzz lock clean
+.PHONY: help up test check format bench generate recordings fuzz differential lock clean
 
 help: ## What one can do here
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(STAMP): requirements.lock requirements-binaries.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +45,9 @@ recordings: $(STAMP) ## Replay all recordings; write what differs to tests/golde
 
 fuzz: $(STAMP) ## Send 100,000 malformed bodies, and find no 500
 	$(BIN)/python tools/fuzz.py
+
+differential: $(STAMP) ## Scheduler plugins against plain readings of their rules, on 10,000 random clusters each
+	PILOTHOUSE_EXAMPLES=10000 $(BIN)/python -m pytest -q -n auto tests/unit/scheduler/differential
 
 lock: $(STAMP) ## Pin the newest versions that satisfy pyproject.toml
 	$(BIN)/python -m pip install --quiet pip-tools

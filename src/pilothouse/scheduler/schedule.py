@@ -336,14 +336,16 @@ def _respect_nominated(snapshot: Snapshot, cycle: Cycle, profile: Profile, rejec
     cycle.feasible = again.feasible if probe.status is None else np.zeros_like(cycle.feasible)
 
 
-def refused(plugin: Plugin, cycle: Cycle) -> Iterable[Rejected]:
-    """What one plugin's filter removes, whichever face it has."""
-    return plugin.filter_all(cycle) if implements(plugin, "filter_all") else _filter_each(plugin, cycle)
+def refused(plugin: Plugin, cycle: Cycle, among: Mask | None = None) -> Iterable[Rejected]:
+    """What one plugin's filter removes, whichever face it has; a plugin that is asked node by node looks only at the rows `among`."""
+    if implements(plugin, "filter_all"):
+        return plugin.filter_all(cycle)
+    return _filter_each(plugin, cycle, cycle.feasible if among is None else among)
 
 
-def _filter_each(plugin: Plugin, cycle: Cycle) -> list[Rejected]:
+def _filter_each(plugin: Plugin, cycle: Cycle, among: Mask) -> list[Rejected]:
     out: list[Rejected] = []
-    for i in np.flatnonzero(cycle.feasible):
+    for i in np.flatnonzero(among):
         row = cycle.table.rows[i]
         assert row is not None
         status = plugin.filter(cycle, row)

@@ -140,3 +140,21 @@ def test_room_kept_for_a_nominated_pod_is_free_only_for_more_important_ones() ->
     assert low.node is None and low.message.startswith("0/1 nodes are available: 1 Insufficient cpu.")
     assert schedule(snapshot, pod_info(pod("high", cpu="1", priority=9)), PROFILE).node == "a"
     assert "default/n" not in snapshot.table.pod_rows
+
+
+def test_no_pod_makes_room_on_a_node_that_lacks_a_label_to_spread_over() -> None:
+    table = table_of(node("a", cpu="1"))
+    table.add_pod(pod_info(pod("low", cpu="1", labels={"app": "x"})), "a")
+    spread = {"maxSkew": 9, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}
+    decision = decide(table, pod("p", cpu="1", priority=10, topologySpreadConstraints=[spread]))
+    assert (decision.nominated, decision.victims) == ("", ())
+
+
+def test_room_can_be_made_by_the_only_pods_that_the_newcomer_wants_to_be_near_to() -> None:
+    term = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "x"}}}
+    near = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    table = table_of(node("a", cpu="1", labels={"zone": "1"}))
+    table.add_pod(pod_info(pod("low", cpu="1", labels={"app": "x"})), "a")
+    first = decide(table, pod("p", cpu="1", priority=10, labels={"app": "x"}, affinity=near))
+    assert (first.nominated, first.victims) == ("a", ("default/low",))
+    assert decide(table, pod("q", cpu="1", priority=10, affinity=near)).nominated == ""

@@ -19,6 +19,7 @@ from pilothouse.api import selectors
 from pilothouse.scheduler.decision import unschedulable_message
 from pilothouse.scheduler.framework import ClusterEvent, Code, Cycle, Obj, Plugin, Preemption, Rejected, Status, implements
 from pilothouse.scheduler.podinfo import PodInfo
+from pilothouse.scheduler.schedule import refused
 from pilothouse.scheduler.table import Ints, Mask, Row
 from pilothouse.scheduler.trial import Trial
 
@@ -118,9 +119,9 @@ def _possible_rows(cycle: Cycle, rejections: Sequence[tuple[str, Rejected]], tol
     told[NO_VICTIMS] = int(np.count_nonzero(possible & ~victims_somewhere))
     possible &= victims_somewhere
     for plugin in cycle.filters:
-        if implements(plugin, "refit") or not implements(plugin, "filter_all") or not possible.any():
+        if implements(plugin, "refit") or not possible.any():
             continue
-        for r in plugin.filter_all(cycle):
+        for r in refused(plugin, cycle, possible):
             told[r.reason] += int(np.count_nonzero(r.rows & possible))
             possible = possible & ~r.rows
     for reason in [reason for reason, count in told.items() if not count]:

@@ -121,7 +121,7 @@ class InterPodAffinity(Plugin):
             return int(counts[i]) - sum(all(t.selects(p.namespace, p.labels, labels_of) for t in terms) for p in gone)
 
         own = tuple(t for t, _ in need.affinity)
-        if not need.first and any(left(counts, own) <= 0 for _, counts in need.affinity):
+        if any(left(counts, own) <= 0 for _, counts in need.affinity) and not self._first_without(cycle, need, trial):
             return Status(Code.UNRESOLVABLE, (AFFINITY,))
         if any(counts[i] and left(counts, (t,)) > 0 for t, counts in need.anti):
             return Status(Code.UNSCHEDULABLE, (ANTI,))
@@ -129,6 +129,21 @@ class InterPodAffinity(Plugin):
             if counts[i] - sum(p.terms.anti.count(entry.term) for p in gone if p.terms) > 0:
                 return Status(Code.UNSCHEDULABLE, (EXISTING,))
         return None
+
+    def _first_without(self, cycle: Cycle, need: _Required, trial: Trial) -> bool:
+        """Whether the newcomer would be the first of its kind, once these pods are gone: then it needs no company."""
+        node = cycle.table.rows[trial.row.index]
+        if node is None or any(t.topology_key not in node.labels for t, _ in need.affinity):
+            return False
+        if need.first:
+            return True
+        own = tuple(t for t, _ in need.affinity)
+        if not _selects_itself(cycle, own):
+            return False
+        counted = np.logical_or.reduce([cycle.table.label_column(t.topology_key) >= 0 for t in own])
+        labels_of = cycle.view.namespace_labels
+        gone = sum(all(t.selects(p.namespace, p.labels, labels_of) for t in own) for p in trial.removed.values())
+        return int(self._matching(cycle, own)[counted].sum()) == gone
 
     # --- score -----------------------------------------------------------------------------------------------------------------
 
@@ -172,6 +187,11 @@ class InterPodAffinity(Plugin):
     @staticmethod
     def _of_domain(cycle: Cycle, term: Term, all_of: tuple[Term, ...]) -> Ints:
         """Per row, the pods of its domain that every one of these terms selects."""
+        return domain_sums(cycle, term.topology_key, InterPodAffinity._matching(cycle, all_of))
+
+    @staticmethod
+    def _matching(cycle: Cycle, all_of: tuple[Term, ...]) -> Ints:
+        """Per row, the pods there that every one of these terms selects."""
         labels_of = cycle.view.namespace_labels
         by_name = all(t.namespace_selector == b"null" for t in all_of)
         namespaces = frozenset.intersection(*(t.namespaces for t in all_of)) if by_name else None
@@ -180,7 +200,7 @@ class InterPodAffinity(Plugin):
             return all(t.selects(pod.namespace, pod.labels, labels_of) for t in all_of)
 
         key = ("affinity", all_of, 0 if by_name else cycle.view.namespaces_version())
-        return domain_sums(cycle, term.topology_key, cycle.table.counter(key, namespaces, wants))
+        return cycle.table.counter(key, namespaces, wants)
 
 
 def _selects_itself(cycle: Cycle, terms: tuple[Term, ...]) -> bool:

@@ -137,6 +137,8 @@ class PodTopologySpread(Plugin):
         labelled = np.ones_like(cycle.table.present)
         for c in constraints:
             labelled &= cycle.table.label_column(c.key) >= 0
+        if not labelled[trial.row.index]:
+            return Status(Code.UNRESOLVABLE, (f"{REASON} (missing required label)",))
         for c in constraints:
             known = cycle.state.get(f"spread/counts/{id(c)}")
             counts, lowest = known or self._domain_counts(cycle, c, labelled)
