@@ -180,6 +180,12 @@ ENTRIES: tuple[Entry, ...] = (
         "resource-claim-controller",
         component="resource_claim",
     ),
+    Entry(
+        "validatingadmissionpolicy-status-controller",
+        "validatingadmissionpolicy-status",
+        "admission_policy_status:AdmissionPolicyStatusController",
+        "validatingadmissionpolicy-status-controller",
+    ),
 )
 
 

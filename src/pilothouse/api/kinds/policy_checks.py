@@ -103,7 +103,7 @@ def _record(*fields: str, **more: Any) -> Obj:
 
 
 @functools.cache
-def _common() -> dict[str, Type]:
+def common_variables() -> dict[str, Type]:
     """The variables that every expression has."""
     user = _record("username", "uid", groups=_TEXTS, extra={"type": "object", "additionalProperties": _TEXTS})
     options = {"x-kubernetes-int-or-string": True}  # of any shape
@@ -181,13 +181,13 @@ def policy(spec: Obj, scope: dict[str, Type]) -> Iterator[FieldError]:
         yield from matching(constraints, "spec.matchConstraints")
         if not constraints.get("resourceRules"):
             yield required("spec.matchConstraints.resourceRules")
-    scope |= _common() | ({"params": DYN} if spec.get("paramKind") is not None else {})
+    scope |= common_variables() | ({"params": DYN} if spec.get("paramKind") is not None else {})
     given = spec.get("matchConditions") or []
     if len(given) > CONDITIONS_LIMIT:
         yield too_many("spec.matchConditions", len(given), CONDITIONS_LIMIT)
     else:
         yield from conditions(given, "spec.matchConditions", scope | AUTHORIZER)
-    yield from _variables(spec.get("variables") or [], scope)
+    yield from add_variables(spec.get("variables") or [], scope)
 
 
 def _param_kind(kind: Obj) -> Iterator[FieldError]:
@@ -235,7 +235,7 @@ def _audit_key(key: str, path: str, policy: str, seen: set[str]) -> Iterator[Fie
 
 def condition_variables() -> dict[str, Type]:
     """What the conditions of a webhook see."""
-    return _common() | AUTHORIZER
+    return common_variables() | AUTHORIZER
 
 
 def mutable_operations(rules: list[Obj], path: str) -> Iterator[FieldError]:
@@ -245,7 +245,7 @@ def mutable_operations(rules: list[Obj], path: str) -> Iterator[FieldError]:
         yield from (not_supported(f"{path}.operations", o, _MUTABLE) for o in wrong)
 
 
-def _variables(given: list[Obj], scope: dict[str, Type]) -> Iterator[FieldError]:
+def add_variables(given: list[Obj], scope: dict[str, Type]) -> Iterator[FieldError]:
     """Each sees those before it."""
     fields: dict[str, tuple[str, Type]] = {}
     if given:
