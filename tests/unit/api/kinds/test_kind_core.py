@@ -268,3 +268,23 @@ def test_the_highest_priorities_are_the_systems_own() -> None:
     ]
     assert priorities.wrong({"value": 2_000_000_000}, "system-cluster-critical") == []
     assert priorities.strategy.undeletable("system-node-critical") == "this is a system priority class and cannot be deleted"
+
+
+def test_a_nodes_ranges_are_set_once() -> None:
+    ranges = {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"]}
+    assert nodes.update({"spec": {}}, {"spec": ranges})[1] == []
+    changed = {"podCIDR": "10.0.1.0/24", "podCIDRs": ["10.0.1.0/24"]}
+    assert nodes.update({"spec": ranges}, {"spec": changed})[1] == [
+        'spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({"leaseDurationSeconds": 0}, "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"),
+        ({"leaseTransitions": -1}, "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0"),
+    ],
+)
+def test_a_lease_counts_upwards(spec: dict[str, Any], told: str) -> None:
+    assert leases.wrong({"spec": spec}) == [told]

@@ -152,3 +152,45 @@ def test_a_volume_is_retained_and_a_file_system_by_default() -> None:
 def test_a_claim_needs_modes_and_an_amount() -> None:
     wrong = claims.wrong({"spec": {}})
     assert [w.split(":")[0] for w in wrong] == ["spec.accessModes", "spec.resources[storage]"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {"hostPath": {"path": "/y"}},
+            "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation",
+        ),
+        ({"volumeMode": "Block"}, 'volumeMode: Invalid value: "Block": field is immutable'),
+        ({"persistentVolumeReclaimPolicy": "Delete"}, None),
+        ({"capacity": {"storage": "2Gi"}}, None),
+        ({"claimRef": {"namespace": "a", "name": "b"}}, None),
+    ],
+)
+def test_a_volumes_source_stays(change: dict[str, Any], told: str | None) -> None:
+    spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}}
+    wrong = volumes.update({"spec": spec}, {"spec": {**spec, **change}})[1]
+    assert [w.partition("\n")[0] for w in wrong] == ([told] if told else [])
+
+
+CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": "c"}
+
+
+@pytest.mark.parametrize(
+    ("phase", "change", "good"),
+    [
+        ("Pending", {"volumeName": "v"}, True),
+        ("Pending", {"resources": {"requests": {"storage": "2Gi"}}}, False),
+        ("Bound", {"resources": {"requests": {"storage": "2Gi"}}}, True),
+        ("Bound", {"resources": {"requests": {"storage": "1Mi"}}}, False),
+        ("Bound", {"volumeAttributesClassName": "fast"}, True),
+        ("Bound", {"accessModes": ["ReadOnlyMany"]}, False),
+        ("Bound", {"storageClassName": "d"}, False),
+    ],
+)
+def test_a_claim_grows_once_it_is_bound_and_changes_no_further(phase: str, change: dict[str, Any], good: bool) -> None:
+    before, _ = claims.create({"spec": CLAIM})
+    before["status"] = {"phase": phase, "capacity": {"storage": "1Gi"}}
+    after = claims.decoded({**before, "spec": {**before["spec"], **change}})
+    wrong = claims.strategy.validate_update(after, before)
+    assert (wrong == []) is good, wrong
