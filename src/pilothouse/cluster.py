@@ -134,17 +134,13 @@ class Cluster:
         if self._spokes.scheduler:
             out += self._scheduler()
         if self._spokes.nodes:
+            from pilothouse.nodes.provisioner import LocalProvisioner
             from pilothouse.nodes.simulated import NodeOptions, SimulatedNodes
 
             options = NodeOptions(count=self._spokes.nodes, startup_delay=self._spokes.startup_delay)
-            out.append(
-                (
-                    "nodes",
-                    SimulatedNodes(
-                        hub.transport("pilothouse:nodes", "system:masters", agent="pilothouse-nodes"), clock, options
-                    ).run(),
-                )
-            )
+            nodes = hub.transport("pilothouse:nodes", "system:masters", agent="pilothouse-nodes")
+            out.append(("nodes", SimulatedNodes(nodes, clock, options).run()))
+            out.append(("provisioner", LocalProvisioner(nodes, clock).run()))
         return out
 
     def _scheduler(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -360,10 +361,20 @@ async def _nodes(kubeconfig: Path, count: int, prefix: str, startup_delay: float
     from pilothouse.client.http import HttpTransport
     from pilothouse.client.kubeconfig import load
     from pilothouse.clock import SystemClock
+    from pilothouse.nodes.provisioner import LocalProvisioner
     from pilothouse.nodes.simulated import NodeOptions, SimulatedNodes
 
     transport = HttpTransport(load(kubeconfig), "pilothouse-nodes")
-    return await _work(SimulatedNodes(transport, SystemClock(), NodeOptions(count, prefix, startup_delay=startup_delay)).run())
+    clock = SystemClock()
+    nodes = SimulatedNodes(transport, clock, NodeOptions(count, prefix, startup_delay=startup_delay))
+    return await _work(_together(nodes.run(), LocalProvisioner(transport, clock).run()))
+
+
+async def _together(*work: Coroutine[Any, Any, None]) -> None:
+    """Several components until one of them fails."""
+    async with asyncio.TaskGroup() as group:
+        for each in work:
+            group.create_task(each)
 
 
 async def _work(work: object) -> int:
