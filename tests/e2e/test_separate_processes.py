@@ -30,7 +30,7 @@ def test_the_main_job_with_four_processes(tmp_path: Path) -> None:
                 "controller-manager", "--kubeconfig", str(config), "--leader-elect", "--use-service-account-credentials",
                 "--root-ca-file", str(data / "pki" / "ca.crt"), "--service-account-private-key-file", str(data / "pki" / "sa.key"),
             ),
-            run("scheduler", "--kubeconfig", str(config), "--leader-elect"),
+            run("scheduler", "--kubeconfig", str(config), "--leader-elect", "--secure-port", str(free_port())),
             run("nodes", "--kubeconfig", str(config), "--count", "2"),
         ]  # fmt: skip
         kubectl = Kubectl(config)

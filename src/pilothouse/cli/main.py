@@ -19,6 +19,7 @@ from pilothouse.cli.insight import PluginFiles
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.assembly import Settings
+    from pilothouse.client.serving import Serving
     from pilothouse.clock import Clock
     from pilothouse.cluster import Spokes
     from pilothouse.controllers.manager import Options
@@ -322,16 +323,24 @@ def scheduler(
     leader_elect: LeaderElect = True,
     config: Annotated[Path | None, typer.Option("--config", help="A KubeSchedulerConfiguration file.")] = None,
     plugin_file: PluginFiles = None,
+    secure_port: Annotated[int, typer.Option("--secure-port", help="Port of /metrics and /healthz; 0: none.")] = 10259,
+    bind_address: Annotated[str, typer.Option("--bind-address")] = "0.0.0.0",
+    tls_cert_file: Annotated[Path | None, typer.Option("--tls-cert-file")] = None,
+    tls_private_key_file: Annotated[Path | None, typer.Option("--tls-private-key-file")] = None,
 ) -> None:
     """Run the scheduler alone, against any Kubernetes API server."""
-    raise typer.Exit(_run(lambda: _scheduler(kubeconfig, leader_elect, config, plugin_file or [])))
+    from pilothouse.client.serving import Serving
+
+    serving = Serving(secure_port, bind_address, tls_cert_file, tls_private_key_file)
+    raise typer.Exit(_run(lambda: _scheduler(kubeconfig, leader_elect, config, plugin_file or [], serving)))
 
 
-async def _scheduler(kubeconfig: Path, elect: bool, config: Path | None, plugins: list[Path]) -> int:
+async def _scheduler(kubeconfig: Path, elect: bool, config: Path | None, plugins: list[Path], serving: Serving) -> int:
     from pilothouse.client.events import default_identity
     from pilothouse.client.http import HttpTransport
     from pilothouse.client.kubeconfig import load
     from pilothouse.client.leaderelection import LeaderElector
+    from pilothouse.client.serving import ComponentServer
     from pilothouse.clock import SystemClock
     from pilothouse.scheduler.loading import load_config
     from pilothouse.scheduler.scheduler import Scheduler
@@ -339,11 +348,19 @@ async def _scheduler(kubeconfig: Path, elect: bool, config: Path | None, plugins
     transport = HttpTransport(load(kubeconfig), "kube-scheduler")
     clock = SystemClock()
     parsed = load_config(config, plugins)
-    work = Scheduler(transport, clock, parsed).run
-    if elect:
-        elector = LeaderElector(transport, clock, "kube-system", "kube-scheduler", default_identity())
-        return await _work(elector.run(work))
-    return await _work(work())
+    made = Scheduler(transport, clock, parsed)
+    server = ComponentServer(
+        serving, transport, clock, made.metrics.text, {"informer-sync": lambda: made.synced is not False}
+    )  # one that waits for the lease has nothing to sync
+    if serving.port:
+        await server.start()
+    try:
+        if elect:
+            elector = LeaderElector(transport, clock, "kube-system", "kube-scheduler", default_identity())
+            return await _work(elector.run(made.run))
+        return await _work(made.run())
+    finally:
+        await server.stop()
 
 
 @app.command()

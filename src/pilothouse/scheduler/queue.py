@@ -2,7 +2,8 @@
 
 A pod that was refused waits until an event happens that a refusing plugin says can help (queueing hints), then goes through its
 back-off: 1 s doubled per attempt, at most 10 s. Events that arrive while a pod is being scheduled are remembered, so that none is
-missed between its snapshot and its refusal. After five minutes a pod is tried again whatever happened.
+missed between its snapshot and its refusal. After five minutes a pod is tried again whatever happened. While nothing else is to be
+done, pods need not sit out their back-off (KEP-5142), but for those whose last attempt was an error.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ INITIAL_BACKOFF = 1.0
 MAX_BACKOFF = 10.0
 MAX_UNSCHEDULABLE = 300.0
 FLUSH_PERIOD = 30.0
+#: Events that everybody has been shown and that are still kept at most, while pods are in flight.
+TRIM = 256
+#: What brings pods to a queue, besides events of the cluster.
+ADDED, CHANGED, FAILED = "PodAdd", "PodUpdate", "ScheduleAttemptFailure"
 
 
 class SchedulingQueue:
@@ -36,20 +41,25 @@ class SchedulingQueue:
         plugins: Callable[[PodInfo], Sequence[Plugin]],
         initial_backoff: float = INITIAL_BACKOFF,
         max_backoff: float = MAX_BACKOFF,
+        moved: Callable[[str, str], None] = lambda queue, event: None,
     ) -> None:
+        """`moved` is told of each pod that comes to a queue (active, backoff, unschedulable, gated), and by what event."""
         self._clock = clock
         self._sort_key = sort_key
         self._plugins = plugins
         self._initial, self._max = initial_backoff, max_backoff
+        self._moved = moved
         self._order = itertools.count()
         self._active: list[tuple[tuple[Any, ...], int, PodInfo]] = []
         self._backoff: list[tuple[float, int, PodInfo]] = []
+        self._patient: set[str] = set()  # keys of those that sit out their back-off
         self._where: dict[str, tuple[str, PodInfo]] = {}  # key -> (active, backoff, unschedulable, gated), pod
         self._since: dict[str, float] = {}  # unschedulable since
         #: Unschedulable pods by scheduler name and the plugins that refused them: an event asks only groups that it can help.
         self._groups: dict[_Group, dict[str, None]] = {}
         self._group_of: dict[str, _Group] = {}
-        self._in_flight: dict[str, int] = {}  # key -> index into the events it has not been shown
+        self._in_flight: dict[str, int] = {}  # key -> number of the first event that it has not been shown, oldest first
+        self._first_event = 0  # number of the first one in the list
         self._events: list[tuple[ClusterEvent, Obj | None, Obj | None]] = []
         self._ready = asyncio.Event()
 
@@ -64,14 +74,14 @@ class SchedulingQueue:
         else:
             pod.queued_at = pod.queued_at or self._clock.now()
         if self._is_gated(pod):
-            self._put("gated", pod)
+            self._put("gated", pod, ADDED)
         elif known is not None and known[0] == "unschedulable":
-            self._put("unschedulable", pod)
-            self._back_off(pod)  # what it asks for changed: another try is worth it
+            self._put("unschedulable", pod, "")
+            self._back_off(pod, CHANGED)  # what it asks for changed: another try is worth it
         elif known is not None and known[0] == "backoff":
             self._where[pod.key] = ("backoff", pod)
         else:
-            self._activate(pod)
+            self._activate(pod, ADDED if known is None else CHANGED)
 
     def refresh(self, key: str, obj: Obj) -> None:
         """Only the status of a waiting pod changed: no reason to try it again, but its nomination counts at the next try."""
@@ -87,10 +97,10 @@ class SchedulingQueue:
     async def pop(self) -> PodInfo:
         """The next pod to schedule; waits for one. Call `done` or `refused` for it afterwards."""
         while True:
-            pod = self._pop_active()
+            pod = self._pop_active() or self._pop_backoff()
             if pod is not None:
                 pod.attempts += 1
-                self._in_flight[pod.key] = len(self._events)
+                self._in_flight[pod.key] = self._first_event + len(self._events)
                 return pod
             self._ready.clear()
             await self._ready.wait()
@@ -104,6 +114,24 @@ class SchedulingQueue:
                 return where[1]
         return None
 
+    def _pop_backoff(self) -> PodInfo | None:
+        """The first one that backs off, if it need not."""
+        kept: list[tuple[float, int, PodInfo]] = []
+        found: PodInfo | None = None
+        while self._backoff and found is None:
+            entry = heapq.heappop(self._backoff)
+            where = self._where.get(entry[2].key)
+            if where is None or where[0] != "backoff":
+                continue
+            if entry[2].key in self._patient:
+                kept.append(entry)
+            else:
+                found = where[1]
+                del self._where[found.key]
+        for entry in kept:
+            heapq.heappush(self._backoff, entry)
+        return found
+
     def done(self, pod: PodInfo) -> None:
         """The pod has a node."""
         self._in_flight.pop(pod.key, None)
@@ -111,23 +139,27 @@ class SchedulingQueue:
 
     def refused(self, pod: PodInfo, plugins: frozenset[str], error: bool = False) -> None:
         """No node now: wait for an event that can help, or (after an error) just for the back-off."""
-        first = self._in_flight.pop(pod.key, len(self._events))
+        first = self._in_flight.pop(pod.key, self._first_event + len(self._events))
         pod.refused_by = plugins
-        missed = self._events[first:]
+        missed = self._events[first - self._first_event :]
         if error or not plugins or any(self._helps(pod, *m) for m in missed):
-            self._back_off(pod)
+            self._back_off(pod, FAILED, patient=error or not plugins)
         else:
-            self._put("unschedulable", pod)
+            self._put("unschedulable", pod, FAILED)
         self._trim_events()
 
     def retry_all(self) -> None:
         """Whatever refused pods before may have changed: all that are unschedulable get another try."""
         for key in [k for k, (where, _) in self._where.items() if where == "unschedulable"]:
-            self._back_off(self._where[key][1])
+            self._back_off(self._where[key][1], "ForceActivate")
 
     def _trim_events(self) -> None:
-        if not self._in_flight:
-            self._events.clear()
+        """Forget events that everybody has been shown."""
+        end = self._first_event + len(self._events)
+        first = next(iter(self._in_flight.values()), end)
+        if first == end or first - self._first_event >= TRIM:
+            del self._events[: first - self._first_event]
+            self._first_event = first
 
     # --- events ------------------------------------------------------------------------------------------------------------------
 
@@ -141,7 +173,7 @@ class SchedulingQueue:
             for key in list(members):
                 pod = self._where[key][1]
                 if self._helps(pod, event, old, new):
-                    self._back_off(pod)
+                    self._back_off(pod, event.resource + event.action)
 
     def _listens(self, pod: PodInfo, event: ClusterEvent) -> bool:
         """Whether any plugin that refused this pod, and so the others of its group, has to do with such events."""
@@ -161,7 +193,7 @@ class SchedulingQueue:
             await self._clock.sleep(FLUSH_PERIOD)
             limit = self._clock.now() - MAX_UNSCHEDULABLE
             for key in [k for k, since in self._since.items() if since < limit]:
-                self._back_off(self._where[key][1])
+                self._back_off(self._where[key][1], "UnschedulableTimeout")
 
     # --- moves -------------------------------------------------------------------------------------------------------------------
 
@@ -172,8 +204,11 @@ class SchedulingQueue:
                 return True
         return False
 
-    def _put(self, where: str, pod: PodInfo) -> None:
+    def _put(self, where: str, pod: PodInfo, event: str) -> None:
         self._where[pod.key] = (where, pod)
+        self._patient.discard(pod.key)
+        if event:
+            self._moved(where, event)
         if where != "unschedulable":
             self._leave_unschedulable(pod.key)
             return
@@ -191,8 +226,8 @@ class SchedulingQueue:
             if not self._groups[group]:
                 del self._groups[group]
 
-    def _activate(self, pod: PodInfo) -> None:
-        self._put("active", pod)
+    def _activate(self, pod: PodInfo, event: str) -> None:
+        self._put("active", pod, event)
         heapq.heappush(self._active, (self._sort_key(pod), next(self._order), pod))
         self._ready.set()
 
@@ -200,13 +235,17 @@ class SchedulingQueue:
         """Seconds to wait after this many attempts."""
         return min(self._initial * 2.0 ** max(0, pod.attempts - 1), self._max)
 
-    def _back_off(self, pod: PodInfo) -> None:
+    def _back_off(self, pod: PodInfo, event: str, patient: bool = False) -> None:
         since = self._since.get(pod.key, self._clock.now())
         due = since + self.backoff_of(pod)
         if due <= self._clock.now():
-            self._activate(pod)
+            self._activate(pod, event)
             return
-        self._put("backoff", pod)
+        self._put("backoff", pod, event)
+        if patient:
+            self._patient.add(pod.key)
+        else:
+            self._ready.set()
         heapq.heappush(self._backoff, (due, next(self._order), pod))
         self._clock.call_later(due - self._clock.now(), self._flush_backoff)
 
@@ -216,9 +255,17 @@ class SchedulingQueue:
             pod = heapq.heappop(self._backoff)[2]
             where = self._where.get(pod.key)
             if where is not None and where[0] == "backoff":
-                self._activate(where[1])
+                self._activate(where[1], "BackoffComplete")
 
     # --- looking -----------------------------------------------------------------------------------------------------------------
+
+    def refused_by(self) -> dict[tuple[str, str], int]:
+        """How many unschedulable pods each plugin holds up, by plugin and scheduler name."""
+        out: dict[tuple[str, str], int] = {}
+        for (scheduler, plugins), members in self._groups.items():
+            for plugin in plugins:
+                out[plugin, scheduler] = out.get((plugin, scheduler), 0) + len(members)
+        return out
 
     def where(self, key: str) -> str:
         """active, backoff, unschedulable or gated; "" for a pod that does not wait."""

@@ -137,6 +137,8 @@ class Outcome:
     profile: Profile | None = None
     #: The table's stamp when rows were narrowed down.
     stamp: int = -1
+    #: When the attempt began, by the clock's `monotonic`.
+    began: float = 0.0
     #: A PreEnqueue plugin keeps the pod out of the queue.
     held: bool = False
     #: What a plugin raised.

@@ -23,6 +23,7 @@ from pilothouse.scheduler.insight.answers import Known, answer, needs
 from pilothouse.scheduler.insight.attend import attend
 from pilothouse.scheduler.insight.journal import Journal, Noted
 from pilothouse.scheduler.laps import Laps
+from pilothouse.scheduler.metrics import ERROR, SCHEDULED, UNSCHEDULABLE, Metrics
 from pilothouse.scheduler.outside import decide_with
 from pilothouse.scheduler.owners import OWNERS, owner_selectors
 from pilothouse.scheduler.plugins.default_preemption import INELIGIBLE
@@ -71,7 +72,11 @@ class Scheduler:
             self._plugins_of,
             self._config.initial_backoff,
             self._config.max_backoff,
+            lambda queue, event: self.metrics.incoming.add(queue, event),
         )
+        self.metrics = Metrics(self._queue.counts, self._cache_size, self._queue.refused_by)
+        #: None before it runs, False until it has seen everything that existed at its start.
+        self.synced: bool | None = None
         self._feeds = Feeds(self._informers, self._stock, self._queue.happened)
         self._extenders = [Extender(raw) for raw in self._config.extenders]
         self._assumed: dict[str, str] = {}
@@ -86,6 +91,7 @@ class Scheduler:
         )  # fmt: skip
 
     async def run(self) -> None:
+        self.synced = False
         self._pods = pods = self._informers.informer("/api/v1/pods")
         nodes = self._informers.informer("/api/v1/nodes")
         self._services = self._informers.informer("/api/v1/services")
@@ -106,6 +112,7 @@ class Scheduler:
             for informer in (nodes, pods, self._services, self._namespaces, self._budgets, *self._owners.values()):
                 await informer.wait_synced()
             group.create_task(attend(self._transport, self._clock, lambda: list(self._config.profiles), self._answer))
+            self.synced = True
             for _ in range(BINDERS):
                 group.create_task(self._bind_forever())
             try:
@@ -239,6 +246,7 @@ class Scheduler:
         wanted = {plural for plugin in profile.readers for plural in plugin.needs(pod)}
         if wanted:
             await self._feeds.ready(wanted)
+        began = self._clock.monotonic()
         laps = Laps(self._clock.monotonic)
         if self._extenders:
             outcome = await decide_with(self._extenders, self._snapshot, pod, profile, self._clock.random, laps)
@@ -246,8 +254,10 @@ class Scheduler:
             outcome = decide(self._snapshot, pod, profile, self._clock.random, laps)
         if outcome.error is not None:
             log.error("%s was not decided", pod.key, exc_info=outcome.error)
+        outcome.began = began
         self._note(outcome)
         node = outcome.node
+        self.metrics.cycle(laps.taken, _result(outcome), profile.name)
         if node is None:
             self._nominate(outcome)
             await self._refuse(outcome)
@@ -265,6 +275,12 @@ class Scheduler:
         else:
             self._to_bind.put_nowait(outcome)
 
+    def _ended(self, outcome: Outcome) -> None:
+        self.metrics.ended(_result(outcome), _profile_of(outcome).name, self._clock.monotonic() - outcome.began)
+
+    def _cache_size(self) -> dict[str, int]:
+        return {"nodes": self._table.node_count(), "pods": len(self._table.pod_rows), "assumed_pods": len(self._assumed)}
+
     def _note(self, outcome: Outcome) -> None:
         pod = outcome.cycle.pod
         self.journal.note(Noted(pod, pod.spec["schedulerName"], self._clock.now(), pod.attempts, record_of(outcome)))
@@ -280,6 +296,7 @@ class Scheduler:
                     self._evictor.forget_nomination(other)
             nominated[pod.key], pod.nominated = (pod, node), node
             self._evictor.make_room(pod, outcome.preemption)
+            self.metrics.preempted(len(outcome.preemption.victims))
         elif _gives_up(outcome) and (nominated.pop(pod.key, None) is not None or pod.expected_node):
             pod.nominated = ""
             self._evictor.forget_nomination(pod)
@@ -300,6 +317,8 @@ class Scheduler:
         assert status is not None
         await self._run_errands(outcome)
         error = status.code is Code.ERROR
+        if status.code is not Code.HOLD:
+            self._ended(outcome)
         message = status_message(status)
         self._queue.refused(pod, refusing_plugins(outcome), error)
         if status.code is Code.HOLD or self._waiting_conditions.get(pod.key) == message:
@@ -356,7 +375,10 @@ class Scheduler:
         cycle, node, profile = outcome.cycle, outcome.node, _profile_of(outcome)
         assert node is not None
         for plugin in profile.permits:
+            began = self._clock.monotonic()
             status = await plugin.permit(cycle, node)
+            result = Code.SUCCESS if status is None else status.code
+            self.metrics.permit_seconds.observe(self._clock.monotonic() - began, result.value)
             if status is not None and status.code is not Code.SUCCESS:
                 return Status(status.code, status.reasons, plugin.name)
         pre_binds = [p for p in profile.pre_binds if p.pre_bind_needed(cycle, node)]
@@ -397,12 +419,20 @@ class Scheduler:
         pod = outcome.cycle.pod
         self.bound += 1
         self._queue.done(pod)
+        self._ended(outcome)
+        self.metrics.bound(pod.attempts, self._clock.now() - pod.queued_at)
         self._events.record(pod.obj, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {outcome.node}", "Binding")
 
 
 def _profile_of(outcome: Outcome) -> Profile:
     assert outcome.profile is not None
     return outcome.profile
+
+
+def _result(outcome: Outcome) -> str:
+    if outcome.row >= 0:
+        return SCHEDULED
+    return ERROR if outcome.status is not None and outcome.status.code is Code.ERROR else UNSCHEDULABLE
 
 
 def _gives_up(outcome: Outcome) -> bool:
