@@ -44,9 +44,15 @@ class KeyValue:
             self.size = size
         return self
 
-    def held(self) -> KeyValue:
-        """A copy whose value is in memory and stays there."""
-        return KeyValue(self.key, self.value, self.mod_revision, self.create_revision, self.version)
+    @property
+    def at_hand(self) -> bool:
+        """Whether the value is in memory."""
+        return isinstance(self._value, bytes)
+
+    def held(self, value: bytes | None = None) -> KeyValue:
+        """A copy whose value (given by who has read it already) is in memory and stays there."""
+        value = self.value if value is None else value
+        return KeyValue(self.key, value, self.mod_revision, self.create_revision, self.version)
 
     def _identity(self) -> tuple[str, int, int, int]:
         return self.key, self.mod_revision, self.create_revision, self.version

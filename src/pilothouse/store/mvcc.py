@@ -117,6 +117,10 @@ class MvccStore:
         """Make a change durable, then call `_committed(its revision)`."""
         raise NotImplementedError
 
+    def _read_many(self, revisions: list[int]) -> dict[int, bytes]:
+        """Values that are safe and no longer in memory, by the revisions that wrote them. Compacted if one is gone."""
+        raise NotImplementedError
+
     def _forget(self, revisions: list[int]) -> None:
         """Delete rows that no read can reach any more."""
 
@@ -228,7 +232,13 @@ class MvccStore:
         start = max(start, prefix)
         past = self._past(at, prefix) if at != self._revision else {}
         kvs, count = self._merged(prefix, start, limit, past) if past else self._current(prefix, start, limit)
-        return RangeResult([kv.held() for kv in kvs], at, count, count > len(kvs))
+        return RangeResult(self._hold(kvs), at, count, count > len(kvs))
+
+    def _hold(self, kvs: list[KeyValue]) -> list[KeyValue]:
+        """Copies with their values in memory."""
+        away = [kv.mod_revision for kv in kvs if not kv.at_hand]
+        values = self._read_many(away) if away else {}
+        return [kv.held(values.get(kv.mod_revision)) for kv in kvs]
 
     def _current(self, prefix: str, start: str, limit: int) -> tuple[list[KeyValue], int]:
         """A page of the newest state, and how many keys there are from its start on."""
@@ -331,8 +341,9 @@ class MvccStore:
         if revision < self._oldest:
             raise Compacted(self._oldest)
         first = bisect.bisect_right(self._history, revision, key=lambda change: change.revision)
-        page = itertools.islice(self._history, first, first + limit)
-        return [Change(c.key, c.revision, c.kv and c.kv.held(), c.previous and c.previous.held()) for c in page]
+        page = list(itertools.islice(self._history, first, first + limit))
+        held = {kv.mod_revision: kv for kv in self._hold([kv for c in page for kv in (c.previous, c.kv) if kv is not None])}
+        return [Change(c.key, c.revision, c.kv and held[c.revision], c.previous and held[c.previous.mod_revision]) for c in page]
 
     async def compact(self, revision: int) -> None:
         if revision > self._durable:

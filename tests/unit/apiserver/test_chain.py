@@ -47,6 +47,13 @@ async def test_a_request_without_credentials_is_anonymous() -> None:
         assert (got.code, 'User "system:anonymous"' in got.body["message"]) == (403, True)
 
 
+async def test_wrong_credentials_are_told_what_is_wanted() -> None:
+    async with hub(anonymous_auth=False) as call:
+        call.token = ""
+        got = await call("GET", CONFIGMAPS)
+        assert (got.code, got.headers["Www-Authenticate"]) == (401, 'Bearer realm="kubernetes-master"')
+
+
 async def test_impersonation_needs_permission_and_makes_another_user() -> None:
     async with hub(authorizers=readers) as call:
         jane = Caller(call.server, "jane")
