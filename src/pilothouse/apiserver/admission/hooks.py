@@ -5,7 +5,6 @@ KEP-492 and the reference page "Dynamic Admission Control". Webhooks are never c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from pilothouse.api.errors import Obj, StatusError, bad_request, forbidden_error
 from pilothouse.api.resource import Resource
 from pilothouse.apiserver.admission import reviews
 from pilothouse.apiserver.admission.expressions import CONDITIONS_BUDGET, Expressions, Failed, scope_of
+from pilothouse.apiserver.admission.followed import Followed
 from pilothouse.apiserver.admission.matching import GROUP, ruled, selected
 from pilothouse.apiserver.admission.reviews import Answer
 from pilothouse.apiserver.admission.versions import View, view
@@ -51,8 +51,7 @@ class WebhookPlugin(AdmissionPlugin):
 
     def __init__(self, hub: Any) -> None:
         super().__init__(hub)
-        self._hooks: list[Hook] | None = None
-        self._following = False
+        self._followed = Followed(hub, (self.configurations,), _hooks)
         self._expressions = Expressions()
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
@@ -60,23 +59,7 @@ class WebhookPlugin(AdmissionPlugin):
 
     def hooks(self) -> list[Hook]:
         """All webhooks: configurations by name, in each as it has them."""
-        if self._hooks is None:
-            self._hooks = list(self._read())
-        return self._hooks
-
-    def _read(self) -> Iterator[Hook]:
-        if self.hub.resource(GROUP, self.configurations) is None:
-            return
-        cache = self.hub.cache(GROUP, self.configurations)
-        if not self._following:
-            self._following = True
-            cache.subscribe(self._changed)
-        for config in sorted((e.obj for e in cache.list()), key=lambda c: c["metadata"]["name"]):
-            for n, webhook in enumerate(config.get("webhooks") or ()):
-                yield Hook(f"{config['metadata']['name']}/{webhook['name']}/{n}", webhook)
-
-    def _changed(self, event: str, obj: Obj, previous: Obj | None) -> None:
-        self._hooks = None
+        return self._followed.get()
 
     async def view(self, hook: Hook, request: AdmissionRequest) -> View | None:
         """The request as the webhook is to see it; None if it is not for the webhook."""
@@ -128,6 +111,14 @@ class WebhookPlugin(AdmissionPlugin):
             raise CallingFailed(f"failed to call webhook: {error}") from None
         except reviews.BadAnswer as error:
             raise CallingFailed(f"received invalid webhook response: {error}") from None
+
+
+def _hooks(configurations: list[Obj]) -> list[Hook]:
+    return [
+        Hook(f"{config['metadata']['name']}/{webhook['name']}/{n}", webhook)
+        for config in configurations
+        for n, webhook in enumerate(config.get("webhooks") or ())
+    ]
 
 
 def calling_failed(hook: Hook, why: str) -> StatusError:

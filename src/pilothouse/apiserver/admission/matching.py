@@ -17,13 +17,6 @@ if TYPE_CHECKING:
 GROUP = "admissionregistration.k8s.io"
 
 
-def configured(hub: Hub, plural: str) -> list[Obj]:
-    """All objects of a kind of this group, by name; none where it is not served."""
-    if hub.resource(GROUP, plural) is None:
-        return []
-    return [entry.obj for entry in hub.cache(GROUP, plural).list()]
-
-
 def matches(hub: ApiServer, constraints: Obj | None, request: AdmissionRequest) -> Resource | None:
     """The resource as which rules, exclusions and selectors want the request; None if they do not want it. Nothing said is everything."""
     if constraints is None:

@@ -38,12 +38,13 @@ class MutatingAdmissionPolicy(AdmissionPlugin):
     def __init__(self, hub: Any) -> None:
         super().__init__(hub)
         self._expressions = Expressions(parts.messages)
+        self._bindings = policies.Bindings(hub, "mutatingadmissionpolicies", "mutatingadmissionpolicybindings")
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
         return operation != "DELETE" and policies.handled(resource)
 
     async def admit(self, request: AdmissionRequest) -> None:
-        found = list(policies.uses(self.hub, "mutatingadmissionpolicies", "mutatingadmissionpolicybindings", request))
+        found = list(self._bindings.uses(request))
         if not found:
             return
         again = Reinvocation.of(request, self.name)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from pilothouse.api.errors import Obj, StatusError
 from pilothouse.api.resource import Resource
 from pilothouse.api.selectors import label_predicate
-from pilothouse.apiserver.admission.matching import GROUP, configured, matches
+from pilothouse.apiserver.admission.followed import Followed
+from pilothouse.apiserver.admission.matching import GROUP, matches
 from pilothouse.apiserver.interface import AdmissionRequest
 
 if TYPE_CHECKING:
@@ -58,17 +59,25 @@ def handled(resource: Resource) -> bool:
     return resource.group != GROUP and resource.group_resource not in EXEMPT
 
 
-def uses(hub: ApiServer, policies: str, bindings: str, request: AdmissionRequest) -> Iterator[Use]:
-    """The policies that are for a request, in the order of their bindings' names."""
-    for binding in configured(hub, bindings):
-        spec = binding["spec"]
-        entry = hub.cache(GROUP, policies).get("", spec.get("policyName", ""))
-        if entry is None:
-            continue
-        policy = entry.obj
-        resource = matches(hub, policy["spec"].get("matchConstraints"), request)
-        if resource is not None and matches(hub, spec.get("matchResources"), request) is not None:
-            yield Use(policy, binding, resource)
+class Bindings:
+    """The policies of one kind that are bound, in the order of their bindings' names."""
+
+    def __init__(self, hub: ApiServer, policies: str, bindings: str) -> None:
+        self._hub = hub
+        self._followed = Followed(hub, (policies, bindings), _bound)
+
+    def uses(self, request: AdmissionRequest) -> Iterator[Use]:
+        """Those that are for a request."""
+        hub = self._hub
+        for policy, binding in self._followed.get():
+            resource = matches(hub, policy["spec"].get("matchConstraints"), request)
+            if resource is not None and matches(hub, binding["spec"].get("matchResources"), request) is not None:
+                yield Use(policy, binding, resource)
+
+
+def _bound(policies: list[Obj], bindings: list[Obj]) -> list[tuple[Obj, Obj]]:
+    named = {policy["metadata"]["name"]: policy for policy in policies}
+    return [(named[b["spec"]["policyName"]], b) for b in bindings if b["spec"]["policyName"] in named]
 
 
 async def params(hub: ApiServer, use: Use, request: AdmissionRequest) -> list[Obj | None]:

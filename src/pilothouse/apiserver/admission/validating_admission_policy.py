@@ -29,15 +29,18 @@ class ValidatingAdmissionPolicy(AdmissionPlugin):
     def __init__(self, hub: Any) -> None:
         super().__init__(hub)
         self._expressions = Expressions()
+        self._bindings = policies.Bindings(hub, "validatingadmissionpolicies", "validatingadmissionpolicybindings")
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
         return policies.handled(resource)
 
     async def validate(self, request: AdmissionRequest) -> None:
-        found = _Findings(request)
-        for use in policies.uses(self.hub, "validatingadmissionpolicies", "validatingadmissionpolicybindings", request):
+        found: _Findings | None = None
+        for use in self._bindings.uses(request):
+            found = found or _Findings(request)
             await self._decide(use, request, found)
-        found.tell()
+        if found is not None:
+            found.tell()
 
     async def _decide(self, use: Use, request: AdmissionRequest, found: _Findings) -> None:
         try:
