@@ -85,6 +85,13 @@ ENTRIES: tuple[Entry, ...] = (
         "ttl-after-finished-controller",
     ),
     Entry(
+        "horizontal-pod-autoscaler-controller",
+        "horizontalpodautoscaling",
+        "hpa:HorizontalPodAutoscalerController",
+        "horizontal-pod-autoscaler",
+        component="horizontal-pod-autoscaler",
+    ),
+    Entry(
         "endpoints-controller",
         "endpoint",
         "endpoints:EndpointsController",

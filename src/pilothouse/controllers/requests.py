@@ -17,6 +17,12 @@ _PATCHES = {
     "apply": "application/apply-patch+yaml",
 }
 
+#: For answers that are no Status, the words of Kubernetes' clients.
+_WORDS = {
+    404: "the server could not find the requested resource",
+    503: "the server is currently unable to handle the request",
+}
+
 
 class Requests:
     """The `Api` of a controller. `manager` is the field manager that its writes are recorded under."""
@@ -49,8 +55,8 @@ class Requests:
     async def delete_collection(self, kind: Kind, namespace: str, options: Obj | None = None) -> None:
         await self._send("DELETE", kind.path(namespace), None, options)
 
-    async def read(self, path: str, accept: str = "application/json") -> Any:
-        return _checked(await self._transport.request("GET", path, accept=accept))
+    async def read(self, path: str, accept: str = "application/json", query: Mapping[str, str] | None = None) -> Any:
+        return _checked(await self._transport.request("GET", path, query, accept=accept))
 
     async def _send(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, media: str = "application/json"
@@ -69,5 +75,5 @@ def _checked(response: Response) -> Any:
     if response.status < 300:
         return response.body
     body = response.body if isinstance(response.body, dict) else {}
-    message = body.get("message") or f"the server answered {response.status}"
+    message = body.get("message") or _WORDS.get(response.status) or f"the server answered {response.status}"
     raise StatusError(response.status, body.get("reason") or "", message, body.get("details"))

@@ -109,6 +109,8 @@ class Cluster:
         self.refuse: Callable[[str, Kind, Obj], Exception | None] = lambda verb, kind, obj: None
         self.tasks: list[asyncio.Task[None]] = []
         self.options: Mapping[str, Any] = {}
+        #: What other paths answer.
+        self.documents: dict[str, Obj] = {}
 
     # Context ----------------------------------------------------------------------------------------------------------
 
@@ -270,7 +272,11 @@ class Cluster:
         for ns, name in [key for key in self.stored[kind] if key[0] == namespace]:
             await self.delete(kind, ns, name, options)
 
-    async def read(self, path: str, accept: str = "application/json") -> Any:
+    async def read(self, path: str, accept: str = "application/json", query: Mapping[str, str] | None = None) -> Any:
+        if path in self.documents:
+            return copy(self.documents[path])
+        if path not in ("/api", "/apis"):
+            raise errors.StatusError(404, "NotFound", "the server could not find the requested resource")
         groups: dict[tuple[str, str], list[Obj]] = {}
         for kind in KINDS:
             if (path == "/api") == (kind.group == "") and kind in self.stored:
