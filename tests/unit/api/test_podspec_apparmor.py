@@ -1,4 +1,4 @@
-"""A new pod's AppArmor profiles: fields and annotations agree."""
+"""A new pod's AppArmor profiles: fields for what only annotations say."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def synced(annotations: dict[str, str] | None, spec: dict[str, Any]) -> tuple[di
 
 
 @pytest.mark.parametrize(("value", "field"), [("runtime/default", RUNTIME), ("unconfined", FREE), ("localhost/mine", LOCAL)])
-def test_each_form_brings_the_other(value: str, field: dict[str, str]) -> None:
+def test_an_annotation_brings_the_field_and_not_the_other_way(value: str, field: dict[str, str]) -> None:
     annotations, found, warnings = synced({KEY + "c": value}, {"containers": [{"name": "c"}]})
     assert (annotations, found) == ({KEY + "c": value}, [field])
     assert warnings == [f'metadata.annotations[{KEY}c]: deprecated since v1.30; use the "appArmorProfile" field instead']
     annotations, found, warnings = synced(None, {"containers": [{"name": "c", "securityContext": {"appArmorProfile": field}}]})
-    assert (annotations, found, warnings) == ({KEY + "c": value}, [field], [])
+    assert (annotations, found, warnings) == ({}, [field], [])
 
 
-def test_the_pods_profile_is_noted_for_each_container_and_not_copied_into_it() -> None:
+def test_what_the_pod_says_anyway_is_not_copied_into_its_containers() -> None:
     spec = {"securityContext": {"appArmorProfile": RUNTIME}, "initContainers": [{"name": "i"}], "containers": [{"name": "c"}]}
     annotations, found, _ = synced({KEY + "c": "runtime/default"}, spec)
-    assert annotations == {KEY + "c": "runtime/default", KEY + "i": "runtime/default"} and found == [None, None]
+    assert annotations == {KEY + "c": "runtime/default"} and found == [None, None]
 
 
 def test_who_says_both_is_left_alone_and_so_are_windows_and_what_makes_no_sense() -> None:

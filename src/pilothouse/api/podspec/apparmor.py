@@ -1,7 +1,7 @@
-"""AppArmor profiles of a new pod: the field and the older annotation say the same (KEP-24).
+"""AppArmor profiles of a new pod: what only the older annotation says, the field says as well (KEP-24).
 
-A container that has only the annotation gets the field, and the client a warning; one that has only the field (or inherits the pod's) gets
-the annotation, for those who still read it. What cannot be understood is left as it is and refused by validation. Windows pods have neither.
+A container that has only the annotation gets the field, and the client a warning; the other way nothing is copied any more. What cannot be
+understood is left as it is and refused by validation. Windows pods have neither.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from pilothouse.api.podspec.annotations import APPARMOR
 
 _LOCALHOST = "localhost/"
 _FIELDS = {"runtime/default": "RuntimeDefault", "unconfined": "Unconfined"}
-_VALUES = {field: value for value, field in _FIELDS.items()}
 
 
 def sync_apparmor(metadata: Obj, spec: Obj, warn: Callable[[str], None]) -> None:
-    """Make fields and annotations of a new pod agree, in place."""
+    """Give a new pod the fields that its annotations stand for, in place."""
     of_pod = (spec.get("securityContext") or {}).get("appArmorProfile")
     annotations = metadata.get("annotations") or {}
     if (spec.get("os") or {}).get("name") == "windows":
@@ -26,11 +25,7 @@ def sync_apparmor(metadata: Obj, spec: Obj, warn: Callable[[str], None]) -> None
         for container in spec.get(field) or ():
             key = APPARMOR + (container.get("name") or "")
             own = (container.get("securityContext") or {}).get("appArmorProfile")
-            if key not in annotations:
-                value = _annotation_for(own or of_pod)
-                if value:
-                    metadata.setdefault("annotations", {})[key] = value
-            elif own is None:
+            if key in annotations and own is None:
                 _take_annotation(container, annotations[key], of_pod, key, warn)
 
 
@@ -41,14 +36,6 @@ def _take_annotation(container: Obj, value: str, of_pod: Obj | None, key: str, w
     warn(f'metadata.annotations[{key}]: deprecated since v1.30; use the "appArmorProfile" field instead')
     if profile != of_pod:
         container.setdefault("securityContext", {})["appArmorProfile"] = profile
-
-
-def _annotation_for(profile: Obj | None) -> str:
-    if not profile:
-        return ""
-    if profile.get("type") == "Localhost":
-        return _LOCALHOST + profile["localhostProfile"] if profile.get("localhostProfile") else ""
-    return _VALUES.get(profile.get("type") or "", "")
 
 
 def _profile_for(value: str) -> Obj | None:
