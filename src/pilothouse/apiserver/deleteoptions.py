@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -25,11 +25,23 @@ class DeleteOptions:
     uid: str | None = None
     revision: str | None = None
     dry_run: tuple[str, ...] = ()
-    raw: Obj = field(default_factory=dict, hash=False)
 
     @property
     def dry(self) -> bool:
         return bool(self.dry_run)
+
+    @property
+    def shown(self) -> Obj:
+        """The options as admission sees them."""
+        preconditions = {"uid": self.uid, "resourceVersion": self.revision}
+        every: Obj = {
+            "gracePeriodSeconds": self.grace,
+            "preconditions": {k: v for k, v in preconditions.items() if v is not None} or None,
+            "orphanDependents": self.orphan,
+            "propagationPolicy": self.policy,
+            "dryRun": list(self.dry_run) or None,
+        }
+        return {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1", **{k: v for k, v in every.items() if v is not None}}
 
     def with_dry_run(self) -> DeleteOptions:
         return replace(self, dry_run=("All",))
@@ -88,7 +100,6 @@ def of_object(obj: Obj) -> DeleteOptions:
         uid=_typed(preconditions, "uid", str, "string"),
         revision=_typed(preconditions, "resourceVersion", str, "string"),
         dry_run=tuple(_typed(obj, "dryRun", list, "[]string") or ()),
-        raw=obj,
     )
 
 

@@ -34,6 +34,8 @@ class Deletion:
     warnings: list[str]
     #: One of many: admission is asked about the collection, whose members have no name there.
     collection: bool = False
+    #: Admission has been asked, about what led to this (an eviction).
+    admitted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Deleter:
         if refusal:
             raise forbidden_error(served.resource.group, served.resource.plural, deletion.name, refusal)
         entry = served.cache.get(deletion.namespace, deletion.name)
-        admitted = False
+        admitted = deletion.admitted
         for _ in range(_TRIES):
             if entry is None:
                 raise not_found_error(served.resource.group, served.resource.plural, deletion.name)
@@ -89,7 +91,7 @@ class Deleter:
         options = deletion.options
         request = AdmissionRequest(
             "DELETE", deletion.served.resource, "", deletion.namespace, "" if deletion.collection else deletion.name, None, old, deletion.user,
-            options.raw, options.dry, deletion.warnings,
+            options.shown, options.dry, deletion.warnings,
         )  # fmt: skip
         await self.chain.admit(request)
         await self.chain.validate(request)

@@ -342,12 +342,12 @@ class ApiServer:
         return written.view
 
     async def delete(self, group: str, plural: str, name: str, *, namespace: str = "", options: Obj | None = None,
-                     user: User = LOOPBACK, dry_run: bool = False, version: str = "") -> Obj:  # fmt: skip
+                     user: User = LOOPBACK, dry_run: bool = False, version: str = "", admitted: bool = False) -> Obj:  # fmt: skip
         parsed = delete_options_of(options or {})
         check_delete_options(parsed)
         if dry_run:
             parsed = parsed.with_dry_run()
-        deletion = Deletion(self.registry.of(group, plural, version), namespace, name, user, parsed, [])
+        deletion = Deletion(self.registry.of(group, plural, version), namespace, name, user, parsed, [], admitted=admitted)
         return (await self.deleter.delete(deletion)).answer()[1]
 
     def _call(self, group: str, plural: str, namespace: str, name: str, user: User, dry_run: bool, subresource: str = "",

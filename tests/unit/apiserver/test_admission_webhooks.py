@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pilothouse.clock import SystemClock, VirtualClock
+from pilothouse.store.memory import MemoryStore
+from pilothouse.store.sqlite import SqliteStore
 
 from .cluster_kit import PODS, cluster, pod
 from .kit import Caller
@@ -109,7 +114,7 @@ async def test_a_webhook_sees_who_does_what_to_which_object() -> None:
         assert (update["object"]["data"], update["oldObject"]["data"], update["dryRun"]) == ({"k": "w"}, {"k": "v"}, True)
         assert update["options"]["kind"] == "PatchOptions"
         assert (delete["operation"], delete["object"], delete["oldObject"]["data"]) == ("DELETE", None, {"k": "v"})
-        assert delete["options"]["gracePeriodSeconds"] == 3
+        assert delete["options"] == {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1", "gracePeriodSeconds": 3}
         assert len({r["uid"] for r in (create, update, delete)}) == 3
         assert {(r["kind"], r["apiVersion"]) for r in server.asked} == {("AdmissionReview", "admission.k8s.io/v1")}
 
@@ -371,6 +376,48 @@ async def test_failures_are_ignored_where_the_configuration_says_so() -> None:
             await configure(call, kind, webhook(server.client("/no"), failurePolicy="Ignore"))
         assert (await call("POST", MAPS, config())).code == 201
         assert len(server.asked) == 2
+
+
+EVERYTHING = {**RULE, "operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*/*"]}
+NOWHERE = {"url": "https://127.0.0.1:1/"}
+
+
+async def test_a_server_starts_whatever_webhooks_keep_others_from_doing(tmp_path: Path) -> None:
+    clock = SystemClock(seed=1)
+    async with cluster(store=SqliteStore(tmp_path / "db", clock), clock=clock) as call:
+        for kind in ("validating", "mutating"):
+            await configure(call, kind, webhook(NOWHERE, rules=[EVERYTHING]))
+    async with cluster(store=SqliteStore(tmp_path / "db", clock), clock=clock) as call:
+        assert (await call("GET", "/readyz")).code == 200
+        assert (await call("POST", MAPS, config())).code == 500
+
+
+async def test_a_definition_is_served_once_the_webhook_in_its_way_has_gone() -> None:
+    clock = VirtualClock()
+    async with cluster(clock=clock, store=MemoryStore(clock)) as call:
+        await configure(call, "validating", webhook(NOWHERE, rules=[{**EVERYTHING, "resources": ["*/status"]}]))
+        versions = [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}]
+        spec = {"group": "example.com", "scope": "Cluster", "names": {"plural": "bs", "kind": "B"}, "versions": versions}
+        crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        assert (await call("POST", crds, {"metadata": {"name": "bs.example.com"}, "spec": spec})).code == 201
+        await clock.advance(20)
+        assert (await call("GET", "/apis/example.com/v1/bs")).code == 404
+        assert (await call("DELETE", f"{GROUP}/validatingwebhookconfigurations/w")).code == 200
+
+        async def served() -> bool:
+            return (await call("GET", "/apis/example.com/v1/bs")).code == 200
+
+        await clock.run_until(served)
+
+
+async def test_an_eviction_is_asked_about_and_the_deletion_that_it_leads_to_is_not() -> None:
+    async with cluster() as call, hooks(yes=allow) as server:
+        assert (await call("POST", PODS, pod())).code == 201
+        await rules(call, server.client("/yes"), {**RULE, "operations": ["*"], "resources": ["pods", "pods/eviction"]})
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
+        assert (await call("POST", f"{PODS}/p/eviction", body)).code == 201
+        [asked] = [r["request"] for r in server.asked]
+        assert (asked["operation"], asked["subResource"], asked["kind"]["kind"]) == ("CREATE", "eviction", "Eviction")
 
 
 # --- where webhooks are -------------------------------------------------------------------------------------------------------------

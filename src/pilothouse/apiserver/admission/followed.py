@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pilothouse.api.errors import Obj
 from pilothouse.apiserver.admission.matching import GROUP
+from pilothouse.apiserver.interface import LOOPBACK, AdmissionRequest
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
 
 T = TypeVar("T")
+
+
+def too_early(hub: ApiServer, request: AdmissionRequest) -> bool:
+    """The server is making what it needs to be ready: nobody who may not be there yet can keep it from that."""
+    return not hub.bootstrapped and request.user is LOOPBACK
 
 
 class Followed(Generic[T]):

@@ -7,6 +7,7 @@ import orjson
 from pilothouse.api.errors import StatusError, internal, quote
 from pilothouse.api.patch.jsonpatch import decode_json_patch
 from pilothouse.apiserver.admission import mutation, reviews
+from pilothouse.apiserver.admission.followed import too_early
 from pilothouse.apiserver.admission.hooks import Hook, WebhookPlugin, calling_failed
 from pilothouse.apiserver.admission.reinvocation import Reinvocation
 from pilothouse.apiserver.admission.reviews import Answer
@@ -23,7 +24,7 @@ class MutatingAdmissionWebhook(WebhookPlugin):
 
     async def admit(self, request: AdmissionRequest) -> None:
         hooks = self.hooks()
-        if not hooks:
+        if not hooks or too_early(self.hub, request):
             return
         again = Reinvocation.of(request, self.name)
         again.begin(request)

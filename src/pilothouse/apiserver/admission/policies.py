@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pilothouse.api.errors import Obj, StatusError
 from pilothouse.api.resource import Resource
 from pilothouse.api.selectors import label_predicate
-from pilothouse.apiserver.admission.followed import Followed
+from pilothouse.apiserver.admission.followed import Followed, too_early
 from pilothouse.apiserver.admission.matching import GROUP, matches
 from pilothouse.apiserver.interface import AdmissionRequest
 
@@ -69,6 +69,8 @@ class Bindings:
     def uses(self, request: AdmissionRequest) -> Iterator[Use]:
         """Those that are for a request."""
         hub = self._hub
+        if too_early(hub, request):
+            return
         for policy, binding in self._followed.get():
             resource = matches(hub, policy["spec"].get("matchConstraints"), request)
             if resource is not None and matches(hub, binding["spec"].get("matchResources"), request) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from pilothouse.apiserver.admission import reviews
+from pilothouse.apiserver.admission.followed import too_early
 from pilothouse.apiserver.admission.hooks import Hook, WebhookPlugin
 from pilothouse.apiserver.admission.versions import View
 from pilothouse.apiserver.interface import AdmissionRequest
@@ -15,6 +16,8 @@ class ValidatingAdmissionWebhook(WebhookPlugin):
     configurations = "validatingwebhookconfigurations"
 
     async def validate(self, request: AdmissionRequest) -> None:
+        if too_early(self.hub, request):
+            return
         wanted = [(hook, await self.view(hook, request)) for hook in self.hooks()]
         asked = [(hook, seen) for hook, seen in wanted if seen is not None]
         if not asked:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
 
 log = logging.getLogger(__name__)
-#: Objects that could not be deleted are tried again after so long.
+#: What could not be deleted or written is tried again after so long.
 _RETRY_SECONDS = 5.0
 
 
@@ -136,7 +137,10 @@ class Extensions:
                 del self._names[name]
                 try:
                     await self._reconcile(name)
-                except (StatusError, KeyError, ValueError):
+                except StatusError as error:  # a webhook may be in the way for a while
+                    log.warning("custom resource definition %s: %s", name, error)
+                    self._server.clock.call_later(_RETRY_SECONDS, partial(self._note, name))
+                except (KeyError, ValueError):
                     log.exception("custom resource definition %s", name)
 
     async def _reconcile(self, name: str) -> None:

@@ -56,7 +56,14 @@ class Evict:
             if (options.get("preconditions") or {}).get("resourceVersion"):
                 options["preconditions"] = {**options["preconditions"], "resourceVersion": pod["metadata"]["resourceVersion"]}
         await self._server.delete(
-            "", "pods", request.name, namespace=request.namespace, options=options, user=request.user, dry_run=dry_run
+            "",
+            "pods",
+            request.name,
+            namespace=request.namespace,
+            options=options,
+            user=request.user,
+            dry_run=dry_run,
+            admitted=True,  # as an eviction
         )
 
     def _mark(self, pod: Obj, options: Obj) -> None:
