@@ -61,6 +61,10 @@ def test_what_decides_nothing_is_an_error() -> None:
         ("1", 'Invalid value: "1": must evaluate to bool or the unknown type, not int'),
         ("device.nope", "undefined field 'nope'"),
         ("", "ERROR: <input>:1:0: Syntax error: mismatched input '<EOF>'"),
+        (
+            "device.attributes.all(a, device.attributes.all(b, device.attributes.all(c, device.attributes.all(d, a < b || c < d))))",
+            "Forbidden: too complex, exceeds cost limit",
+        ),
         ("true" + " " * 10240, "Too long: may not be more than 10240 bytes"),
     ],
 )

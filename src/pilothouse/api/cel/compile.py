@@ -1,4 +1,5 @@
-"""A checked tree to closures. Costs follow "Resource use by CEL functions" of the Kubernetes documentation: a step costs 1, more over long values."""
+"""A checked tree to closures, which count what they cost: names and selections 1, calls what `charges` says, loops what their steps would
+cost if they were written out (condition, accumulator, the new list or map)."""
 
 from __future__ import annotations
 
@@ -6,12 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pilothouse.api.cel.ast import Bind, Call, Comprehension, Ident, ListLiteral, Literal, MapLiteral, Node, Select
+from pilothouse.api.cel.charges import charge_of
 from pilothouse.api.cel.check import Checker
 from pilothouse.api.cel.convert import converter
 from pilothouse.api.cel.errors import CelError, CostExceeded
 from pilothouse.api.cel.values import NONE, Message, Optional, TypeValue
 
-_LIST_COST, _MAP_COST = 10, 30
+LIST_COST, MAP_COST, MESSAGE_COST = 10, 30, 40
 _MISSING: Any = object()
 
 
@@ -79,7 +81,12 @@ class Compiler:
     def _select(self, node: Select) -> Run:
         if node in self.checker.named:
             variable = self.checker.named[node]
-            return lambda frame: frame.vars[variable]
+
+            def named(frame: Frame) -> Any:
+                frame.spend(1)
+                return frame.vars[variable]
+
+            return named
         operand, kind = self.compile(node.operand), self.checker.type_of(node.operand)
         if kind.kind == "optional_type":
             kind = kind.args[0]
@@ -105,13 +112,14 @@ class Compiler:
             return lambda frame: (yes if _truth(test(frame)) else no)(frame)
         nodes = list(node.args) if node.target is None or node in self.checker.qualified else [node.target, *node.args]
         args = [self.compile(a) for a in nodes]
+        charge = charge_of(overload_name(node, node in self.checker.qualified))
         overloads = self.checker.overloads[node]
         only = overloads[0].run if len({o.run for o in overloads}) == 1 else None
         exact = only is not None and (node.function[0] in "_@!-" or not any(self._open(a) for a in nodes))
 
         def run(frame: Frame) -> Any:
             values = [a(frame) for a in args]
-            frame.spend(1 + _size_cost(values))
+            frame.spend(charge(values))
             if exact:
                 return only(*values)  # type: ignore[misc]
             for overload in overloads:
@@ -150,7 +158,7 @@ class Compiler:
         items = [(self.compile(item), n in node.optional) for n, item in enumerate(node.items)]
 
         def run(frame: Frame) -> list[Any]:
-            frame.spend(_LIST_COST)
+            frame.spend(LIST_COST)
             out = []
             for item, optional in items:
                 value = item(frame)
@@ -165,9 +173,10 @@ class Compiler:
     def _map(self, node: MapLiteral) -> Run:
         entries = [(self.compile(k), self.compile(v), n in node.optional) for n, (k, v) in enumerate(node.entries)]
         name = node.type_name
+        cost = MESSAGE_COST if node.type_name else MAP_COST
 
         def run(frame: Frame) -> dict[Any, Any]:
-            frame.spend(_MAP_COST)
+            frame.spend(cost)
             out: dict[Any, Any] = {}
             for key, value, optional in entries:
                 k, v = key(frame), value(frame)
@@ -185,14 +194,14 @@ class Compiler:
 
     def _comprehension(self, node: Comprehension) -> Run:
         source, args = self.compile(node.range), [self.compile(a) for a in node.args]
-        names, fold = node.names, _FOLDS[node.macro]
+        names, fold, (once, each) = node.names, _FOLDS[node.macro], LOOPS[node.macro]
 
         def steps(frame: Frame, items: Any) -> Iterator[Any]:
             if not isinstance(items, (list, dict)):
                 raise CelError("no such overload")
             pairs = items.items() if isinstance(items, dict) else enumerate(items)
             for key, value in pairs:
-                frame.spend(1)
+                frame.spend(each)
                 single = key if isinstance(items, dict) else value
                 frame.vars[names[0]] = single if len(names) == 1 else key
                 if len(names) == 2:
@@ -201,6 +210,7 @@ class Compiler:
 
         def run(frame: Frame) -> Any:
             items = source(frame)
+            frame.spend(once)
             saved = {n: frame.vars[n] for n in names if n in frame.vars}
             try:
                 return fold(frame, steps(frame, items), args)
@@ -216,6 +226,7 @@ class Compiler:
 
         def run(frame: Frame) -> Any:
             bound = value(frame)
+            frame.spend(LIST_COST)
             if macro != "bind":
                 if not bound.present:
                     return NONE
@@ -238,7 +249,8 @@ def _selecting(operand: Run, find: Callable[[Any], Any], name: str, node: Select
 
     def run(frame: Frame) -> Any:
         value = operand(frame)
-        frame.spend(1)
+        if not test:
+            frame.spend(1)
         wrapped = isinstance(value, Optional)
         if wrapped and not value.present:
             return False if test else NONE
@@ -254,15 +266,15 @@ def _selecting(operand: Run, find: Callable[[Any], Any], name: str, node: Select
     return run
 
 
+def overload_name(node: Call, qualified: bool) -> str:
+    """The name of a call's function, with the name that it is qualified by."""
+    return f"{node.target.name}.{node.function}" if qualified and isinstance(node.target, Ident) else node.function
+
+
 def _truth(value: Any) -> bool:
     if value is True or value is False:
         return bool(value)
     raise CelError("no such overload")
-
-
-def _size_cost(values: list[Any]) -> int:
-    """A tenth of the characters and elements looked at."""
-    return sum(len(v) // 10 for v in values if isinstance(v, (str, bytes, list)))
 
 
 # --- what each macro makes of its steps ----------------------------------------------------------------------------------------------
@@ -285,24 +297,67 @@ def _decide(frame: Frame, steps: Iterator[Any], args: list[Run], decisive: bool)
 
 
 def _transform(frame: Frame, steps: Iterator[Any], args: list[Run]) -> list[Any]:
-    return [args[-1](frame) for _ in steps if len(args) == 1 or _truth(args[0](frame))]
+    return [args[-1](frame) for _ in steps if _taken(frame, args, _APPEND)]
+
+
+def _taken(frame: Frame, args: list[Run], cost: int) -> bool:
+    """Whether an element is; putting it into the new list or map costs more than leaving it out."""
+    if len(args) > 1 and not _truth(args[0](frame)):
+        frame.spend(1)
+        return False
+    frame.spend(cost)
+    return True
+
+
+def _filter(frame: Frame, steps: Iterator[Any], args: list[Run]) -> list[Any]:
+    out = []
+    for item in steps:
+        good = _truth(args[0](frame))
+        frame.spend(_APPEND + 1 if good else 1)
+        if good:
+            out.append(item)
+    return out
+
+
+def _one(frame: Frame, steps: Iterator[Any], args: list[Run]) -> bool:
+    count = 0
+    for _ in steps:
+        good = _truth(args[0](frame))
+        frame.spend(2 if good else 1)
+        count += good
+    return count == 1
 
 
 def _entries(frame: Frame, steps: Iterator[Any], args: list[Run]) -> dict[Any, Any]:
     out: dict[Any, Any] = {}
-    for entry in _transform(frame, steps, args):
-        out.update(entry)
+    for _ in steps:
+        if _taken(frame, args, _INSERT - 1):
+            out.update(args[-1](frame))
     return out
 
 
+#: A list of one element, added to what there is; an entry put into a map.
+_APPEND, _INSERT = 2 + LIST_COST, 3
+#: What a loop costs once (the empty list or map, its result), and each turn of it whatever is done there.
+LOOPS: dict[str, tuple[int, int]] = {
+    "all": (1, 3),
+    "exists": (1, 4),
+    "exists_one": (2, 0),
+    "existsOne": (2, 0),
+    "filter": (1 + LIST_COST, 0),
+    "map": (1 + LIST_COST, 0),
+    "transformList": (1 + LIST_COST, 0),
+    "transformMap": (1 + MAP_COST, 0),
+    "transformMapEntry": (1 + MAP_COST, 0),
+}
 _FOLDS: dict[str, Callable[[Frame, Iterator[Any], list[Run]], Any]] = {
     "all": lambda f, s, a: _decide(f, s, a, False),
     "exists": lambda f, s, a: _decide(f, s, a, True),
-    "exists_one": lambda f, s, a: sum(_truth(a[0](f)) for _ in s) == 1,
-    "existsOne": lambda f, s, a: sum(_truth(a[0](f)) for _ in s) == 1,
-    "filter": lambda f, s, a: [x for x in s if _truth(a[0](f))],
+    "exists_one": _one,
+    "existsOne": _one,
+    "filter": _filter,
     "map": _transform,
     "transformList": _transform,
-    "transformMap": lambda f, s, a: {k: a[-1](f) for k in s if len(a) == 1 or _truth(a[0](f))},
+    "transformMap": lambda f, s, a: {k: a[-1](f) for k in s if _taken(f, a, _INSERT)},
     "transformMapEntry": _entries,
 }

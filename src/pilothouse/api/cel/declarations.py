@@ -19,7 +19,7 @@ _ESCAPES = {".": "__dot__", "-": "__dash__", "/": "__slash__"}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _STRINGS = {"date-time": types.TIMESTAMP, "date": types.TIMESTAMP, "duration": types.DURATION, "byte": types.BYTES}
 _SCALARS = {"integer": types.INT, "number": types.DOUBLE, "boolean": types.BOOL}
-_META = {
+META = {
     "apiVersion": {"type": "string"},
     "kind": {"type": "string"},
     "metadata": {"type": "object", "properties": {"name": {"type": "string"}, "generateName": {"type": "string"}}},
@@ -58,7 +58,7 @@ def _object(schema: Mapping[str, Any], name: str, root: bool) -> Type | None:
         item = type_of(values, f"{name}.@elem")
         return None if item is None else types.map_of(types.STRING, item)
     fields: dict[str, tuple[str, Type]] = {}
-    properties = dict(schema.get("properties") or {}) | (_META if root else {})
+    properties = dict(schema.get("properties") or {}) | (META if root else {})
     for prop, child in properties.items():
         escaped = escape(prop)
         kind = type_of(child, f"{name}.{prop}") if escaped is not None else None

@@ -16,8 +16,9 @@ from pilothouse.api.cel.errors import CelError, CompileError
 from pilothouse.api.cel.lib.quantity import quantity
 from pilothouse.api.cel.lib.semver import semver
 from pilothouse.api.cel.program import CALL_LIMIT, Program, compile_expression
+from pilothouse.api.cel.sizes import Bounds
 from pilothouse.api.cel.types import Type
-from pilothouse.api.errors import FieldError, Obj, invalid, too_long
+from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, too_long
 
 #: Bytes of an expression.
 LONGEST = 10 * 1024
@@ -28,6 +29,13 @@ _FIELDS: dict[str, Type] = {
     "capacity": types.map_of(types.STRING, types.map_of(types.STRING, Type("kubernetes.Quantity"))),
     "allowMultipleAllocations": types.BOOL,
 }
+#: Attributes of a device, or amounts of it, and characters of an attribute and of a driver's name.
+_MANY, _LONG, _DRIVER = 32, 64, 63
+_ATTRIBUTES = Bounds(_MANY, 2, element=Bounds(_MANY, 2, element=Bounds(_LONG)), key=Bounds(_DRIVER))
+_CAPACITY = Bounds(_MANY, 2, element=Bounds(_MANY, 2, element=Bounds()), key=Bounds(_DRIVER))
+_BOUNDS = Bounds(
+    fields={"driver": Bounds(_DRIVER), "attributes": _ATTRIBUTES, "capacity": _CAPACITY, "allowMultipleAllocations": Bounds()}
+)
 _DEVICE = Type("object", name="kubernetes.DRADevice", fields={name: (name, kind) for name, kind in _FIELDS.items()})
 
 
@@ -43,10 +51,12 @@ class Domains(dict[str, Any]):
 class Selector:
     """One expression. CompileError says what is wrong with it, TypeError that it decides nothing."""
 
-    __slots__ = ("_program",)
+    __slots__ = ("_program", "cost")
 
     def __init__(self, expression: str) -> None:
-        self._program: Program = compile_expression(expression, {"device": _DEVICE})
+        self._program: Program = compile_expression(expression, {"device": _DEVICE}, bounds=_BOUNDS)
+        #: The most that one device can cost.
+        self.cost = self._program.cost
         if self._program.type.kind not in ("bool", "dyn"):
             raise TypeError(f"must evaluate to bool or the unknown type, not {self._program.type}")
 
@@ -94,9 +104,9 @@ def expression_errors(expression: str, path: str) -> list[FieldError]:
     if len(expression.encode()) > LONGEST:
         return [too_long(path, LONGEST)]
     try:
-        selector(expression)
+        cost = selector(expression).cost
     except CompileError as error:
         return [invalid(path, expression, f"compilation failed: {error}")]
     except TypeError as error:
         return [invalid(path, expression, str(error))]
-    return []
+    return [forbidden(path, "too complex, exceeds cost limit")] if cost > CALL_LIMIT else []

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pilothouse.api.cel.ast import Node
 from pilothouse.api.cel.check import Checker, Messages
 from pilothouse.api.cel.compile import Compiler, Frame
 from pilothouse.api.cel.errors import CompileError
 from pilothouse.api.cel.parser import parse
+from pilothouse.api.cel.sizes import Bounds
 from pilothouse.api.cel.types import Type
 
 #: What one expression may cost (API reference: "Resource use by CEL functions").
@@ -16,11 +18,14 @@ CALL_LIMIT = 1_000_000
 
 
 class Program:
-    """A compiled expression. `type` is what it evaluates to, `uses` the variables that it names."""
+    """A compiled expression. `type` is what it evaluates to, `uses` the variables that it names, `cost` (where it is asked for) the most
+    that one evaluation can cost."""
 
-    __slots__ = ("run", "source", "type", "uses")
+    __slots__ = ("cost", "run", "source", "type", "uses")
 
-    def __init__(self, source: str, variables: Mapping[str, Type], messages: Messages | None = None) -> None:
+    def __init__(
+        self, source: str, variables: Mapping[str, Type], messages: Messages | None = None, bounds: Bounds | None = None
+    ) -> None:
         tree = parse(source)
         checker = Checker(variables, messages)
         self.type = checker.check(tree)
@@ -29,6 +34,7 @@ class Program:
         self.source = source
         self.uses = frozenset(checker.uses)
         self.run = Compiler(checker).compile(tree)
+        self.cost = 0 if bounds is None else _most(tree, checker, bounds)
 
     def evaluate(self, variables: Mapping[str, Any], limit: int = CALL_LIMIT) -> tuple[Any, int]:
         """The value and what it cost; CelError where there is none, CostExceeded where it would cost more than `limit`."""
@@ -36,6 +42,15 @@ class Program:
         return self.run(frame), frame.cost
 
 
-def compile_expression(source: str, variables: Mapping[str, Type], messages: Messages | None = None) -> Program:
-    """CompileError says what is wrong with the expression, as Kubernetes words it. `messages` has the types that may be written out."""
-    return Program(source, variables, messages)
+def _most(tree: Node, checker: Checker, bounds: Bounds) -> int:
+    from pilothouse.api.cel.estimate import estimate
+
+    return estimate(tree, checker, bounds).high
+
+
+def compile_expression(
+    source: str, variables: Mapping[str, Type], messages: Messages | None = None, bounds: Bounds | None = None
+) -> Program:
+    """CompileError says what is wrong with the expression, as Kubernetes words it. `messages` has the types that may be written out;
+    with `bounds` of what the variables hold, the cost is estimated."""
+    return Program(source, variables, messages, bounds)

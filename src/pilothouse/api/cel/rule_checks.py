@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pilothouse.api.cel import declarations
+from pilothouse.api.cel.budgets import Budget
 from pilothouse.api.cel.errors import CompileError
 from pilothouse.api.cel.program import Program, compile_expression
 from pilothouse.api.cel.rules import default_errors, variables_of
+from pilothouse.api.cel.sizes import Bounds, bounds_of, most_often
 from pilothouse.api.cel.types import Type
 from pilothouse.api.crd.rules import has_rules
 from pilothouse.api.errors import FieldError, Obj, invalid, not_supported, required
@@ -21,9 +23,24 @@ _types = itertools.count(1)
 _STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\['([^']+)'\]")
 
 
-def rule_errors(schema: Obj, path: str, *, root: bool = True) -> list[FieldError]:
-    """All that is wrong with the rules of a schema and of what is below it. `root`: of whole objects."""
-    return list(_node(schema, path, root, "")) or list(_defaults(schema, path))
+def rule_errors(schema: Obj, path: str, *, root: bool = True, unchanged: bool = False) -> list[FieldError]:
+    """All that is wrong with the rules of a schema and of what is below it. `root`: of whole objects; `unchanged`: they were good before."""
+    budget = Budget(unchanged)
+    out = list(_node(schema, _Place(path, root, "", 1), budget))
+    return out + budget.overdrawn(path) or list(_defaults(schema, path))
+
+
+class _Place(NamedTuple):
+    """Where a schema stands: in which list above items cannot be compared with what they were, and how often values are there at most."""
+
+    path: str
+    root: bool
+    apart: str
+    often: int | None
+
+    def child(self, step: str, apart: str = "", most: int | None = 1) -> _Place:
+        often = None if self.often is None or most is None else self.often * most
+        return _Place(self.path + step, False, apart or self.apart, often)
 
 
 def _defaults(schema: Any, path: str) -> Iterator[FieldError]:
@@ -38,30 +55,41 @@ def _defaults(schema: Any, path: str) -> Iterator[FieldError]:
         yield from _defaults(schema.get(part), f"{path}.{part}")
 
 
-def _node(schema: Any, path: str, root: bool, apart: str) -> Iterator[FieldError]:
-    """`apart` is the list above whose items cannot be compared with what they were."""
+def _node(schema: Any, place: _Place, budget: Budget) -> Iterator[FieldError]:
     if not has_rules(schema):
         return
     for name, child in (schema.get("properties") or {}).items():
-        yield from _node(child, f"{path}.properties[{name}]", False, apart)
+        yield from _node(child, place.child(f".properties[{name}]"), budget)
     if isinstance(schema.get("additionalProperties"), dict):
-        yield from _node(schema["additionalProperties"], f"{path}.additionalProperties", False, apart)
+        below = place.child(".additionalProperties", most=schema.get("maxProperties"))
+        yield from _node(schema["additionalProperties"], below, budget)
     if isinstance(schema.get("items"), dict):
-        lost = apart or ("" if schema.get("x-kubernetes-list-type") == "map" else path)
-        yield from _node(schema["items"], f"{path}.items", False, lost)
+        lost = "" if schema.get("x-kubernetes-list-type") == "map" else place.path
+        yield from _node(schema["items"], place.child(".items", place.apart or lost, schema.get("maxItems")), budget)
     given = schema.get("x-kubernetes-validations") or []
-    kind = declarations.type_of(schema, f"selfType{next(_types)}", root=root) if given else None
-    where = f"{path}.x-kubernetes-validations"
-    if given and kind is None:
+    kind = declarations.type_of(schema, f"selfType{next(_types)}", root=place.root) if given else None
+    bounds = bounds_of(schema, root=place.root) if given else None
+    where = f"{place.path}.x-kubernetes-validations"
+    if given and (kind is None or bounds is None):
         why = "internal error: failed to construct type information for x-kubernetes-validations rules: unable to convert structural schema to CEL declarations"
         yield FieldError("InternalError", where, detail=why)
         return
     for n, rule in enumerate(given):
-        assert kind is not None
-        yield from _rule(rule, f"{where}[{n}]", schema, kind, apart)
+        assert kind is not None and bounds is not None
+        often = place.often if place.often is not None else most_often(bounds)
+        yield from _rule(rule, f"{where}[{n}]", schema, _Subject(kind, bounds, often, place.apart), budget)
 
 
-def _rule(rule: Mapping[str, Any], path: str, schema: Obj, kind: Type, apart: str) -> Iterator[FieldError]:
+class _Subject(NamedTuple):
+    """What rules are about."""
+
+    kind: Type
+    bounds: Bounds
+    often: int
+    apart: str
+
+
+def _rule(rule: Mapping[str, Any], path: str, schema: Obj, subject: _Subject, budget: Budget) -> Iterator[FieldError]:
     text = rule.get("rule") or ""
     if not text.strip():
         yield required(f"{path}.rule", "rule is not specified")
@@ -71,25 +99,28 @@ def _rule(rule: Mapping[str, Any], path: str, schema: Obj, kind: Type, apart: st
         yield not_supported(f"{path}.reason", rule["reason"], _REASONS)
     if rule.get("fieldPath") and not _leads(schema, rule["fieldPath"]):
         yield invalid(f"{path}.fieldPath", rule["fieldPath"], "must be a valid path")
-    variables = variables_of(kind, bool(rule.get("optionalOldSelf")))
+    variables = variables_of(subject.kind, bool(rule.get("optionalOldSelf")))
     uses: frozenset[str] = frozenset()
-    program = _compiled(text, variables)
+    program = _compiled(text, variables, subject.bounds)
+    if isinstance(program, Program):
+        yield from budget.spend("estimated rule cost", program.cost * subject.often, f"{path}.rule")
     if isinstance(program, str):
         yield invalid(f"{path}.rule", _shown(rule), f"compilation failed: {program}")
     elif program.type.kind not in ("bool", "dyn"):
         yield invalid(f"{path}.rule", _shown(rule), "cel expression must evaluate to a bool")
     else:
         uses = program.uses
-    if apart and "oldSelf" in uses:
-        yield invalid(f"{path}.rule", text, f"oldSelf cannot be used on the uncorrelatable portion of the schema within {apart}")
-    yield from _wording(rule, path, variables)
+    if subject.apart and "oldSelf" in uses:
+        told = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {subject.apart}"
+        yield invalid(f"{path}.rule", text, told)
+    yield from _wording(rule, path, variables, subject.bounds, budget)
     if rule.get("optionalOldSelf") is not None and "oldSelf" not in uses:
         yield invalid(f"{path}.optionalOldSelf", rule["optionalOldSelf"], "may not be set if oldSelf is not used in rule")
 
 
-def _compiled(text: str, variables: Mapping[str, Type]) -> Program | str:
+def _compiled(text: str, variables: Mapping[str, Type], bounds: Bounds) -> Program | str:
     try:
-        return compile_expression(text, variables)
+        return compile_expression(text, variables, bounds=bounds)
     except CompileError as error:
         return str(error)
 
@@ -104,14 +135,18 @@ def _message(rule: Mapping[str, Any], path: str) -> Iterator[FieldError]:
         yield required(f"{path}.message", "message must be specified if rule contains line breaks")
 
 
-def _wording(rule: Mapping[str, Any], path: str, variables: Mapping[str, Type]) -> Iterator[FieldError]:
+def _wording(
+    rule: Mapping[str, Any], path: str, variables: Mapping[str, Type], bounds: Bounds, budget: Budget
+) -> Iterator[FieldError]:
     expression = rule.get("messageExpression") or ""
     if not expression:
         return
     if not expression.strip():
         yield required(f"{path}.messageExpression", "messageExpression must be non-empty if specified")
         return
-    program = _compiled(expression, variables)
+    program = _compiled(expression, variables, bounds)
+    if isinstance(program, Program):
+        yield from budget.spend("estimated messageExpression cost", program.cost, f"{path}.messageExpression")
     if isinstance(program, str):
         yield invalid(f"{path}.messageExpression", _shown(rule), f"messageExpression compilation failed: {program}")
     elif program.type.kind != "string":

@@ -5,6 +5,7 @@ Reference: "Extend the Kubernetes API with CustomResourceDefinitions", sections 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,7 +26,7 @@ _ROOT = "<nil>"
 class Rule:
     """One rule on values of one type. CompileError where an expression is wrong."""
 
-    __slots__ = ("field_path", "program", "reason", "told", "transition", "wording", "wrap")
+    __slots__ = ("field_path", "program", "reason", "shown", "told", "transition", "wording", "wrap")
 
     def __init__(self, given: Mapping[str, Any], kind: Type) -> None:
         self.wrap = bool(given.get("optionalOldSelf"))
@@ -33,7 +34,9 @@ class Rule:
         self.program = compile_expression(given["rule"], variables)
         expression = given.get("messageExpression")
         self.wording: Program | None = compile_expression(expression, variables) if expression else None
-        self.told = given.get("message") or f"failed rule: {given['rule'].strip()}"
+        #: The rule in messages about itself, and what is said when it does not hold.
+        self.shown = given.get("message") or given["rule"].strip()
+        self.told = given.get("message") or f"failed rule: {self.shown}"
         self.reason = given.get("reason") or "FieldValueInvalid"
         self.field_path = given.get("fieldPath") or ""
         self.transition = "oldSelf" in self.program.uses
@@ -44,6 +47,10 @@ def variables_of(kind: Type, wrap: bool) -> dict[str, Type]:
     return {"self": kind, "oldSelf": optional_of(kind) if wrap else kind}
 
 
+class _OutOfBudget(Exception):
+    """No further rules are run."""
+
+
 class _Walk:
     """One check: its errors and what is left of its budget."""
 
@@ -52,6 +59,17 @@ class _Walk:
     def __init__(self) -> None:
         self.budget = REQUEST_BUDGET
         self.errors: list[FieldError] = []
+
+    def wrong(self, field: str, value: Any, told: str) -> None:
+        self.errors.append(FieldError("FieldValueInvalid", field, value, told))
+
+    def spend(self, cost: int, field: str) -> None:
+        self.budget -= cost
+        if self.budget < 0:
+            self.wrong(
+                field, OMIT, "validation failed due to running out of cost budget, no further validation rules will be run"
+            )
+            raise _OutOfBudget
 
 
 #: (walk, value, old value or None, path)
@@ -67,11 +85,8 @@ def checker(openapi: Obj) -> Callable[[Obj, Obj | None], list[FieldError]] | Non
     def check(obj: Obj, old: Obj | None) -> list[FieldError]:
         walk, run = _Walk(), visit()
         if run is not None:
-            try:
+            with contextlib.suppress(_OutOfBudget):
                 run(walk, obj, old, "")
-            except CostExceeded:
-                told = "validation failed due to running out of cost budget, no further validation rules will be run"
-                walk.errors.append(FieldError("FieldValueInvalid", _ROOT, OMIT, told))
         return walk.errors
 
     return check
@@ -81,7 +96,8 @@ def default_errors(schema: Obj, path: str) -> list[FieldError]:
     """What the rules of a schema, and of what is below it, say about its own default."""
     walk, visit = _Walk(), _visit(schema)
     if visit is not None:
-        visit(walk, schema["default"], None, f"{path}.default")
+        with contextlib.suppress(_OutOfBudget):
+            visit(walk, schema["default"], None, f"{path}.default")
     return walk.errors
 
 
@@ -126,29 +142,37 @@ def _apply(walk: _Walk, rule: Rule, value: Any, old: Any, path: str, kind: str) 
     variables = {"self": value, "oldSelf": before}
     field = path.removeprefix(".") or _ROOT
     try:
-        good, cost = rule.program.evaluate(variables, min(CALL_LIMIT, walk.budget))
-    except CostExceeded:
-        raise
+        good, cost = rule.program.evaluate(variables, CALL_LIMIT)
+    except CostExceeded as error:
+        why = "no further validation rules will be run due to call cost exceeds limit for rule"
+        walk.wrong(field, kind, f"'{error}': {why}: {rule.shown}")
+        raise _OutOfBudget from None
     except CelError as error:
-        walk.errors.append(
-            FieldError("FieldValueInvalid", field, kind, f"{error} evaluating rule: {rule.told.removeprefix('failed rule: ')}")
-        )
+        walk.wrong(field, kind, _failed(error, rule))
         return
-    walk.budget -= cost
+    walk.spend(cost, field)
     if not good:
         shown = OMIT if isinstance(value, (dict, list)) else value
         at = (path + rule.field_path).removeprefix(".") or _ROOT
-        walk.errors.append(FieldError(rule.reason, at, shown, _told(rule, variables)))
+        walk.errors.append(FieldError(rule.reason, at, shown, _told(walk, rule, variables, field)))
 
 
-def _told(rule: Rule, variables: Obj) -> str:
+def _failed(error: CelError, rule: Rule) -> str:
+    if str(error).startswith("no such overload"):
+        return f"'{error}': call arguments did not match a supported operator, function or macro signature for rule: {rule.shown}"
+    return f"{error} evaluating rule: {rule.shown}"
+
+
+def _told(walk: _Walk, rule: Rule, variables: Obj, field: str) -> str:
     """The message: what its expression says, unless that fails or says nothing on one line."""
     if rule.wording is None:
         return rule.told
     try:
-        text = str(rule.wording.evaluate(variables)[0]).strip()
+        found, cost = rule.wording.evaluate(variables)
     except CelError:
         return rule.told
+    walk.spend(cost, field)
+    text = str(found).strip()
     return text if text and "\n" not in text and len(text) <= 5 * 1024 else rule.told
 
 

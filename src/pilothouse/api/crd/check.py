@@ -5,7 +5,8 @@ API reference: CustomResourceDefinition; "Specifying a structural schema" in the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pilothouse.api import names
@@ -36,7 +37,8 @@ def definition(crd: Obj) -> list[FieldError]:
 
 def changed(crd: Obj, old: Obj) -> list[FieldError]:
     """Errors of a changed definition. What has been served cannot change its names or scope."""
-    out = _spec(crd["spec"]) + _stored(crd)
+    before = {v.get("name"): schema_of(v) for v in old["spec"].get("versions") or ()}
+    out = _spec(crd["spec"], before) + _stored(crd)
     new_spec, old_spec = crd["spec"], old["spec"]
     out += immutable(new_spec.get("group"), old_spec.get("group"), "spec.group")
     out += immutable(new_spec["names"].get("plural"), old_spec["names"].get("plural"), "spec.names.plural")
@@ -47,7 +49,8 @@ def changed(crd: Obj, old: Obj) -> list[FieldError]:
     return out
 
 
-def _spec(spec: Obj) -> list[FieldError]:
+def _spec(spec: Obj, before: Mapping[str, Obj] = MappingProxyType({})) -> list[FieldError]:
+    """`before` has the schemas of versions as they were."""
     out: list[FieldError] = []
     group = spec.get("group") or ""
     if not group:
@@ -62,10 +65,12 @@ def _spec(spec: Obj) -> list[FieldError]:
         out.append(required("spec.scope"))
     elif scope not in ("Cluster", "Namespaced"):
         out.append(not_supported("spec.scope", scope, ("Cluster", "Namespaced")))
-    return out + _versions(spec) + _names(spec.get("names") or {}, "spec.names") + _conversion(spec.get("conversion") or {})
+    return (
+        out + _versions(spec, before) + _names(spec.get("names") or {}, "spec.names") + _conversion(spec.get("conversion") or {})
+    )
 
 
-def _versions(spec: Obj) -> list[FieldError]:
+def _versions(spec: Obj, before: Mapping[str, Obj]) -> list[FieldError]:
     out: list[FieldError] = []
     versions = spec.get("versions")
     if spec.get("preserveUnknownFields"):
@@ -82,7 +87,7 @@ def _versions(spec: Obj) -> list[FieldError]:
         out += _columns(version.get("additionalPrinterColumns") or (), f"{where}.additionalPrinterColumns")
         out += _deprecation(version, f"{where}.deprecationWarning")
         path = "spec.validation.openAPIV3Schema" if len(versions or ()) == 1 else f"{where}.schema.openAPIV3Schema"
-        out += [] if missing else schema_errors(schema, path)
+        out += [] if missing else schema_errors(schema, path, before.get(version.get("name") or "") == schema)
         fields = "spec.selectableFields" if len(versions or ()) == 1 else f"{where}.selectableFields"
         out += selectable.errors(version.get("selectableFields") or [], schema, fields)
     storage = [v for v in versions or () if v.get("storage")]

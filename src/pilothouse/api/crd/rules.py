@@ -23,13 +23,13 @@ def checker(openapi: Obj) -> Checker | None:
     return rules.checker(openapi)
 
 
-def errors(openapi: Obj, path: str) -> list[FieldError]:
-    """What is wrong with the rules themselves."""
+def errors(openapi: Obj, path: str, unchanged: bool = False) -> list[FieldError]:
+    """What is wrong with the rules themselves. `unchanged`: the schema was accepted before as it is."""
     if not has_rules(openapi):
         return []
     from pilothouse.api.cel import rule_checks
 
-    return rule_checks.rule_errors(openapi, path)
+    return rule_checks.rule_errors(openapi, path, unchanged=unchanged)
 
 
 def has_rules(schema: Any) -> bool:

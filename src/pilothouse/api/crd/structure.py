@@ -33,8 +33,8 @@ _SCALARS = ("string", "integer", "number", "boolean")
 _META_ONLY = "must not specify anything other than name and generateName, but metadata is implicitly specified"
 
 
-def schema_errors(schema: Obj, path: str) -> list[FieldError]:
-    """Errors of a version's schema."""
+def schema_errors(schema: Obj, path: str, unchanged: bool = False) -> list[FieldError]:
+    """Errors of a version's schema. `unchanged`: it was accepted before as it is."""
     out = list(_root(schema, path))
     out += _node(schema, path, True)
     properties = schema.get("properties") or {}
@@ -42,7 +42,7 @@ def schema_errors(schema: Obj, path: str) -> list[FieldError]:
         out += _metadata(properties["metadata"], f"{path}.properties[metadata]")
     if not out and _has_dialect(schema):
         out.append(invalid(path, "", "OpenAPIV3Schema 'schema' is not supported"))
-    return out or list(_defaults(schema, path)) or rules.errors(schema, path)
+    return out or list(_defaults(schema, path)) or rules.errors(schema, path, unchanged)
 
 
 def _has_dialect(schema: Obj) -> bool:
