@@ -96,7 +96,14 @@ class PodStrategy(Strategy):
         spec, metadata = obj["spec"], obj["metadata"]
         if metadata.get("annotations"):
             check_pod_annotations(metadata["annotations"], spec, "metadata.annotations", out)
-        if old is not None and spec == old["spec"] and metadata.get("labels") == old["metadata"].get("labels"):
+        if (
+            old is not None
+            and spec == old["spec"]
+            and (
+                metadata.get("labels") == old["metadata"].get("labels")
+                or not (spec.get("affinity") or spec.get("topologySpreadConstraints"))  # nothing else of a spec looks at labels
+            )
+        ):
             return
         check_pod_spec(spec, "spec", out, metadata)
         if not spec.get("serviceAccountName"):
