@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pilothouse.apiserver.routes import Route
 
@@ -31,6 +31,33 @@ class Cell:
             self.total += seconds
 
 
+class Histogram:
+    """How long things took, by labels."""
+
+    def __init__(self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str]) -> None:
+        self.name = name
+        self.text = text
+        self._buckets = tuple(buckets)
+        self._labels = tuple(labels)
+        self._found: dict[tuple[str, ...], tuple[list[int], list[float]]] = {}
+
+    def observe(self, labels: tuple[str, ...], seconds: float) -> None:
+        counts, total = self._found.setdefault(labels, ([0] * (len(self._buckets) + 1), [0.0]))
+        counts[bisect_left(self._buckets, seconds)] += 1
+        total[0] += seconds
+
+    def lines(self) -> Iterator[str]:
+        """In the text format, without the header."""
+        for values, (counts, total) in self._found.items():
+            labels = dict(zip(self._labels, values, strict=True))
+            running = 0
+            for bound, count in zip((*map(str, self._buckets), "+Inf"), counts, strict=True):
+                running += count
+                yield _line(f"{self.name}_bucket", {**labels, "le": bound}, running)
+            yield _line(f"{self.name}_sum", labels, total[0])
+            yield _line(f"{self.name}_count", labels, running)
+
+
 Sample = tuple[str, str, str, Iterable[tuple[dict[str, str], float]]]
 
 
@@ -40,6 +67,7 @@ class Metrics:
     def __init__(self) -> None:
         self._cells: dict[tuple[str, ...], Cell] = {}
         self._gauges: list[Callable[[], Iterable[Sample]]] = []
+        self._histograms: dict[str, list[Histogram]] = {}
 
     def cell(self, route: Route) -> Cell:
         """Where requests like this one are counted."""
@@ -54,6 +82,10 @@ class Metrics:
         """Samples (name, help, type, [(labels, value)]) that are computed when asked for."""
         self._gauges.append(source)
 
+    def add_histogram(self, histogram: Histogram) -> None:
+        """Those of one name are shown together."""
+        self._histograms.setdefault(histogram.name, []).append(histogram)
+
     def text(self) -> bytes:
         """Everything, in the text format."""
         lines = _header("apiserver_request_total", "Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.", "counter")  # fmt: skip
@@ -61,10 +93,16 @@ class Metrics:
             labels = {**_labels(cell.labels), "dry_run": ""}
             lines += [_line("apiserver_request_total", {**labels, "code": str(c)}, n) for c, n in cell.codes.items()]
         lines += self._duration_lines()
+        for name, group in self._histograms.items():
+            lines += _header(name, group[0].text, "histogram")
+            for histogram in group:
+                lines += histogram.lines()
+        sampled: dict[str, list[str]] = {}  # by name, because several sources may count the same
         for source in self._gauges:
             for name, text, type, samples in source():
-                lines += _header(name, text, type)
-                lines += [_line(name, labels, value) for labels, value in samples]
+                found = sampled.setdefault(name, _header(name, text, type))
+                found += [_line(name, labels, value) for labels, value in samples]
+        lines += [line for found in sampled.values() for line in found]
         return ("\n".join(lines) + "\n").encode()
 
     def _duration_lines(self) -> list[str]:

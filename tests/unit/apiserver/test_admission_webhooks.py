@@ -466,3 +466,18 @@ async def test_a_service_that_leads_nowhere_is_told(name: str, told: str) -> Non
         await configure(call, "mutating", webhook({"service": {"namespace": "default", "name": name}}))
         got = await call("POST", MAPS, config())
         assert got.body["message"].endswith(f'failed to call webhook: Post "https://{name}.default.svc:443/?timeout=10s": {told}')
+
+
+async def test_what_webhooks_do_is_counted() -> None:
+    async with cluster() as call, hooks(no=lambda r: deny(r, code=403)) as server:
+        await configure(
+            call, "validating", webhook(server.client("/no")), webhook(NOWHERE, "b.example.com", failurePolicy="Ignore")
+        )
+        assert (await call("POST", MAPS, config())).code == 403
+        text = (await call("GET", "/metrics")).body
+        prefix = "apiserver_admission_webhook"
+        labels = 'name="a.example.com",operation="CREATE",rejected="true",type="validating"'
+        assert f"{prefix}_admission_duration_seconds_count{{{labels}}} 1" in text
+        rejection = 'error_type="no_error",name="a.example.com",operation="CREATE",rejection_code="403",type="validating"'
+        assert f"{prefix}_rejection_count{{{rejection}}} 1" in text
+        assert f'{prefix}_fail_open_count{{name="b.example.com",type="validating"}} 1' in text

@@ -16,6 +16,7 @@ from pilothouse.apiserver.admission.followed import Followed
 from pilothouse.apiserver.admission.matching import GROUP, ruled, selected
 from pilothouse.apiserver.admission.reviews import Answer
 from pilothouse.apiserver.admission.versions import View, view
+from pilothouse.apiserver.admission.webhook_metrics import WebhookMetrics
 from pilothouse.apiserver.interface import AdmissionPlugin, AdmissionRequest
 from pilothouse.clock import new_uid
 
@@ -53,6 +54,9 @@ class WebhookPlugin(AdmissionPlugin):
         super().__init__(hub)
         self._followed = Followed(hub, (self.configurations,), _hooks)
         self._expressions = Expressions()
+        self._metrics = WebhookMetrics("admit" if self.mutating else "validating")
+        self.hub.metrics.add_histogram(self._metrics.durations)
+        self.hub.metrics.add_gauges(self._metrics.samples)
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
         return resource.group != GROUP
@@ -87,12 +91,16 @@ class WebhookPlugin(AdmissionPlugin):
         webhook = hook.webhook
         if request.dry_run and webhook.get("sideEffects") not in _QUIET:
             raise bad_request(f"admission webhook {quote(hook.name)} does not support dry run")
+        begun, ignored = self.hub.clock.monotonic(), webhook.get("failurePolicy") == "Ignore"
         try:
             answer = await self._call(webhook, request, seen)
         except CallingFailed as failed:
-            if webhook.get("failurePolicy") == "Ignore":
+            self._metrics.failed(hook.name, request.operation, self.hub.clock.monotonic() - begun, ignored)
+            if ignored:
                 return None
             raise calling_failed(hook, str(failed)) from None
+        code = 200 if answer.allowed else reviews.denial(hook.name, answer.status).code
+        self._metrics.answered(hook.name, request.operation, self.hub.clock.monotonic() - begun, not answer.allowed, code)
         request.warnings += [w for w in answer.warnings if w not in request.warnings]
         request.annotations |= {f"{hook.name}/{k}": v for k, v in answer.annotations.items()}
         return answer
