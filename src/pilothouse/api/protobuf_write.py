@@ -22,6 +22,8 @@ from pilothouse.api.protobuf import _META, MAGIC, _message, _table, message_name
 from pilothouse.api.schema import Schema
 
 Encoder = Callable[[Any], bytes]
+#: So many texts of a field are remembered, if they are shorter than this.
+_REMEMBERED, _SHORT = 64, 64
 _UNITS = {"h": 3_600_000_000_000, "m": 60_000_000_000, "s": 1_000_000_000, "ms": 1_000_000, "us": 1000, "µs": 1000, "ns": 1}
 
 
@@ -178,11 +180,26 @@ def _field(number: int, kind: str, schema: Schema | None) -> Encoder:
         return lambda value: tag + struct.pack("<d", value)
     tag = _tag(number, 2)
     if kind == "string":
-        return lambda value: _delimited(tag, value.encode())
+        return _string_field(tag)
     if kind == "bytes":
         return lambda value: _delimited(tag, base64.b64decode(value))
     encode = _encoder(kind, schema)
     return lambda value: _delimited(tag, encode(value))
+
+
+def _string_field(tag: bytes) -> Encoder:
+    """A text's writer. The same few texts are written again and again: those of each field that came first are remembered."""
+    known: dict[str, bytes] = {}
+
+    def encode(value: str) -> bytes:
+        found = known.get(value)
+        if found is None:
+            found = _delimited(tag, value.encode())
+            if len(known) < _REMEMBERED and len(value) < _SHORT:
+                known[value] = found
+        return found
+
+    return encode
 
 
 def _map_field(number: int, value: Encoder) -> Encoder:
@@ -214,16 +231,19 @@ def _tag(number: int, wire: int) -> bytes:
 
 
 def _delimited(tag: bytes, data: bytes) -> bytes:
-    return b"%b%b%b" % (tag, varint(len(data)), data)
+    size = len(data)
+    return tag + (_SMALL[size] if size < 128 else varint(size)) + data
 
 
 def _field_bytes(number: int, data: bytes) -> bytes:
-    return _delimited(_tag(number, 2), data)
+    """A delimited field of a number below 16."""
+    return _delimited(_SMALL[number << 3 | 2], data)
 
 
 # --- types whose JSON form is no object --------------------------------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=4096)
 def _time(text: str) -> bytes:
     seconds = times.seconds(text)
     whole = int(seconds // 1)
@@ -232,7 +252,7 @@ def _time(text: str) -> bytes:
 
 
 def _number(number: int, value: int) -> bytes:
-    return _tag(number, 0) + varint(value)
+    return _SMALL[number << 3] + varint(value)
 
 
 def _int_or_string(value: int | str) -> bytes:
