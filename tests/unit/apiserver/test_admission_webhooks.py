@@ -473,6 +473,7 @@ async def test_what_webhooks_do_is_counted() -> None:
         await configure(
             call, "validating", webhook(server.client("/no")), webhook(NOWHERE, "b.example.com", failurePolicy="Ignore")
         )
+        await configure(call, "mutating", webhook(NOWHERE, "c.example.com", failurePolicy="Ignore"))
         assert (await call("POST", MAPS, config())).code == 403
         text = (await call("GET", "/metrics")).body
         prefix = "apiserver_admission_webhook"
@@ -481,3 +482,6 @@ async def test_what_webhooks_do_is_counted() -> None:
         rejection = 'error_type="no_error",name="a.example.com",operation="CREATE",rejection_code="403",type="validating"'
         assert f"{prefix}_rejection_count{{{rejection}}} 1" in text
         assert f'{prefix}_fail_open_count{{name="b.example.com",type="validating"}} 1' in text
+        assert f'{prefix}_fail_open_count{{name="c.example.com",type="admit"}} 1' in text
+        helps = [line for line in text.splitlines() if line.startswith("# HELP")]
+        assert len(helps) == len(set(helps))
