@@ -104,7 +104,7 @@ class Handlers:
             agent = headers.get(b"user-agent")
             if headers.get(b"accept") in _PLAIN_ACCEPTS and (agent is None or not agent.startswith(_HUMAN_AGENTS)):
                 return PLAIN_WISH
-        fmt = negotiate.choose(ask.request.header(b"accept"), watch, protobuf=not ask.served.custom)
+        fmt = negotiate.choose(ask.request.header(b"accept"), watch, protobuf=ask.served.protobuf)
         wish = Wish(fmt, pretty=wants_pretty(route, ask.request))
         if fmt.transform:
             wish.now = self.clock.now()

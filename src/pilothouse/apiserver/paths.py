@@ -146,7 +146,11 @@ class Paths:
     def _custom(self, group: str = "", version: str = "") -> dict[tuple[str, str, str], Obj]:
         """The schemas of all kinds that are not built in."""
         server = self._server
-        return {**server.extensions.schemas(group, version), **server.questions.schemas(group, version)}
+        return {
+            **server.extensions.schemas(group, version),
+            **server.questions.schemas(group, version),
+            **server.usage.schemas(group, version),
+        }
 
     def _v3_paths(self) -> list[str]:
         return [f"apis/{g}/{v}" if g else f"api/{v}" for g, v in self._server.registry.versions]

@@ -271,4 +271,6 @@ class _DecisionStrategy(Strategy):
 
 
 def _served(resource: Resource, schema: Obj, strategy: type[Strategy]) -> Served:
-    return Served(resource, None, strategy, lambda group, version, kind: root_schema(schema), resource.kind)
+    served = Served(resource, None, strategy, lambda group, version, kind: root_schema(schema), resource.kind)
+    served.protobuf = False
+    return served

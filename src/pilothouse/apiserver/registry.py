@@ -34,6 +34,8 @@ class Served:
 
     #: A resource of the users' own: patches and unknown paths are answered in other words.
     custom = False
+    #: Its objects can be written as protobuf.
+    protobuf = True
     #: Objects may have to be converted by somebody else before they can be looked at: ask `ready` first, and `to_store` for `to_stored`.
     converting = False
 

@@ -55,6 +55,8 @@ from pilothouse.apiserver.questions import Questions
 from pilothouse.apiserver.registry import Registry, Served, Special
 from pilothouse.apiserver.storage import Storage
 from pilothouse.apiserver.upkeep import APIServices, FlowSchemas
+from pilothouse.apiserver.usage import PATH as USAGE
+from pilothouse.apiserver.usage import NodeUsage
 from pilothouse.apiserver.watchcache import Feed, ResourceCache
 from pilothouse.apiserver.watches import BOOKMARK_SECONDS
 from pilothouse.apiserver.writes import Call, Writer, Written
@@ -135,6 +137,8 @@ class ApiServer:
         self.extensions = Extensions(self)
         self.questions = Questions(self)
         self.paths.register(QUESTIONS, self.questions.attend, listed=False)
+        self.usage = NodeUsage(self)
+        self.paths.register(USAGE, self.usage.attend, listed=False)
         self._webhooks: webhooks.Caller | None = None
         self.api_services = APIServices(self)
         self._followers = (self.api_services, FlowSchemas(self))

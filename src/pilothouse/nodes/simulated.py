@@ -18,6 +18,7 @@ from pilothouse import KUBERNETES_VERSION
 from pilothouse.client.informer import InformerFactory
 from pilothouse.client.interface import Transport
 from pilothouse.clock import Clock, rfc3339, rfc3339_micro
+from pilothouse.nodes import usage
 from pilothouse.nodes.lifecycle import PodRun, advance
 
 log = logging.getLogger("pilothouse.nodes")
@@ -27,6 +28,8 @@ Obj = dict[str, Any]
 VERSION = f"{KUBERNETES_VERSION}+pilothouse.sim"
 LEASE_SECONDS, RENEW_SECONDS, STATUS_SECONDS = 40, 10.0, 300.0
 WORKERS = 16
+#: Where the hub says whether it wants to know what pods use, and when to ask again one that does not know what that is.
+USAGE_PATH, USAGE_RETRY_SECONDS = "/pilothouse/node-usage", 300.0
 _SMP = "application/strategic-merge-patch+json"
 
 
@@ -71,6 +74,7 @@ class SimulatedNodes:
         async with asyncio.TaskGroup() as group:
             group.create_task(informers.run())
             group.create_task(self._renew_forever())
+            group.create_task(self._tell_usage_forever())
             for _ in range(WORKERS):
                 group.create_task(self._work_forever())
 
@@ -157,6 +161,24 @@ class SimulatedNodes:
         answer = await self._transport.request("PATCH", f"{path}/{name}", body={"spec": spec}, content_type=merge)
         if answer.status == 404:
             await self._transport.request("POST", path, body={"metadata": {"name": name}, "spec": spec})
+
+    async def _tell_usage_forever(self) -> None:
+        """Report what pods use, whenever the hub wants to know; other API servers do not, and are asked again only rarely."""
+        wanted = False
+        while True:
+            body: Obj = {"reporter": self.names[0] if self.names else ""}
+            if wanted:
+                body["report"] = usage.report(self.names, self._pods.values(), self._clock.now())
+            pause = 0.0
+            try:
+                answer = await self._transport.request("POST", USAGE_PATH, body=body)
+                wanted = answer.status == 200 and bool(answer.body.get("wanted"))
+                pause = 0.0 if answer.status == 200 else USAGE_RETRY_SECONDS
+            except OSError as error:
+                log.info("usage could not be reported: %s", error)
+                pause = RENEW_SECONDS
+            if pause:
+                await self._clock.sleep(pause)
 
     # --- the pods --------------------------------------------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ class CustomServed(Served):
     """`since` is the revision at which the schema became what it is."""
 
     custom = True
+    protobuf = False
 
     def __init__(
         self,
