@@ -95,6 +95,27 @@ def test_taint_cordon_and_drain(kubectl: Kubectl) -> None:
         assert kubectl("uncordon", node) == f"node/{node} uncordoned\n"
 
 
+def test_a_drain_goes_as_slowly_as_a_disruption_budget_wants(kubectl: Kubectl) -> None:
+    web(kubectl, 4)
+    kubectl("create", "poddisruptionbudget", "web", "--selector=app=web", "--min-available=4")
+    wait_for(lambda: kubectl.path("pdb/web", ".status.expectedPods") == "4", "the budget to be counted")
+    node = kubectl("get", "pods", "-o", "jsonpath={.items[0].spec.nodeName}")
+    try:
+        refused = kubectl("drain", node, "--ignore-daemonsets", "--timeout=2s", code=1)
+        assert "Cannot evict pod as it would violate the pod's disruption budget." in refused
+        kubectl("patch", "pdb", "web", "--type=merge", "-p", '{"spec":{"minAvailable":3}}')
+        assert f"node/{node} drained" in kubectl("drain", node, "--ignore-daemonsets", "--timeout=60s")
+    finally:
+        kubectl("uncordon", node)
+
+
+def test_top_shows_what_nodes_and_pods_use(kubectl: Kubectl) -> None:
+    web(kubectl, 2)
+    assert "CPU(cores)" in kubectl("top", "nodes")
+    shown = kubectl("top", "pods", "-l", "app=web", "--no-headers").splitlines()
+    assert len(shown) == 2 and all("Mi" in line for line in shown)
+
+
 def test_a_token_is_a_way_in_with_the_rights_of_its_account(kubectl: Kubectl) -> None:
     kubectl("create", "serviceaccount", "robot")
     kubectl("create", "role", "reader", "--verb=get,list", "--resource=configmaps")
