@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.api.errors import StatusError, forbidden_error
-from pilothouse.apiserver import impersonation, negotiate
+from pilothouse.apiserver import flow_dumps, impersonation, negotiate
 from pilothouse.apiserver.flows import Flow, Flows
 from pilothouse.apiserver.handlers import Ask, Handlers, wants_pretty
 from pilothouse.apiserver.interface import Attributes, Credentials, User, Verdict
@@ -51,6 +51,8 @@ class Chain:
         options = server.options
         self.flows = Flows(registry, Seats(server.clock, options.max_in_flight + options.max_mutating_in_flight))
         server.metrics.add_gauges(self.flows.gauges)
+        for path, handler in flow_dumps.handlers(self.flows).items():
+            server.paths.register(path, handler, listed=False)
         self.mutating = 0
         self.reading = 0
         self._audit_base = new_uid(server.clock)[:24].encode()

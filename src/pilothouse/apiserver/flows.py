@@ -7,7 +7,7 @@ is passed over. What a request line means to a user is remembered until a schema
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.api.errors import Obj
@@ -45,7 +45,7 @@ class Flow:
         self.header = f"\r\nX-Kubernetes-Pf-Flowschema-Uid: {metadata.get('uid', '')}\r\nX-Kubernetes-Pf-Prioritylevel-Uid: {level.uid}".encode()
 
     def queue_of(self, user: User, route: Route) -> str:
-        """What tells the flows of one schema apart."""
+        """What tells the flows of a level apart: the schema, and whom or what it tells apart."""
         return f"{self.name}/{user.name if self.split == 'ByUser' else route.namespace if self.split == 'ByNamespace' else ''}"
 
 
@@ -106,18 +106,39 @@ class Flows:
                 found[-1].count = counts.get(found[-1].name, 0)
         self._flows = sorted(found, key=lambda flow: (flow.precedence, flow.name))
 
+    @property
+    def all(self) -> Sequence[Flow]:
+        """The schemas in the order in which they are tried."""
+        if self._stale:
+            self._renew()
+        return self._flows
+
     def gauges(self) -> Iterable[Any]:
         """For /metrics."""
         start = "apiserver_flowcontrol_"
         counts = [({"flow_schema": f.name, "priority_level": f.level.name}, f.count) for f in self._flows]
         yield f"{start}dispatched_requests_total", "Number of requests let in, by flow schema.", "counter", counts
         levels = self.seats.levels.values()
+        refused = [
+            ({"priority_level": level.name, "reason": reason}, getattr(level, take))
+            for level in levels
+            for reason, take in (
+                ("queue-full" if level.queue_limit else "concurrency-limit", "refused"),
+                ("time-out", "timed_out"),
+                ("cancelled", "cancelled"),
+            )
+        ]
+        yield (
+            f"{start}rejected_requests_total",
+            "Number of requests turned away, by priority level and reason.",
+            "counter",
+            refused,
+        )
         for name, text, type, take in _LEVEL_GAUGES:
             yield start + name, text, type, [({"priority_level": level.name}, getattr(level, take)) for level in levels]
 
 
 _LEVEL_GAUGES = (
-    ("rejected_requests_total", "Number of requests turned away, by priority level.", "counter", "refused"),
     ("current_executing_requests", "Number of requests that have a seat, by priority level.", "gauge", "running"),
     ("current_inqueue_requests", "Number of requests that wait for a seat, by priority level.", "gauge", "waiting"),
     ("nominal_limit_seats", "Number of seats of a priority level before lending and borrowing.", "gauge", "nominal"),

@@ -30,11 +30,13 @@ class _Clock(Protocol):
 class Level:
     """One priority level: its limits, and who is running and waiting."""
 
-    __slots__ = ("borrowing", "exempt", "flow_limit", "guaranteed", "lendable", "name", "nominal", "queue_limit", "queues", "refused", "running", "shares", "uid", "waiting")  # fmt: skip
+    __slots__ = ("borrowing", "cancelled", "exempt", "flow_limit", "guaranteed", "lendable", "name", "nominal", "queue_limit", "queues", "refused", "running", "shares", "timed_out", "uid", "waiting")  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.running = self.waiting = self.refused = 0
+        self.running = self.waiting = 0
+        #: Requests turned away: at once, after waiting, by their clients.
+        self.refused = self.timed_out = self.cancelled = 0
         self.queues: dict[str, deque[asyncio.Future[bool]]] = {}
         self.nominal = self.guaranteed = 0
         self.configure("", {})
@@ -111,6 +113,7 @@ class Seats:
         try:
             got = await future
         except asyncio.CancelledError:
+            level.cancelled += 1
             if not future.cancelled() and future.result():
                 self.give_back(level)
             else:
@@ -119,7 +122,7 @@ class Seats:
         finally:
             timer.cancel()
         if not got:
-            level.refused += 1
+            level.timed_out += 1
             self._leave(level, flow, future)
         return got
 

@@ -13,6 +13,7 @@ from pilothouse.clock import VirtualClock
 from .cluster_kit import PODS, acting, cluster, pod
 from .kit import CONFIGMAPS, Caller, configmap, hub
 
+DEBUG = "/debug/api_priority_and_fairness/"
 FLOWS = "/apis/flowcontrol.apiserver.k8s.io/v1"
 
 
@@ -89,7 +90,7 @@ async def test_a_full_level_that_rejects_answers_429_and_leaves_others_alone() -
         refused = next(g for g in got if g.code == 429)
         assert refused.headers["Retry-After"] == "1"
         metrics = (await call("GET", "/metrics")).body
-        assert 'apiserver_flowcontrol_rejected_requests_total{priority_level="narrow"} 17' in metrics
+        assert 'apiserver_flowcontrol_rejected_requests_total{priority_level="narrow",reason="concurrency-limit"} 17' in metrics
         assert 'apiserver_flowcontrol_current_executing_requests{priority_level="narrow"} 0' in metrics
         assert (await jane("POST", CONFIGMAPS, configmap("again"))).code == 201
 
@@ -97,6 +98,25 @@ async def test_a_full_level_that_rejects_answers_429_and_leaves_others_alone() -
 async def test_without_schemas_nothing_is_classified() -> None:
     async with hub() as call:
         assert b"X-Kubernetes-Pf" not in (await call("GET", CONFIGMAPS)).response.audit
+
+
+async def test_what_levels_and_queues_are_doing_can_be_looked_at() -> None:
+    async with cluster() as call:
+        assert (await acting(call, "jane")("GET", f"{DEBUG}dump_priority_levels")).code == 403
+        await acting(call, "jane")("GET", PODS)
+        level = call.server.chain.flows.seats.levels["global-default"]
+        waiting = [asyncio.create_task(call.server.chain.flows.seats.wait(level, flow)) for flow in ("global-default/jane", "global-default/jane", "global-default/joe")]  # fmt: skip
+        await asyncio.sleep(0)
+        lines = (await call("GET", f"{DEBUG}dump_priority_levels")).body.splitlines()
+        rows = {line.split(",")[0]: [v.strip() for v in line.split(",")] for line in lines}
+        assert rows["PriorityLevelName"][1:5] == ["ActiveQueues", "IsIdle", "IsQuiescing", "WaitingRequests"]
+        assert rows["global-default"][1:] == ["2", "false", "false", "3", "0", "2", "0", "0", "0"]
+        assert rows["catch-all"][1:] == ["0", "true", "false", "0", "0", "0", "0", "0", "0"]
+        assert len((await call("GET", f"{DEBUG}dump_queues")).body.splitlines()) == 3
+        last = (await call("GET", f"{DEBUG}dump_requests")).body.splitlines()[-1]
+        assert [v.strip() for v in last.split(",")] == ["global-default", "global-default", "1", "0", "joe"]
+        for task in waiting:
+            task.cancel()
 
 
 # --- seats --------------------------------------------------------------------------------------------------------------------------
@@ -159,7 +179,7 @@ async def test_who_waits_too_long_is_turned_away() -> None:
         pass
     (task,) = await waiting(seats, "a", "x")
     await clock.advance(WAIT_SECONDS + 1)
-    assert await task is False and (a.waiting, a.queues, a.refused) == (0, {}, 1)
+    assert await task is False and (a.waiting, a.queues, a.timed_out) == (0, {}, 1)
 
 
 async def test_a_full_queue_turns_away_at_once() -> None:
