@@ -29,7 +29,14 @@ from pilothouse.apiserver.authn.serviceaccount import ServiceAccountTokens
 from pilothouse.apiserver.authn.tokenfile import TokenFile
 from pilothouse.apiserver.authn.union import Union
 from pilothouse.apiserver.authz import modes
-from pilothouse.apiserver.bootstrap import BootstrapOptions, bootstrap, keep_namespaces, renew_identity
+from pilothouse.apiserver.bootstrap import (
+    BootstrapOptions,
+    bootstrap,
+    keep_flow_control,
+    keep_namespaces,
+    keep_service,
+    renew_identity,
+)
 from pilothouse.apiserver.bootstrap.objects import first_address
 from pilothouse.apiserver.interface import AdmissionPlugin, Authorizer, Hub
 from pilothouse.apiserver.pki import Pki
@@ -44,7 +51,7 @@ if TYPE_CHECKING:
 
 #: How often a server says that it is there: often where there are several, else as often as its lease (an hour) needs.
 _SHARED_RENEW_SECONDS, _RENEW_SECONDS = 10.0, 1200.0
-_NAMESPACES_SECONDS = 60.0
+_NAMESPACES_SECONDS, _SERVICE_SECONDS = 60.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +126,7 @@ class _Assembly:
         self.settings = settings
         self.clock = clock
         self.pki = pki
+        self._options: BootstrapOptions | None = None
         self._signing: SigningKey | None = None
         self._verifying: Sequence[VerifyingKey] | None = None
         self.authenticator: Union | None = None
@@ -167,6 +175,8 @@ class _Assembly:
             periodic=(
                 (_SHARED_RENEW_SECONDS if settings.shared_store else _RENEW_SECONDS, renew_identity),
                 (_NAMESPACES_SECONDS, keep_namespaces),
+                (_NAMESPACES_SECONDS, keep_flow_control),
+                (_SERVICE_SECONDS, lambda server: keep_service(server, self._bootstrap_options(server))),
                 (REPAIR_SECONDS, lambda server: self._repair(server)()),
             ),
         )
@@ -215,9 +225,18 @@ class _Assembly:
         return handlers(hub, parts)
 
     async def _bootstrap(self, server: ApiServer) -> None:
+        await bootstrap(server, self._bootstrap_options(server))
+        await self._repair(server)(GRACE_SECONDS if self.settings.shared_store else 0.0)
+
+    def _bootstrap_options(self, server: ApiServer) -> BootstrapOptions:
+        if self._options is None:
+            self._options = self._make_bootstrap_options(server)
+        return self._options
+
+    def _make_bootstrap_options(self, server: ApiServer) -> BootstrapOptions:
         settings = self.settings
         address = settings.advertise_address or settings.bind_address
-        options = BootstrapOptions(
+        return BootstrapOptions(
             service_ranges=settings.service_ranges,
             addresses=("127.0.0.1",) if address in ("0.0.0.0", "::", "") else (address,),
             port=server.port or settings.port or 6443,
@@ -225,8 +244,6 @@ class _Assembly:
             front_proxy_ca=self.pki.certificate("front-proxy-ca").read_text(),
             rbac="RBAC" in settings.authorization_modes,
         )
-        await bootstrap(server, options)
-        await self._repair(server)(GRACE_SECONDS if settings.shared_store else 0.0)
 
     def _repair(self, server: ApiServer) -> Repair:
         return Repair(server, Addresses(server, self.settings.service_ranges))

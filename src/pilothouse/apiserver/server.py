@@ -54,7 +54,7 @@ from pilothouse.apiserver.questions import PATH as QUESTIONS
 from pilothouse.apiserver.questions import Questions
 from pilothouse.apiserver.registry import Registry, Served, Special
 from pilothouse.apiserver.storage import Storage
-from pilothouse.apiserver.upkeep import APIServices, FlowSchemas
+from pilothouse.apiserver.upkeep import APIServices, FlowSchemas, Registrations
 from pilothouse.apiserver.usage import PATH as USAGE
 from pilothouse.apiserver.usage import NodeUsage
 from pilothouse.apiserver.watchcache import Feed, ResourceCache
@@ -141,7 +141,7 @@ class ApiServer:
         self.paths.register(USAGE, self.usage.attend, listed=False)
         self._webhooks: webhooks.Caller | None = None
         self.api_services = APIServices(self)
-        self._followers = (self.api_services, FlowSchemas(self))
+        self._followers = (self.api_services, FlowSchemas(self), Registrations(self))
         self._timers: dict[int, Timer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wire()

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from pilothouse.clock import VirtualClock
+
 from .cluster_kit import cluster
 from .kit import Caller
 
@@ -103,3 +105,74 @@ async def test_an_api_service_that_becomes_local_is_available() -> None:
         change = {"spec": {"service": None, "insecureSkipTLSVerify": None}}
         await call("PATCH", path, change, media="application/merge-patch+json")
         assert (await condition(call, path, "Available", "Local"))["status"] == "True"
+
+
+# --- what comes back ----------------------------------------------------------------------------------------------------------------
+
+MERGE = "application/merge-patch+json"
+
+
+async def test_a_quiet_cluster_is_left_alone() -> None:
+    clock = VirtualClock()
+    async with cluster(clock=clock) as call:
+        lists = [f"{FLOW}/flowschemas", f"{FLOW}/prioritylevelconfigurations", SERVICES, "/api/v1/services"]
+        before = [(await call("GET", path)).body["items"] for path in lists]
+        await clock.advance(200)
+        assert [(await call("GET", path)).body["items"] for path in lists] == before
+
+
+async def test_flow_control_and_the_servers_service_come_back() -> None:
+    clock = VirtualClock()
+    async with cluster(clock=clock) as call:
+        await call("DELETE", f"{FLOW}/flowschemas/probes")
+        await call("DELETE", "/api/v1/namespaces/default/services/kubernetes")
+        await call("PATCH", f"{FLOW}/flowschemas/service-accounts", {"spec": {"matchingPrecedence": 1234}}, media=MERGE)
+        mine = {"spec": {"matchingPrecedence": 77}, "metadata": {"annotations": {"apf.kubernetes.io/autoupdate-spec": "false"}}}
+        await call("PATCH", f"{FLOW}/flowschemas/global-default", mine, media=MERGE)
+        await clock.advance(61)
+        await clock.settle()
+        assert (await call("GET", f"{FLOW}/flowschemas/probes")).code == 200
+        assert (await call("GET", "/api/v1/namespaces/default/services/kubernetes")).body["spec"]["clusterIP"] == "10.96.0.1"
+        precedence = [
+            (await call("GET", f"{FLOW}/flowschemas/{name}")).body["spec"]["matchingPrecedence"]
+            for name in ("service-accounts", "global-default")
+        ]
+        assert precedence == [9000, 77]
+
+
+def crd(*versions: str) -> dict[str, Any]:
+    schema = {"openAPIV3Schema": {"type": "object"}}
+    made = [{"name": v, "served": True, "storage": v == versions[0], "schema": schema} for v in versions]
+    spec = {"group": "example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"}, "versions": made}
+    body = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "things.example.com"},
+        "spec": spec,
+    }
+    return body
+
+
+async def answer(call: Caller, method: str, path: str, code: int) -> Any:
+    """What the server says, as soon as it answers with that code."""
+    async with asyncio.timeout(5):
+        while True:
+            got = await call(method, path)
+            if got.code == code:
+                return got.body
+            await asyncio.sleep(0)
+
+
+async def test_each_version_of_custom_resources_is_registered_while_it_is_served() -> None:
+    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    async with cluster() as call:
+        await call("POST", crds, crd("v1", "v2"))
+        found = await answer(call, "GET", f"{SERVICES}/v2.example.com", 200)
+        assert found["metadata"]["labels"] == {"kube-aggregator.kubernetes.io/automanaged": "true"}
+        assert found["spec"] == {"group": "example.com", "version": "v2", "groupPriorityMinimum": 1000, "versionPriority": 100}
+        await call("DELETE", f"{SERVICES}/v2.example.com")
+        await answer(call, "GET", f"{SERVICES}/v2.example.com", 200)
+        await call("PATCH", f"{crds}/things.example.com", {"spec": {"versions": crd("v1")["spec"]["versions"]}}, media=MERGE)
+        await answer(call, "GET", f"{SERVICES}/v2.example.com", 404)
+        await call("DELETE", f"{crds}/things.example.com")
+        await answer(call, "GET", f"{SERVICES}/v1.example.com", 404)

@@ -141,6 +141,14 @@ def outside_address(address: str) -> str:
     return "" if ipaddress.ip_address(found).is_loopback else found
 
 
+async def keep_service(hub: Hub, options: BootstrapOptions) -> None:
+    """The default range and the service come back if they are gone: to be called every ten seconds. What is there is left alone."""
+    if options.service_ranges:
+        await _service_cidr(hub, list(options.service_ranges))
+        address = objects.first_address(options.service_ranges[0])
+        await _ensure(hub, "", "services", objects.kubernetes_service(address, options.port))
+
+
 async def _service_cidr(hub: Hub, ranges: list[str]) -> None:
     """The default range, which is ready without anybody's doing."""
     group, plural = "networking.k8s.io", "servicecidrs"
