@@ -124,6 +124,8 @@ class Cluster:
             settings = {
                 "root_ca": hub.pki.ca.read_text(),
                 "service_account_private_key": hub.pki.service_account_key.read_bytes(),
+                "cluster_signing_cert": hub.pki.ca.read_bytes(),
+                "cluster_signing_key": hub.pki.key("ca").read_bytes(),
             }
             manager = ControllerManager(
                 lambda token: hub.transport("system:kube-controller-manager", agent="kube-controller-manager"), clock,

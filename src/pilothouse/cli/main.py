@@ -251,6 +251,12 @@ def controller_manager(
     use_service_account_credentials: Annotated[bool, typer.Option("--use-service-account-credentials")] = False,
     root_ca_file: Annotated[Path | None, typer.Option("--root-ca-file")] = None,
     service_account_private_key_file: Annotated[Path | None, typer.Option("--service-account-private-key-file")] = None,
+    cluster_signing_cert_file: Annotated[
+        Path | None, typer.Option("--cluster-signing-cert-file", help="PEM certificate of the authority that signs requests.")
+    ] = None,
+    cluster_signing_key_file: Annotated[
+        Path | None, typer.Option("--cluster-signing-key-file", help="PEM key of that authority.")
+    ] = None,
     controllers: Annotated[str, typer.Option("--controllers", help="`*`, names, or -names.")] = "*",
     config: Annotated[
         Path | None,
@@ -270,6 +276,11 @@ def controller_manager(
             settings["root_ca"] = root_ca.read_text()
         if key:
             settings["service_account_private_key"] = key.read_bytes()
+        if cluster_signing_cert_file and cluster_signing_key_file:
+            settings["cluster_signing_cert"] = cluster_signing_cert_file.read_bytes()
+            settings["cluster_signing_key"] = cluster_signing_key_file.read_bytes()
+        elif cluster_signing_cert_file or cluster_signing_key_file:
+            fail("--cluster-signing-cert-file and --cluster-signing-key-file go together")
     except ValueError as error:
         fail(str(error))
     except OSError as error:

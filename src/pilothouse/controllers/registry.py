@@ -135,6 +135,28 @@ ENTRIES: tuple[Entry, ...] = (
         "clusterrole-aggregation-controller",
     ),
     Entry(
+        "certificatesigningrequest-approving-controller",
+        "csrapproving",
+        "csr_approving:CSRApprovingController",
+        "certificate-controller",
+        start_after=1.0,  # it needs the cryptographic library
+    ),
+    Entry(
+        "certificatesigningrequest-signing-controller",
+        "csrsigning",
+        "csr_signing:CSRSigningController",
+        "certificate-controller",
+        start_after=1.0,
+        needs=("cluster_signing_cert", "cluster_signing_key"),
+    ),
+    Entry(
+        "certificatesigningrequest-cleaner-controller",
+        "csrcleaner",
+        "csr_cleaner:CSRCleanerController",
+        "certificate-controller",
+        start_after=1.0,
+    ),
+    Entry(
         "persistentvolume-binder-controller",
         "persistentvolume-binder",
         "pv_binder:PersistentVolumeBinder",
