@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 Obj = dict[str, Any]
 
 MAX_NODE_SCORE = 100
+#: Answers of Plugin.idle.
+NOWHERE: frozenset[str] = frozenset()
+IDLE_FILTER, IDLE_SCORE = frozenset({"Filter"}), frozenset({"Score"})
 #: In whose name nodes are refused and liked by extenders.
 EXTENDER = "Extender"
 
@@ -92,13 +95,23 @@ class ClusterView:
 
 
 class PodClass:
-    """Pods with equal requirements share what is derived from rows: caches by plugin."""
+    """Pods with equal requirements share what is derived from rows: caches by plugin, and who has nothing to say about them."""
 
-    __slots__ = ("caches", "used")
+    __slots__ = ("_idle", "caches", "plan", "used")
 
     def __init__(self) -> None:
         self.caches: dict[Hashable, Any] = {}
         self.used = 0
+        self._idle: dict[str, frozenset[str]] = {}
+        #: What is left of a profile's plugins for these pods; whoever runs cycles keeps it here.
+        self.plan: Any = None
+
+    def is_idle(self, plugin: Plugin, point: str, pod: PodInfo) -> bool:
+        """Whether a plugin has nothing to say at a point (see Plugin.idle): asked once for all pods of the class."""
+        known = self._idle.get(plugin.name)
+        if known is None:
+            known = self._idle[plugin.name] = plugin.idle(pod)
+        return point in known
 
 
 @dataclass(slots=True)
@@ -119,11 +132,13 @@ class Cycle:
     #: Writes that a plugin owes for a cycle that came to nothing; the scheduler runs them.
     errands: list[Callable[[Transport], Awaitable[None]]] = field(default_factory=list)
 
-    def cached_rows(self, key: Hashable, stamp: str, dtype: Any, compute: Callable[[Ints], Any]) -> Any:
+    def cached_rows(
+        self, key: Hashable, stamp: str, dtype: Any, compute: Callable[[Ints], Any], one: Callable[[int], Any] | None = None
+    ) -> Any:
         """A value per row, kept with the pod's class and repaired where rows changed (see RowCache)."""
         cache = self.shared.caches.get(key)
         if cache is None:
-            cache = self.shared.caches[key] = RowCache(self.table, stamp, dtype, compute)
+            cache = self.shared.caches[key] = RowCache(self.table, stamp, dtype, compute, one)
         return cache.refresh(self.table)
 
 
@@ -156,6 +171,11 @@ class Plugin:
     def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         """Whether this very event can help this very pod. Asked only for kinds listed in `events`."""
         return True
+
+    def idle(self, pod: PodInfo) -> frozenset[str]:
+        """Points ("Filter" with its PreFilter, "Score" with its PreScore) at which this plugin has nothing to say about such a pod, whatever
+        the cluster is like. Asked once for all pods with the same signature, so it may look only at what that is made of."""
+        return NOWHERE
 
     def needs(self, pod: PodInfo) -> Sequence[str]:
         """The plurals that this plugin will look up in the stock for this pod: they are read before it is decided."""
@@ -205,6 +225,10 @@ class Plugin:
     def score(self, cycle: Cycle, node: Row) -> int:
         """One node's score, before normalisation."""
         raise NotImplementedError
+
+    def uniform(self, cycle: Cycle) -> int | None:
+        """The score of every row after normalisation, when it is known without a look at rows that all have the same; None otherwise."""
+        return None
 
     def normalize(self, cycle: Cycle, scores: Ints) -> Ints:
         """Bring the feasible rows' scores (in the order of the rows) to 0..100."""

@@ -7,6 +7,7 @@ pod-level resources, where set, take the place of that sum.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -149,20 +150,46 @@ class PodInfo:
         if self._signature is None:
             spec = self.obj["spec"]
             parts = [spec.get(k) for k in _SIGNATURE_FIELDS]
-            images = [c.get("image") for c in (*(spec.get("initContainers") or ()), *spec.get("containers", ()))]
+            parts += [bool(spec.get("resourceClaims")), self.volumes is not None]
+            containers = (*(spec.get("initContainers") or ()), *spec.get("containers", ()))
+            images = [[c.get("image"), c.get("restartPolicyRules")] for c in containers]
             self._signature = orjson.dumps(
                 [self.namespace, self.labels, self.requests, self.scored, self.ports, images, parts], option=orjson.OPT_SORT_KEYS
             )
         return self._signature
 
 
-_SIGNATURE_FIELDS = ("nodeName", "nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "schedulerName")
+_SIGNATURE_FIELDS = (
+    "nodeName",
+    "nodeSelector",
+    "affinity",
+    "tolerations",
+    "topologySpreadConstraints",
+    "schedulerName",
+    "hostNetwork",
+    "hostUsers",
+)
+
+
+def _resources_text(spec: Obj) -> bytes:
+    """What of a spec says how much it needs: the same for all pods of a template."""
+    kinds = ("containers", "initContainers")
+    listed = {k: [{f: c[f] for f in ("resources", "restartPolicy") if f in c} for c in spec.get(k) or ()] for k in kinds}
+    return orjson.dumps({**listed, "resources": spec.get("resources"), "overhead": spec.get("overhead")})
+
+
+@functools.lru_cache(maxsize=1024)
+def _totals(text: bytes) -> tuple[Requests, Requests]:
+    """Requests as they are filtered and as they are scored. Shared by pods: never changed."""
+    spec = orjson.loads(text)
+    return total_requests(spec), total_requests(spec, _scored)
 
 
 def pod_info(obj: Obj) -> PodInfo:
     """Parse a Pod object (as stored: defaulted)."""
     meta, spec = obj["metadata"], obj["spec"]
     namespace = meta.get("namespace", "")
+    requests, scored = _totals(_resources_text(spec))
     return PodInfo(
         obj=obj,
         key=f"{namespace}/{meta['name']}",
@@ -172,8 +199,8 @@ def pod_info(obj: Obj) -> PodInfo:
         labels=meta.get("labels") or {},
         priority=spec.get("priority") or 0,
         node_name=spec.get("nodeName") or "",
-        requests=total_requests(spec),
-        scored=total_requests(spec, _scored),
+        requests=requests,
+        scored=scored,
         ports=host_ports(spec),
         terminating="deletionTimestamp" in meta,
         terms=affinity_terms(spec, namespace),

@@ -6,6 +6,7 @@ is told once, with the reasons of the first plugin that refused it (as kube-sche
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -86,6 +87,32 @@ class Profile:
         self.pre_binds = having("pre_bind")
         self.binds = having("bind")
         self.post_binds = having("post_bind")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The plugins of a profile that have something to say about the pods of a class."""
+
+    profile: Profile
+    pre_filters: list[Plugin]
+    filters: list[Plugin]
+    scores: list[Plugin]
+    idle: frozenset[str]  # the names of those whose filter has nothing to say
+
+
+def _plan(cycle: Cycle, profile: Profile) -> Plan:
+    plan: Plan | None = cycle.shared.plan
+    if plan is None or plan.profile is not profile:
+
+        def busy(plugins: Sequence[Plugin], point: str) -> list[Plugin]:
+            return [p for p in plugins if not cycle.shared.is_idle(p, point, cycle.pod)]
+
+        filters, befores = busy(profile.filters, "Filter"), busy(profile.pre_filters, "Filter")
+        named = {p.name for p in (*profile.filters, *profile.pre_filters)}
+        idle = frozenset(named - {p.name for p in (*filters, *befores)})
+        plan = Plan(profile, befores, filters, busy(profile.scores, "Score"), idle)
+        cycle.shared.plan = plan
+    return plan
 
 
 class Snapshot:
@@ -260,10 +287,11 @@ def first_failure(plugins: Sequence[Plugin], ask: Callable[[Plugin], Status | No
 
 def pre_filter(cycle: Cycle, profile: Profile, outcome: Outcome) -> set[str]:
     """Run the PreFilter plugins; the names of those whose filter has nothing to say."""
-    skipped: set[str] = set()
+    plan = _plan(cycle, profile)
+    skipped = set(plan.idle)
     cycle.feasible = cycle.table.present.copy()
     narrowed: list[str] = []
-    for plugin in profile.pre_filters:
+    for plugin in plan.pre_filters:
         result = plugin.pre_filter(cycle)
         outcome.laps.lap("PreFilter", plugin.name)
         if isinstance(result, PreFilterResult):
@@ -296,7 +324,7 @@ def _narrow(cycle: Cycle, result: PreFilterResult, narrowed: list[str], rejectio
 
 
 def _filter(cycle: Cycle, profile: Profile, skipped: set[str], rejections: Rejections, laps: Laps = NO_LAPS) -> None:
-    cycle.filters = [p for p in profile.filters if p.name not in skipped]
+    cycle.filters = [p for p in _plan(cycle, profile).filters if p.name not in skipped]
     for plugin in cycle.filters:
         removed: Mask | None = None
         for r in refused(plugin, cycle):
@@ -368,17 +396,25 @@ def _choose(cycle: Cycle, profile: Profile, rng: random.Random, outcome: Outcome
         outcome.row = int(rows[0])
         return
     total = np.zeros(len(rows), dtype=np.int64)
-    for plugin in profile.scores:
+    offset = 0
+    for plugin in _plan(cycle, profile).scores:
         if plugin.name in profile.pre_scores:
             status = plugin.pre_score(cycle)
             outcome.laps.lap("PreScore", plugin.name)
             if status is not None and status.code is Code.SKIP:
                 continue
-        raw = plugin.score_all(cycle)[rows] if implements(plugin, "score_all") else _score_each(plugin, cycle, rows)
+        weight = profile.weights.get(plugin.name, 1)
+        same = plugin.uniform(cycle)
+        if same is not None:
+            offset += same * weight
+            outcome.weighted.append((plugin.name, _constant(len(rows), same * weight)))
+            outcome.laps.lap("Score", plugin.name)
+            continue
+        raw = plugin.score_all(cycle).take(rows) if implements(plugin, "score_all") else _score_each(plugin, cycle, rows)
         scores = plugin.normalize(cycle, raw)
         if plugin.name in profile.foreign:
             scores = _checked(plugin, scores)
-        weighted = scores * profile.weights.get(plugin.name, 1)
+        weighted = scores * weight if weight != 1 else scores
         outcome.weighted.append((plugin.name, weighted))
         outcome.laps.lap("Score", plugin.name)
         total += weighted
@@ -387,9 +423,18 @@ def _choose(cycle: Cycle, profile: Profile, rng: random.Random, outcome: Outcome
         extra = np.array([besides.get(names[i], 0) for i in rows], dtype=np.int64)
         outcome.weighted.append((EXTENDER, extra))
         total += extra
+    total += offset
     best = np.flatnonzero(total == total.max())
     outcome.weighted.append(("", total))
     outcome.row = int(rows[best[rng.randrange(len(best))] if len(best) > 1 else best[0]])
+
+
+@functools.lru_cache(maxsize=64)
+def _constant(length: int, value: int) -> Ints:
+    """The same number many times over: kept in records, never changed."""
+    out = np.full(length, value, dtype=np.int64)
+    out.setflags(write=False)
+    return out
 
 
 def _checked(plugin: Plugin, scores: Ints) -> Ints:

@@ -22,6 +22,8 @@ Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
+#: What of a row changed: what its node is, or the pods on it.
+STATIC, USAGE = 1, 2
 _BASE = ("cpu", "memory", "ephemeral-storage")
 
 
@@ -112,6 +114,7 @@ class NodeTable:
         self.requested: dict[str, Column] = {r: self._column("r/" + r) for r in _BASE}
         self.scored: dict[str, Column] = {r: self._column("s/" + r) for r in ("cpu", "memory")}
         self.taint_sets: list[tuple[tuple[str, str, str], ...]] = [()]
+        self.taint_effects: set[str] = set()  # that any node has ever had
         self._taint_ids: dict[tuple[tuple[str, str, str], ...], int] = {(): 0}
         self._label_columns: dict[str, Column] = {}
         self._label_values: dict[str, dict[str, int]] = {}
@@ -126,6 +129,9 @@ class NodeTable:
         self._uses = 0
         self._priorities: Counter[int] = Counter()  # pods on nodes by priority
         self._names: list[str] | None = None
+        self._nodes: int | None = 0
+        self._asked = (-1, -1)
+        self._answer: dict[int, int] | None = None
 
     def _column(self, name: str, fill: int = 0) -> Column:
         column = self._columns.get(name)
@@ -138,15 +144,23 @@ class NodeTable:
         self.stamp += 1
         for column in columns:
             column.data[index] = self.stamp
-        self._log.append(index)
+        self._log.append(index << 2 | (STATIC if self.static in columns else 0) | (USAGE if self.usage in columns else 0))
         if len(self._log) > self.LOG:
             self._log_start += self.LOG // 2
             del self._log[: self.LOG // 2]
 
-    def changed_since(self, stamp: int) -> set[int] | None:
-        """The rows that changed after a stamp; None when they are too many to be worth naming."""
+    def changed_since(self, stamp: int) -> dict[int, int] | None:
+        """The rows that changed after a stamp, with what of them (STATIC, USAGE); None when they are too many to be worth naming."""
+        if self._asked == (stamp, self.stamp):  # by all that is derived for one decision
+            return self._answer
         first = stamp - self._log_start
-        return set(self._log[first:]) if first >= 0 and len(self._log) - first < self.capacity // 8 else None
+        named: dict[int, int] | None = None
+        if first >= 0 and len(self._log) - first < self.capacity // 8:
+            named = {}
+            for entry in self._log[first:]:
+                named[entry >> 2] = named.get(entry >> 2, 0) | entry & 3
+        self._asked, self._answer = (stamp, self.stamp), named
+        return named
 
     # --- nodes ---------------------------------------------------------------------------------------------------------------
 
@@ -170,6 +184,7 @@ class NodeTable:
         for column in self._label_columns.values():
             column.data[row.index] = -1
         self.present[row.index] = False
+        self._nodes = None
         self._touch(row.index, self.static)
         if not row.pods:
             self._release(row)
@@ -222,6 +237,7 @@ class NodeTable:
         self.taint_set.data[i] = self._intern_taints(taints)
         self.unschedulable[i] = bool(spec.get("unschedulable"))
         self.present[i] = True
+        self._nodes = None
         self._set_images(row, {n: im.get("sizeBytes") or 0 for im in status.get("images") or () for n in im.get("names") or ()})
         for key, column in self._label_columns.items():
             column.data[i] = self._intern_label(key, row.labels.get(key))
@@ -240,6 +256,7 @@ class NodeTable:
         if found is None:
             found = self._taint_ids[taints] = len(self.taint_sets)
             self.taint_sets.append(taints)
+            self.taint_effects.update(effect for _, _, effect in taints)
         return found
 
     def _set_images(self, row: Row, images: dict[str, int]) -> None:
@@ -395,21 +412,30 @@ class NodeTable:
         return self._names
 
     def node_count(self) -> int:
-        return int(np.count_nonzero(self.present))
+        if self._nodes is None:
+            self._nodes = int(np.count_nonzero(self.present))
+        return self._nodes
 
 
 class RowCache:
     """A value per row, computed in bulk on first use and repaired where the watched stamp has moved on.
 
-    `compute(rows)` gives the values of those row indexes. The result is a view: read it, do not keep it.
+    `compute(rows)` gives the values of those row indexes; `one`, where it is given, the same of a single one, which is faster for a few.
+    The result is a view: read it, do not keep it.
     """
 
-    __slots__ = ("_compute", "_seen", "_stamp", "values")
+    __slots__ = ("_compute", "_kinds", "_one", "_seen", "values")
 
-    def __init__(self, table: NodeTable, stamp: str, dtype: Any, compute: Callable[[Ints], Any]) -> None:
+    #: Rows that are computed one by one at most.
+    FEW = 8
+
+    def __init__(
+        self, table: NodeTable, stamp: str, dtype: Any, compute: Callable[[Ints], Any], one: Callable[[int], Any] | None = None
+    ) -> None:
         self.values: npt.NDArray[Any] = np.zeros(table.capacity, dtype=dtype)
-        self._stamp = stamp  # "static", "usage" or "both"
+        self._kinds = {"static": STATIC, "usage": USAGE, "both": STATIC | USAGE}[stamp]
         self._compute = compute
+        self._one = one
         self._seen = -1
 
     def refresh(self, table: NodeTable, besides: Collection[int] | None = ()) -> npt.NDArray[Any]:
@@ -425,20 +451,31 @@ class RowCache:
             grown = np.zeros(table.capacity, dtype=self.values.dtype)
             grown[: len(self.values)] = self.values
             self.values = grown
-        dirty = self._dirty(table)
-        if len(dirty):
-            self.values[dirty] = self._compute(dirty)
+        self._repair(table)
         self._seen = table.stamp
         return self.values
 
-    def _dirty(self, table: NodeTable) -> Ints:
+    def _repair(self, table: NodeTable) -> None:
         if self._seen < 0:
-            return np.arange(table.capacity)
-        columns = {"both": (table.static, table.usage), "static": (table.static,), "usage": (table.usage,)}[self._stamp]
+            self.values[:] = self._compute(np.arange(table.capacity))
+            return
         named = table.changed_since(self._seen)
-        if named is not None:
-            return np.array([i for i in named if any(c.data[i] > self._seen for c in columns)], dtype=np.int64)
-        changed = columns[0].data > self._seen
-        for column in columns[1:]:
-            changed |= column.data > self._seen
+        if named is None:
+            dirty = self._stamped(table)
+        else:
+            listed = [i for i, kinds in named.items() if kinds & self._kinds]
+            if self._one is not None and len(listed) <= self.FEW:
+                for i in listed:
+                    self.values[i] = self._one(i)
+                return
+            dirty = np.array(listed, dtype=np.int64)
+        if len(dirty):
+            self.values[dirty] = self._compute(dirty)
+
+    def _stamped(self, table: NodeTable) -> Ints:
+        """The rows whose own stamps have moved on."""
+        changed: Mask = np.zeros(table.capacity, dtype=np.bool_)
+        for kind, column in ((STATIC, table.static), (USAGE, table.usage)):
+            if kind & self._kinds:
+                changed |= column.data > self._seen
         return np.flatnonzero(changed)

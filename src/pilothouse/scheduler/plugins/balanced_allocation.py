@@ -11,6 +11,8 @@ import numpy as np
 from pilothouse.scheduler.framework import MAX_NODE_SCORE, SKIP, Cycle, Plugin, Status
 from pilothouse.scheduler.table import Floats, Ints
 
+_NATIVE = ("cpu", "memory", "ephemeral-storage")
+
 
 class NodeResourcesBalancedAllocation(Plugin):
     name = "NodeResourcesBalancedAllocation"
@@ -24,14 +26,32 @@ class NodeResourcesBalancedAllocation(Plugin):
         return None if any(cycle.pod.requests.get(r) for r in self.resources) else SKIP
 
     def score_all(self, cycle: Cycle) -> Ints:
-        scores: Ints = cycle.cached_rows(self.name, "both", np.int64, lambda rows: self._scores(cycle, rows))
+        scores: Ints = cycle.cached_rows(
+            self.name, "both", np.int64, lambda rows: self._scores(cycle, rows), lambda i: self._score(cycle, i)
+        )
         return scores
+
+    def _score(self, cycle: Cycle, i: int) -> int:
+        """The same of one row, in plain numbers, for the usual two resources."""
+        if len(self.resources) != 2 or any(r not in _NATIVE for r in self.resources):
+            return int(self._scores(cycle, np.array([i]))[0])
+        before, after = [], []
+        for resource in self.resources:
+            allocatable = cycle.table.resource_column(resource).data.item(i)
+            if allocatable <= 0:
+                return 50 + 50 // 2
+            requested = cycle.table.requested[resource].data.item(i)
+            before.append(min(requested / allocatable, 1.0))
+            after.append(min((requested + cycle.pod.requests.get(resource, 0)) / allocatable, 1.0))
+        without = int((1 - abs(before[0] - before[1]) / 2) * MAX_NODE_SCORE)
+        with_pod = int((1 - abs(after[0] - after[1]) / 2) * MAX_NODE_SCORE)
+        return 50 + (50 + with_pod - without) // 2
 
     def _scores(self, cycle: Cycle, rows: Ints) -> Ints:
         before, after = [], []
         for resource in self.resources:
             demand = cycle.pod.requests.get(resource, 0)
-            if resource not in ("cpu", "memory", "ephemeral-storage") and not demand:
+            if resource not in _NATIVE and not demand:
                 continue
             allocatable = cycle.table.resource_column(resource).data[rows]
             requested = cycle.table.requested[resource].data[rows]

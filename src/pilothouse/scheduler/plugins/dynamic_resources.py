@@ -30,7 +30,19 @@ from pilothouse.scheduler.devices.podclaims import (
 from pilothouse.scheduler.devices.requests import DEVICE_CLASSES, Impossible, Wish, parse_wish, preference
 from pilothouse.scheduler.devices.result import allocation_result
 from pilothouse.scheduler.devices.rows import fits_of
-from pilothouse.scheduler.framework import SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status, default_normalize
+from pilothouse.scheduler.framework import (
+    IDLE_FILTER,
+    NOWHERE,
+    SKIP,
+    ClusterEvent,
+    Code,
+    Cycle,
+    Obj,
+    Plugin,
+    Rejected,
+    Status,
+    default_normalize,
+)
 from pilothouse.scheduler.noderows import rows_matching_terms
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.table import Ints, Mask
@@ -76,6 +88,9 @@ class DynamicResources(Plugin):
 
     def needs(self, pod: PodInfo) -> Sequence[str]:
         return (CLAIMS, SLICES, DEVICE_CLASSES) if pod.spec.get("resourceClaims") else ()
+
+    def idle(self, pod: PodInfo) -> frozenset[str]:
+        return NOWHERE if pod.spec.get("resourceClaims") else IDLE_FILTER
 
     def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         if event.resource != "ResourceClaim":
@@ -126,6 +141,9 @@ class DynamicResources(Plugin):
                 cycle.errands.append(_deallocation(cycle.pod, claim))
                 return Status(Code.UNSCHEDULABLE, ("deallocation of ResourceClaim completed",))
         return Status(Code.UNSCHEDULABLE, ("still not schedulable",))
+
+    def uniform(self, cycle: Cycle) -> int | None:
+        return None if self.name in cycle.state else 0
 
     def score_all(self, cycle: Cycle) -> Ints:
         scores = np.zeros(cycle.table.capacity, dtype=np.int64)

@@ -15,6 +15,9 @@ HIGHEST_PER_CONTAINER = 1000 * MEBIBYTE
 class ImageLocality(Plugin):
     name = "ImageLocality"
 
+    def uniform(self, cycle: Cycle) -> int | None:
+        return None if cycle.table.image_nodes else 0
+
     def score_all(self, cycle: Cycle) -> Ints:
         caches = cycle.shared.caches
         stamp = (cycle.table.images_stamp, cycle.table.node_count(), cycle.table.capacity)

@@ -66,6 +66,8 @@ class InterPodAffinity(Plugin):
     # --- filter ----------------------------------------------------------------------------------------------------------------
 
     def pre_filter(self, cycle: Cycle) -> Status | None:
+        if cycle.pod.terms is None and not any(cycle.table.terms.kinds.values()):
+            return SKIP
         terms = cycle.pod.terms or _NONE
         existing = self._carried(cycle)["anti"]
         if not existing and not terms.affinity and not terms.anti:
@@ -148,6 +150,8 @@ class InterPodAffinity(Plugin):
     # --- score -----------------------------------------------------------------------------------------------------------------
 
     def pre_score(self, cycle: Cycle) -> Status | None:
+        if cycle.pod.terms is None and not any(cycle.table.terms.kinds.values()):
+            return SKIP
         own = (cycle.pod.terms or _NONE).liked
         sums = [(self._of_domain(cycle, t, (t,)), weight) for t, weight in own]
         carried = self._carried(cycle)

@@ -9,6 +9,9 @@ import numpy as np
 
 from pilothouse.api.nodeselectors import matches_term, preferred_terms, required_node_names, required_predicate
 from pilothouse.scheduler.framework import (
+    IDLE_FILTER,
+    IDLE_SCORE,
+    NOWHERE,
     SKIP,
     ClusterEvent,
     Code,
@@ -34,6 +37,11 @@ class NodeAffinity(Plugin):
         super().__init__(args)
         #: `addedAffinity` of the configuration: a NodeAffinity that every pod of the profile must satisfy too.
         self.added = {"affinity": {"nodeAffinity": self.args["addedAffinity"]}} if self.args.get("addedAffinity") else None
+
+    def idle(self, pod: PodInfo) -> frozenset[str]:
+        filters = self.added is not None or required_predicate(pod.spec) is not None
+        scores = bool(preferred_terms(pod.spec) or self._added_terms())
+        return (NOWHERE if filters else IDLE_FILTER) | (NOWHERE if scores else IDLE_SCORE)
 
     def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         if new is None or not self._wants(pod, new):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pilothouse.scheduler.framework import SKIP, ClusterEvent, Cycle, Obj, Plugin, Rejected, Status
+from pilothouse.scheduler.framework import IDLE_FILTER, NOWHERE, SKIP, ClusterEvent, Cycle, Obj, Plugin, Rejected, Status
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.table import Ints
 
@@ -20,6 +20,9 @@ RESTART_ALL, HOST_NETWORK = "RestartAllContainersOnContainerExits", "UserNamespa
 class NodeDeclaredFeatures(Plugin):
     name = "NodeDeclaredFeatures"
     events = (ClusterEvent("Node", "Add"), ClusterEvent("Node", "UpdateDeclaredFeature"))
+
+    def idle(self, pod: PodInfo) -> frozenset[str]:
+        return NOWHERE if required_features(pod.spec) else IDLE_FILTER
 
     def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         return new is not None and required_features(pod.spec) <= declared(new)

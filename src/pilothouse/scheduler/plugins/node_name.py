@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pilothouse.scheduler.framework import ClusterEvent, Cycle, Obj, Plugin, Rejected
+from pilothouse.scheduler.framework import IDLE_FILTER, NOWHERE, ClusterEvent, Cycle, Obj, Plugin, Rejected
 from pilothouse.scheduler.podinfo import PodInfo
 
 
 class NodeName(Plugin):
     name = "NodeName"
     events = (ClusterEvent("Node", "Add"),)
+
+    def idle(self, pod: PodInfo) -> frozenset[str]:
+        return NOWHERE if pod.node_name else IDLE_FILTER
 
     def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         return new is not None and pod.node_name == new["metadata"]["name"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pilothouse.scheduler.framework import SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status
+from pilothouse.scheduler.framework import IDLE_FILTER, NOWHERE, SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status
 from pilothouse.scheduler.podinfo import PodInfo, host_ports
 from pilothouse.scheduler.table import Ints, Mask, Row
 from pilothouse.scheduler.trial import Trial
@@ -20,6 +20,9 @@ REASON = "node(s) didn't have free ports for the requested pod ports"
 class NodePorts(Plugin):
     name = "NodePorts"
     events = (ClusterEvent("AssignedPod", "Delete"), ClusterEvent("Node", "Add"))
+
+    def idle(self, pod: PodInfo) -> frozenset[str]:
+        return NOWHERE if pod.ports else IDLE_FILTER
 
     def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         return event.resource != "AssignedPod" or old is None or clash(pod.ports, host_ports(old["spec"]))

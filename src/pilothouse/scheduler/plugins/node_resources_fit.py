@@ -54,14 +54,23 @@ class NodeResourcesFit(Plugin):
 
     def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
         wanted = self._wanted(cycle.pod)
-        bits = cycle.cached_rows((self.name, "fit"), "both", np.int64, lambda rows: _shortages(cycle.table, wanted, rows))
-        if not (bits & cycle.feasible).any() and not bits[cycle.feasible].any():
+        bits = cycle.cached_rows(
+            (self.name, "fit"),
+            "both",
+            np.int64,
+            lambda rows: _shortages(cycle.table, wanted, rows),
+            lambda i: _shortage(cycle.table, wanted, i),
+        )
+        if not bits.any():
             return ()
-        out = [Rejected("Too many pods", (bits & 1) != 0)]
+        found = int(np.bitwise_or.reduce(bits))
+        out = [Rejected("Too many pods", (bits & 1) != 0)] if found & 1 else []
         for n, (resource, _) in enumerate(wanted):
-            short, hopeless = (bits >> (2 * n + 1)) & 1, (bits >> (2 * n + 2)) & 1
-            out.append(Rejected(f"Insufficient {resource}", (short & ~hopeless & 1) != 0))
-            out.append(Rejected(f"Insufficient {resource}", hopeless != 0, unresolvable=True))
+            short, hopeless = 2 << 2 * n, 4 << 2 * n
+            if found & short:
+                out.append(Rejected(f"Insufficient {resource}", (bits & (short | hopeless)) == short))
+            if found & hopeless:
+                out.append(Rejected(f"Insufficient {resource}", (bits & hopeless) != 0, unresolvable=True))
         return out
 
     def refit(self, cycle: Cycle, trial: Trial) -> Status | None:
@@ -96,7 +105,9 @@ class NodeResourcesFit(Plugin):
         ]
 
     def score_all(self, cycle: Cycle) -> Ints:
-        scores: Ints = cycle.cached_rows((self.name, "score"), "both", np.int64, lambda rows: self._scores(cycle, rows))
+        scores: Ints = cycle.cached_rows(
+            (self.name, "score"), "both", np.int64, lambda rows: self._scores(cycle, rows), lambda i: self._score(cycle, i)
+        )
         return scores
 
     def _scores(self, cycle: Cycle, rows: Ints) -> Ints:
@@ -116,6 +127,27 @@ class NodeResourcesFit(Plugin):
             return np.where(weights > 0, np.round(total / np.maximum(weights, 1)), 0).astype(np.int64)
         return np.where(weights > 0, total // np.maximum(weights, 1), 0)
 
+    def _score(self, cycle: Cycle, i: int) -> int:
+        """The same of one row, in plain numbers."""
+        if self.strategy == "RequestedToCapacityRatio":
+            return int(self._scores(cycle, np.array([i]))[0])
+        total = weights = 0
+        table, scored = cycle.table, cycle.pod.scored
+        for resource, weight in self.weights.items():
+            demand = scored.get(resource, 0)
+            if resource not in _NATIVE and not demand:
+                continue
+            allocatable = table.resource_column(resource).data.item(i)
+            if allocatable <= 0:
+                continue
+            requested = (table.scored.get(resource) or table.requested[resource]).data.item(i) + demand
+            if self.strategy == "MostAllocated":
+                total += min(requested, allocatable) * MAX_NODE_SCORE // allocatable * weight
+            elif requested <= allocatable:
+                total += (allocatable - requested) * MAX_NODE_SCORE // allocatable * weight
+            weights += weight
+        return total // weights if weights else 0
+
     def _one(self, allocatable: Ints, requested: Ints) -> Ints:
         safe = np.maximum(allocatable, 1)
         if self.strategy == "MostAllocated":
@@ -129,6 +161,18 @@ class NodeResourcesFit(Plugin):
         return None if self.weights else SKIP
 
 
+def _shortage(table: NodeTable, wanted: list[tuple[str, int]], i: int) -> int:
+    """The bits of one row, in plain numbers."""
+    if not table.present.item(i):
+        return 0
+    bits = int(table.pod_count.data.item(i) + 1 > table.allowed_pods.data.item(i))
+    for n, (resource, demand) in enumerate(wanted):
+        allocatable = table.resource_column(resource).data.item(i)
+        left = allocatable - table.requested[resource].data.item(i)
+        bits |= (left < demand) << (2 * n + 1) | (allocatable < demand) << (2 * n + 2)
+    return bits
+
+
 def _shortages(table: NodeTable, wanted: list[tuple[str, int]], rows: Ints) -> Ints:
     """Per row a bit set: bit 0 for no pod slot, then per resource one bit for too little left and one for too little ever."""
     bits = (table.pod_count.data[rows] + 1 > table.allowed_pods.data[rows]).astype(np.int64)
@@ -137,4 +181,5 @@ def _shortages(table: NodeTable, wanted: list[tuple[str, int]], rows: Ints) -> I
         left = allocatable - table.requested[resource].data[rows]
         bits |= (left < demand).astype(np.int64) << (2 * n + 1)
         bits |= (allocatable < demand).astype(np.int64) << (2 * n + 2)
+    bits[~table.present[rows]] = 0
     return bits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pilothouse.scheduler.framework import ClusterEvent, Cycle, Obj, Plugin, Rejected
+from pilothouse.scheduler.framework import IDLE_FILTER, NOWHERE, ClusterEvent, Cycle, Obj, Plugin, Rejected
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.tolerations import tolerates
 
@@ -14,6 +14,9 @@ TAINT = ("node.kubernetes.io/unschedulable", "", "NoSchedule")
 class NodeUnschedulable(Plugin):
     name = "NodeUnschedulable"
     events = (ClusterEvent("Node", "Add"), ClusterEvent("Node", "UpdateTaint"), ClusterEvent("Pod", "UpdateTolerations"))
+
+    def idle(self, pod: PodInfo) -> frozenset[str]:
+        return IDLE_FILTER if tolerates(pod.spec.get("tolerations"), TAINT) else NOWHERE
 
     def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         if event.resource != "Node" or new is None:

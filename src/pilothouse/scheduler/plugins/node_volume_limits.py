@@ -23,7 +23,7 @@ from pilothouse.scheduler.attachments import (
     of_claim,
 )
 from pilothouse.scheduler.claims import CLAIMS, CLASSES, VOLUMES, claims_of
-from pilothouse.scheduler.framework import SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status
+from pilothouse.scheduler.framework import IDLE_FILTER, NOWHERE, SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status
 from pilothouse.scheduler.plugins.volume_restrictions import uses_claim
 from pilothouse.scheduler.podinfo import PodInfo, pod_info
 from pilothouse.scheduler.table import Ints, Mask
@@ -45,6 +45,9 @@ class NodeVolumeLimits(Plugin):
     def needs(self, pod: PodInfo) -> Sequence[str]:
         volumes = pod.volumes
         return (CLAIMS, VOLUMES, CLASSES, CSI_NODES, ATTACHMENTS) if volumes and (volumes.claims or volumes.inline) else ()
+
+    def idle(self, pod: PodInfo) -> frozenset[str]:
+        return IDLE_FILTER if pod.volumes is None else NOWHERE
 
     def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         if event.resource == "PersistentVolumeClaim":

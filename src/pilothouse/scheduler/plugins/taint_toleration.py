@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pilothouse.scheduler.framework import ClusterEvent, Cycle, Obj, Plugin, Rejected, default_normalize
+from pilothouse.scheduler.framework import MAX_NODE_SCORE, ClusterEvent, Cycle, Obj, Plugin, Rejected, default_normalize
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.table import Ints, Row
 from pilothouse.scheduler.tolerations import untolerated
@@ -28,7 +28,12 @@ class TaintToleration(Plugin):
         taints = [(t["key"], t.get("value") or "", t["effect"]) for t in (new.get("spec") or {}).get("taints") or ()]
         return not untolerated(pod.spec.get("tolerations"), taints, HARD)
 
+    def uniform(self, cycle: Cycle) -> int | None:
+        return MAX_NODE_SCORE if cycle.table.taint_effects.isdisjoint(SOFT) else None
+
     def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
+        if cycle.table.taint_effects.isdisjoint(HARD):
+            return ()
         rows = cycle.cached_rows((self.name, "hard"), "static", np.int64, lambda rows: self._count(cycle, rows, HARD))
         return (Rejected("node(s) had untolerated taint(s)", rows > 0, unresolvable=True),)
 

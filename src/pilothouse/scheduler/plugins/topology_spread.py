@@ -17,7 +17,18 @@ import orjson
 
 from pilothouse.api import selectors
 from pilothouse.api.nodeselectors import required_predicate
-from pilothouse.scheduler.framework import MAX_NODE_SCORE, SKIP, ClusterEvent, Code, Cycle, Plugin, Rejected, Status
+from pilothouse.scheduler.framework import (
+    IDLE_FILTER,
+    MAX_NODE_SCORE,
+    NOWHERE,
+    SKIP,
+    ClusterEvent,
+    Code,
+    Cycle,
+    Plugin,
+    Rejected,
+    Status,
+)
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.table import Ints, Mask, Row
 from pilothouse.scheduler.tolerations import untolerated
@@ -65,6 +76,10 @@ class PodTopologySpread(Plugin):
         listed = self.args.get("defaultingType") == "List"
         self.defaults: Iterable[Obj] = (self.args.get("defaultConstraints") or ()) if listed else SYSTEM_DEFAULTS
         self.system_defaults = not listed
+
+    def idle(self, pod: PodInfo) -> frozenset[str]:
+        own = pod.spec.get("topologySpreadConstraints") or ()
+        return NOWHERE if any(c["whenUnsatisfiable"] == "DoNotSchedule" for c in own) else IDLE_FILTER
 
     def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         hard = [c for c in pod.spec.get("topologySpreadConstraints") or () if c["whenUnsatisfiable"] == "DoNotSchedule"]

@@ -26,7 +26,7 @@ from pilothouse.scheduler.claims import (
     not_found,
     waits_for_consumer,
 )
-from pilothouse.scheduler.framework import SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status
+from pilothouse.scheduler.framework import IDLE_FILTER, NOWHERE, SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status
 from pilothouse.scheduler.noderows import rows_matching_terms
 from pilothouse.scheduler.plugins.volume_restrictions import uses_claim
 from pilothouse.scheduler.podinfo import PodInfo
@@ -69,6 +69,9 @@ class VolumeBinding(Plugin):
 
     def needs(self, pod: PodInfo) -> Sequence[str]:
         return (CLAIMS, VOLUMES, CLASSES, CSI_NODES, DRIVERS, CAPACITIES) if claims_of(pod) else ()
+
+    def idle(self, pod: PodInfo) -> frozenset[str]:
+        return IDLE_FILTER if pod.volumes is None else NOWHERE
 
     def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         if event.resource == "PersistentVolumeClaim":

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from pilothouse.scheduler.claims import CLAIMS, claims_of, not_found
-from pilothouse.scheduler.framework import SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status
+from pilothouse.scheduler.framework import IDLE_FILTER, NOWHERE, SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status
 from pilothouse.scheduler.podinfo import PodInfo, pod_info
 from pilothouse.scheduler.table import Mask, Row
 from pilothouse.scheduler.trial import Trial
@@ -32,6 +32,9 @@ class VolumeRestrictions(Plugin):
 
     def needs(self, pod: PodInfo) -> Sequence[str]:
         return (CLAIMS,) if claims_of(pod) else ()
+
+    def idle(self, pod: PodInfo) -> frozenset[str]:
+        return IDLE_FILTER if pod.volumes is None else NOWHERE
 
     def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         if event.resource == "PersistentVolumeClaim":

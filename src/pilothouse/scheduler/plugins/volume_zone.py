@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from pilothouse.scheduler.claims import CLAIMS, CLASSES, VOLUMES, claim_objects, claims_of, class_name, not_found
-from pilothouse.scheduler.framework import SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status
+from pilothouse.scheduler.framework import IDLE_FILTER, NOWHERE, SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status
 from pilothouse.scheduler.plugins.volume_restrictions import uses_claim
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.stock import Stock
@@ -45,6 +45,9 @@ class VolumeZone(Plugin):
 
     def needs(self, pod: PodInfo) -> Sequence[str]:
         return (CLAIMS, VOLUMES, CLASSES) if claims_of(pod) else ()
+
+    def idle(self, pod: PodInfo) -> frozenset[str]:
+        return IDLE_FILTER if pod.volumes is None else NOWHERE
 
     def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         if event.resource == "PersistentVolumeClaim":
