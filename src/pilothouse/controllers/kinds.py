@@ -20,6 +20,10 @@ class Kind:
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
 
+    @property
+    def group_resource(self) -> tuple[str, str]:
+        return (self.group, self.plural)
+
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """The URL path of a collection, an object or a subresource. Without a namespace: of all namespaces."""
         parts = ["/apis", self.group, self.version] if self.group else ["/api", self.version]

@@ -65,6 +65,13 @@ ENTRIES: tuple[Entry, ...] = (
         "generic-garbage-collector",
         start_after=1.0,  # it lists everything
     ),
+    Entry(
+        "resourcequota-controller",
+        "resourcequota",
+        "resourcequota:ResourceQuotaController",
+        "resourcequota-controller",
+        start_after=0.1,
+    ),
     Entry("replicaset-controller", "replicaset", "replicaset:ReplicaSetController", "replicaset-controller"),
     Entry(
         "replicationcontroller-controller",

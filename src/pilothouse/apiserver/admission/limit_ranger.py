@@ -11,8 +11,8 @@ from typing import Any
 
 from pilothouse.api import quantity
 from pilothouse.api.errors import Obj
+from pilothouse.api.podspec.pod_resources import total
 from pilothouse.api.resource import Resource
-from pilothouse.apiserver.admission.pod_resources import total
 from pilothouse.apiserver.admission.refuse import refuse
 from pilothouse.apiserver.interface import AdmissionPlugin, AdmissionRequest
 

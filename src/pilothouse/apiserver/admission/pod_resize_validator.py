@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pilothouse.api import quantity
 from pilothouse.api.errors import Obj, StatusError
+from pilothouse.api.podspec import pod_resources
 from pilothouse.api.resource import Resource
-from pilothouse.apiserver.admission import pod_resources
 from pilothouse.apiserver.admission.refuse import refuse
 from pilothouse.apiserver.interface import AdmissionPlugin, AdmissionRequest
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pilothouse.api import quantity
+from pilothouse.api import quota_usage as usage
 from pilothouse.api.errors import Obj, StatusError
 from pilothouse.api.resource import Resource
-from pilothouse.apiserver.admission import quota_usage as usage
 from pilothouse.apiserver.admission.refuse import refuse
 from pilothouse.apiserver.interface import AdmissionPlugin, AdmissionRequest
 

@@ -7,10 +7,24 @@ use storage, in sum and of their class, services use node ports and load balance
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from pilothouse.api.errors import Obj
-from pilothouse.api.resource import Resource
-from pilothouse.apiserver.admission.pod_resources import Amounts, total
+from pilothouse.api.podspec.pod_resources import Amounts, total
+
+
+class Counted(Protocol):
+    """What is counted: a kind, by its group and plural."""
+
+    @property
+    def group(self) -> str: ...
+
+    @property
+    def plural(self) -> str: ...
+
+    @property
+    def group_resource(self) -> tuple[str, str]: ...
+
 
 _PODS, _CLAIMS, _SERVICES = ("", "pods"), ("", "persistentvolumeclaims"), ("", "services")
 #: Kinds of the core group that are counted under their plain plural too.
@@ -21,11 +35,11 @@ _CLASS = ".storageclass.storage.k8s.io/"
 _COMPUTE = ("cpu", "memory", "ephemeral-storage")
 
 
-def count_name(resource: Resource) -> str:
+def count_name(resource: Counted) -> str:
     return f"count/{resource.plural}.{resource.group}" if resource.group else f"count/{resource.plural}"
 
 
-def concerns(name: str, resource: Resource) -> bool:
+def concerns(name: str, resource: Counted) -> bool:
     """Whether objects of this kind can use the resource called `name`."""
     if name == count_name(resource):
         return True
@@ -54,7 +68,7 @@ def _is_compute(name: str) -> bool:
 # --- usage --------------------------------------------------------------------------------------------------------------------------------
 
 
-def of(resource: Resource, obj: Obj) -> Amounts:
+def of(resource: Counted, obj: Obj) -> Amounts:
     """All that an object uses."""
     out = {count_name(resource): "1"}
     if not resource.group and resource.plural in _PLAIN:
@@ -105,7 +119,7 @@ def _service(spec: Obj) -> Amounts:
     return {"services.loadbalancers": "1", "services.nodeports": str(len(wanted))}
 
 
-def unspecified(bounded: Iterable[str], resource: Resource, obj: Obj) -> str:
+def unspecified(bounded: Iterable[str], resource: Counted, obj: Obj) -> str:
     """What a pod's containers must say and do not, because a quota bounds it: `cpu for: a,b; limits.memory for: a`."""
     if resource.group_resource != _PODS:
         return ""
@@ -128,7 +142,7 @@ def unspecified(bounded: Iterable[str], resource: Resource, obj: Obj) -> str:
 # --- scopes -------------------------------------------------------------------------------------------------------------------------------
 
 
-def matches(quota: Obj, resource: Resource, obj: Obj) -> bool:
+def matches(quota: Obj, resource: Counted, obj: Obj) -> bool:
     """Whether an object is in all of a quota's scopes."""
     spec = quota.get("spec") or {}
     selectors = [{"scopeName": s, "operator": "Exists"} for s in spec.get("scopes") or ()]
@@ -136,7 +150,7 @@ def matches(quota: Obj, resource: Resource, obj: Obj) -> bool:
     return all(_in_scope(s, resource, obj) for s in selectors)
 
 
-def _in_scope(selector: Obj, resource: Resource, obj: Obj) -> bool:
+def _in_scope(selector: Obj, resource: Counted, obj: Obj) -> bool:
     scope = selector.get("scopeName", "")
     if resource.group_resource == _CLAIMS and scope == "VolumeAttributesClass":
         return _selects(selector, (obj.get("spec") or {}).get("volumeAttributesClassName") or "")
