@@ -76,26 +76,25 @@ def _text_only(charge: Charge) -> Charge:
     return lambda values: charge(values) if isinstance(values[0], _TEXTS) else 1
 
 
+def _network_size(value: Any) -> int:
+    """Bytes of a network's prefix."""
+    return math.ceil(getattr(value, "length", 128) / 8)
+
+
 def _network(values: list[Any]) -> int:
     """Two networks compared byte by byte; what is given as text is read first."""
-    return _part(2 * math.ceil(getattr(values[0], "length", 128) / 8)) + (
-        _part(len(values[1])) if isinstance(values[1], str) else 0
-    )
+    return _part(2 * _network_size(values[0])) + (_part(len(values[1])) if isinstance(values[1], str) else 0)
 
 
 def _validated(values: list[Any]) -> int:
     return matched(size(values[1]), _PATTERN_SIZES.get(getattr(values[0], "name", ""), _NAME_PATTERN))
 
 
-def _ranged(values: list[Any]) -> int:
-    return 1 + max(int(values[0]), 0)
-
-
 _CHARGES: dict[str, Charge] = {
     **dict.fromkeys(("_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_"), _compared),
     "_+_": _added,
     "@in": _contained,
-    **dict.fromkeys(("startsWith", "endsWith", "format", "strings.quote", "reverse"), _walk()),
+    **dict.fromkeys(("startsWith", "endsWith", "format", "strings.quote"), _walk()),
     "contains": _found_in,
     **dict.fromkeys(("matches", "find", "findAll"), lambda values: matched(size(values[0]), size(values[1]))),
     **dict.fromkeys(("string", "bytes"), _text_only(_walk())),
@@ -105,17 +104,17 @@ _CHARGES: dict[str, Charge] = {
         2 * sum(map(size, values[0])) + 2 * size(values[0]) * (size(values[1]) if len(values) > 1 else 0)
     ),
     **dict.fromkeys(
-        ("isSorted", "sum", "min", "max", "indexOf", "lastIndexOf", "distinct", "sort", "flatten"),
+        ("isSorted", "sum", "min", "max", "indexOf", "lastIndexOf"),
         lambda values: traversed(values[0]),
     ),
     **dict.fromkeys(("ip", "cidr", "isIP", "isCIDR", "quantity", "isQuantity", "semver", "isSemver"), _text_only(_walk())),
-    **dict.fromkeys(("containsIP", "containsCIDR"), _network),
+    "containsIP": _network,
+    "containsCIDR": lambda values: _network(values) + _part(_network_size(values[0])) + 1,
     "validate": _validated,
     "check": lambda values: CHECK,
     "sets.contains": _sets(1),
     "sets.intersects": _sets(1),
     "sets.equivalent": _sets(2),
-    "lists.range": _ranged,
 }
 
 

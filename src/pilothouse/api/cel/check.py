@@ -179,7 +179,10 @@ class Checker:
         return self.check(node)
 
     def _literal(self, node: Call, name: str) -> None:
-        """An argument that is written out must be good: patterns, times, durations."""
+        """An argument that is written out must be good: patterns, times, durations, formats."""
+        if name == "format":
+            self._format(node)
+            return
         text = node.args[-1].value if node.args and isinstance(node.args[-1], Literal) else None
         if name not in ("matches", "timestamp", "duration") or not isinstance(text, str):
             return
@@ -194,6 +197,15 @@ class Checker:
             parsers[name](text)
         except CelError:
             self._wrong(node.args[-1].at, f"invalid {name} argument")
+
+    def _format(self, node: Call) -> None:
+        text, args = node.target, node.args[0] if node.args else None
+        if not isinstance(text, Literal) or not isinstance(args, ListLiteral) or args.optional:
+            return
+        from pilothouse.api.cel.lib.format import problems
+
+        for which, told in problems(text.value, [self.type_of(item).kind for item in args.items]):
+            self._wrong(node.at if which is None else args.items[which].at, told)
 
     # --- macros ---------------------------------------------------------------------------------------------------------------------
 

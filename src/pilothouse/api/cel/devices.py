@@ -54,7 +54,7 @@ class Selector:
     __slots__ = ("_program", "cost")
 
     def __init__(self, expression: str) -> None:
-        self._program: Program = compile_expression(expression, {"device": _DEVICE}, bounds=_BOUNDS)
+        self._program: Program = compile_expression(expression, {"device": _DEVICE}, bounds=_BOUNDS, bindings=True)
         #: The most that one device can cost.
         self.cost = self._program.cost
         if self._program.type.kind not in ("bool", "dyn"):

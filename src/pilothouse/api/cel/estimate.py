@@ -274,6 +274,8 @@ def _visited(e: _Estimator, args: list[Node], kinds: set[str]) -> tuple[Range, R
     """Every element is looked at, and every character of one that is a text."""
     kind = e._checker.type_of(args[0])
     each = ONE
+    if kind.kind == "string":
+        return e.size(args[0]).part(), None
     if kind.kind == "list" and kind.args[0].kind in ("string", "bytes"):
         each += e.element_size(args[0]).part()
     return e.size(args[0]) * each, None
@@ -327,7 +329,7 @@ _FUNCTIONS: dict[str, _Function] = {
     "contains": _within,
     **dict.fromkeys(("matches", "find", "findAll"), _matched),
     **dict.fromkeys(("string", "bytes"), _converted),
-    **dict.fromkeys(("lowerAscii", "upperAscii", "substring", "trim", "reverse"), _walked(keeps=True)),
+    **dict.fromkeys(("lowerAscii", "upperAscii", "substring", "trim"), _walked(keeps=True)),
     **dict.fromkeys(("format", "url", "cidr", "isIP", "isCIDR"), _walked()),
     "ip": lambda e, args, kinds: _walked()(e, args, kinds) if "string" in kinds else (ONE, None),
     **dict.fromkeys(("quantity", "isQuantity", "semver", "isSemver"), _walked()),
@@ -335,8 +337,9 @@ _FUNCTIONS: dict[str, _Function] = {
     "replace": _replaced,
     "split": _split,
     "join": _joined,
-    **dict.fromkeys(("isSorted", "sum", "min", "max", "indexOf", "lastIndexOf", "distinct", "sort", "flatten"), _visited),
-    **dict.fromkeys(("containsIP", "containsCIDR"), _within_network),
+    **dict.fromkeys(("isSorted", "sum", "min", "max", "indexOf", "lastIndexOf"), _visited),
+    "containsIP": _within_network,
+    "containsCIDR": lambda e, args, kinds: (_within_network(e, args, kinds)[0] + Range(4, 16).part() + ONE, None),
     "validate": lambda e, args, kinds: ((e.size(args[1]) + ONE).part() * fixed(60).part(PATTERN), None),
     "check": lambda e, args, kinds: (fixed(CHECK), None),
     "strings.quote": _quoted,

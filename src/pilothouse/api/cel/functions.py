@@ -26,7 +26,6 @@ LIBRARIES = (
     "semver",
     "optional",
     "times",
-    "math",
     "authz",
     "jsonpatch",
 )

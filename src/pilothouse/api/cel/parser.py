@@ -47,10 +47,10 @@ _MACROS: dict[str, tuple[frozenset[int], frozenset[int]]] = {
 _MAX_DEPTH = 250
 
 
-def parse(source: str) -> Node:
-    """The tree of an expression; CompileError."""
+def parse(source: str, *, bindings: bool = False) -> Node:
+    """The tree of an expression; CompileError. `bindings`: there is `cel.bind`."""
     tokens, issues = tokenize(source)
-    parser = _Parser(tokens)
+    parser = _Parser(tokens, bindings)
     try:
         node = parser.expression()
         parser.end()
@@ -68,8 +68,9 @@ class _Wrong(Exception):
 
 
 class _Parser:
-    def __init__(self, tokens: list[Token]) -> None:
+    def __init__(self, tokens: list[Token], bindings: bool) -> None:
         self.tokens = tokens
+        self.bindings = bindings
         self.n = 0
         self.depth = 0
         self.issues: list[Issue] = []
@@ -197,7 +198,7 @@ class _Parser:
     def method(self, target: Node, name: str) -> Node:
         at = self.take().at
         args = self.arguments()
-        if isinstance(target, Ident) and target.name == "cel" and name == "bind" and len(args) == 3:
+        if self.bindings and isinstance(target, Ident) and target.name == "cel" and name == "bind" and len(args) == 3:
             return Bind(at, "bind", self.variable(args[0]), args[1], args[2])
         if name in ("optMap", "optFlatMap") and len(args) == 2:
             return Bind(at, name, self.variable(args[0]), target, args[1])

@@ -24,9 +24,15 @@ class Program:
     __slots__ = ("cost", "run", "source", "type", "uses")
 
     def __init__(
-        self, source: str, variables: Mapping[str, Type], messages: Messages | None = None, bounds: Bounds | None = None
+        self,
+        source: str,
+        variables: Mapping[str, Type],
+        messages: Messages | None = None,
+        bounds: Bounds | None = None,
+        *,
+        bindings: bool = False,
     ) -> None:
-        tree = parse(source)
+        tree = parse(source, bindings=bindings)
         checker = Checker(variables, messages)
         self.type = checker.check(tree)
         if checker.issues:
@@ -49,8 +55,13 @@ def _most(tree: Node, checker: Checker, bounds: Bounds) -> int:
 
 
 def compile_expression(
-    source: str, variables: Mapping[str, Type], messages: Messages | None = None, bounds: Bounds | None = None
+    source: str,
+    variables: Mapping[str, Type],
+    messages: Messages | None = None,
+    bounds: Bounds | None = None,
+    *,
+    bindings: bool = False,
 ) -> Program:
     """CompileError says what is wrong with the expression, as Kubernetes words it. `messages` has the types that may be written out;
-    with `bounds` of what the variables hold, the cost is estimated."""
-    return Program(source, variables, messages, bounds)
+    with `bounds` of what the variables hold, the cost is estimated; `bindings`: the expression may use `cel.bind`."""
+    return Program(source, variables, messages, bounds, bindings=bindings)

@@ -14,9 +14,48 @@ from typing import Any
 from pilothouse.api import names
 from pilothouse.api.cel.errors import CelError
 from pilothouse.api.cel.lib.conversions import to_string
-from pilothouse.api.cel.values import NONE, Optional, Uint
+from pilothouse.api.cel.values import NONE, Optional, type_name
 
-_CLAUSE = re.compile(r"%(?:(%)|(?:\.(\d+))?([sdfexXob]))")
+_CLAUSE = re.compile(r"%(?:(%)|(?:\.(\d+))?(.?))", re.DOTALL)
+_INTEGERS = ("int", "uint")
+#: Of each clause: what it takes, and how that is said.
+_CLAUSES: dict[str, tuple[tuple[str, ...], str]] = {
+    "s": (
+        ("string", "bool", "bytes", "int", "uint", "double", "map", "list", "type", "null_type", "duration", "timestamp"),
+        "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, durations, and timestamps",
+    ),
+    "d": (_INTEGERS, "decimal clause can only be used on integers"),
+    "f": (("double",), "fixed-point clause can only be used on doubles"),
+    "e": (("double",), "scientific clause can only be used on doubles"),
+    "b": ((*_INTEGERS, "bool"), "only integers and bools can be formatted as binary"),
+    "x": ((*_INTEGERS, "string", "bytes"), "only integers, byte buffers, and strings can be formatted as hex"),
+    "X": ((*_INTEGERS, "string", "bytes"), "only integers, byte buffers, and strings can be formatted as hex"),
+    "o": (_INTEGERS, "octal clause can only be used on integers"),
+}
+_NAMES = {"google.protobuf.Duration": "duration", "google.protobuf.Timestamp": "timestamp", "null": "null_type"}
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def _takes(clause: str, kind: str) -> str:
+    """What is wrong with a value of a type in a clause; "" if nothing is."""
+    if clause not in _CLAUSES:
+        return f'could not parse formatting clause: unrecognized formatting clause "{clause}"'
+    kinds, told = _CLAUSES[clause]
+    name = _NAMES.get(kind, kind)
+    return "" if name in kinds else f"{told}, was given {name}"
+
+
+def problems(text: str, kinds: list[str]) -> list[tuple[int | None, str]]:
+    """What is wrong with a format that is written out, given the types of its arguments: which argument (None: the format), and why."""
+    clauses = [found.group(3) for found in _CLAUSE.finditer(text) if not found.group(1)]
+    if len(clauses) > len(kinds):
+        return [(None, f"index {len(kinds)} out of range")]
+    if len(clauses) < len(kinds):
+        return [(None, f"too many arguments supplied to string.format (expected {len(clauses)}, got {len(kinds)})")]
+    told = [
+        (n, "" if kind == "dyn" else _takes(clause, kind)) for n, (clause, kind) in enumerate(zip(clauses, kinds, strict=True))
+    ]
+    return [(n, f"error during formatting: {why}") for n, why in told if why]
 
 
 def format_text(text: str, args: list[Any]) -> str:
@@ -30,25 +69,33 @@ def format_text(text: str, args: list[Any]) -> str:
             value = next(rest)
         except StopIteration:
             raise CelError(f"index {len(args)} out of range") from None
-        return _clause(found.group(3), found.group(2), value)
+        return _clause(found.group(3), int(found.group(2) or 6), value)
 
     return _CLAUSE.sub(fill, text)
 
 
-def _clause(kind: str, digits: str | None, value: Any) -> str:
+def _clause(kind: str, digits: int, value: Any) -> str:
+    wrong = "" if kind == "s" and hasattr(value, "cel_type") else _takes(kind, type_name(value))
+    if wrong:
+        raise CelError(f"error during formatting: {wrong}")
     if kind == "s":
         return _shown(value)
-    number = isinstance(value, (int, Uint, float)) and not isinstance(value, bool)
-    if kind in "fe" and number:
-        return f"{float(value):.{digits or 6}{kind}}"
-    if kind == "d" and number:
+    if kind == "d":
         return to_string(value)
-    if kind in "xX" and isinstance(value, (str, bytes)):
+    if kind == "f":
+        return f"{value:.{digits}f}"
+    if kind == "e":
+        return _scientific(value, digits)
+    if isinstance(value, (str, bytes)):
         shown = (value.encode() if isinstance(value, str) else value).hex()
         return shown.upper() if kind == "X" else shown
-    if kind in "xXob" and isinstance(value, int):
-        return f"{int(value):{kind}}"
-    raise CelError(f"error during formatting: no formatting clause %{kind} for this type")
+    return f"{int(value):{kind}}"
+
+
+def _scientific(value: float, digits: int) -> str:
+    """A power of ten, written out: `1.052033\u202f×\u202f10⁰³`."""
+    mantissa, _, exponent = f"{value:.{digits}e}".partition("e")
+    return f"{mantissa}\u202f×\u202f10{exponent.removeprefix('+').translate(_RAISED)}" if exponent else mantissa
 
 
 def _shown(value: Any) -> str:

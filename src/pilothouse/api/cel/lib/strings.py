@@ -1,4 +1,4 @@
-"""The strings extension: positions count characters."""
+"""The strings extension in its version 2, which is the one that Kubernetes has: positions count characters."""
 
 from __future__ import annotations
 
@@ -68,7 +68,6 @@ FUNCTIONS: list[tuple[str, Any]] = [
     ("string.substring(int) -> string", substring),
     ("string.substring(int, int) -> string", substring),
     ("string.trim() -> string", str.strip),
-    ("string.reverse() -> string", lambda s: s[::-1]),
     ("list(string).join() -> string", "".join),
     ("list(string).join(string) -> string", lambda parts, by: by.join(parts)),
     ("strings::quote(string) -> string", lambda s: '"' + "".join(_QUOTED.get(c, c) for c in s) + '"'),
