@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pilothouse.apiserver.webhooks.identities import Identities
 from pilothouse.clock import SystemClock, VirtualClock
 from pilothouse.store.memory import MemoryStore
 from pilothouse.store.sqlite import SqliteStore
 
 from .cluster_kit import PODS, cluster, pod
 from .kit import Caller
-from .webhook_kit import GROUP, RULE, Obj, allow, bundle, configure, deny, hooks, patch, webhook
+from .webhook_kit import GROUP, RULE, Obj, allow, bundle, client_files, configure, deny, hooks, patch, webhook
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 MERGE = "application/merge-patch+json"
@@ -485,3 +487,31 @@ async def test_what_webhooks_do_is_counted() -> None:
         assert f'{prefix}_fail_open_count{{name="c.example.com",type="admit"}} 1' in text
         helps = [line for line in text.splitlines() if line.startswith("# HELP")]
         assert len(helps) == len(set(helps))
+
+
+async def test_webhooks_are_called_as_the_users_of_a_kubeconfig(tmp_path: Path) -> None:
+    certificate, key = client_files(tmp_path, "the-api-server")
+    user = {"token": "t", "client-certificate": certificate.name, "client-key": key.name}
+    (tmp_path / "hooks.conf").write_text(json.dumps({"users": [{"name": "*", "user": user}]}))
+    config_file = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "WebhookAdmissionConfiguration", "kubeConfigFile": str(tmp_path / "hooks.conf")}  # fmt: skip
+    plugins = [{"name": "ValidatingAdmissionWebhook", "configuration": config_file}]
+    (tmp_path / "admission.yaml").write_text(
+        json.dumps({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": plugins})
+    )
+    async with cluster(admission_control_config_file=tmp_path / "admission.yaml") as call, hooks(yes=allow) as server:
+        for kind in ("mutating", "validating"):
+            await configure(call, kind, webhook(server.client("/yes")))
+        assert (await call("POST", MAPS, config())).code == 201
+        assert server.callers == [("", ""), ("Bearer t", "the-api-server")]
+
+
+def test_the_user_for_a_server_is_the_one_with_the_closest_name() -> None:
+    names = ("a.ns.svc", "a.ns.svc:8443", "*.ns.svc", "*")
+    users = [{"name": n, "user": {"token": n}} for n in names]
+    found = Identities({"users": users}, Path())
+    asked = [("a.ns.svc", 443), ("a.ns.svc", 8443), ("b.ns.svc", 443), ("b.ns.svc", 8443), ("x.org", 443)]
+    assert [found.of(*server).authorization for server in asked] == [
+        f"Bearer {n}" for n in ("a.ns.svc", "a.ns.svc:8443", "*.ns.svc", "*", "*")
+    ]
+    basic = Identities({"users": [{"name": "u", "user": {"username": "a", "password": "b"}}], "contexts": [{"name": "c", "context": {"user": "u"}}], "current-context": "c"}, Path())  # fmt: skip
+    assert basic.of("x.org", 443).authorization == "Basic YTpi"

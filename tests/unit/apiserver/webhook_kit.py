@@ -71,6 +71,8 @@ def _tls() -> ssl.SSLContext:
     (folder / "tls.pem").write_bytes(certificate + plain)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "tls.pem")
+    context.load_verify_locations(cadata=authority("hooks")[1].decode())
+    context.verify_mode = ssl.CERT_OPTIONAL
     return context
 
 
@@ -85,11 +87,14 @@ class Hooks:
         self.port = port
         self.paths = paths
         self.asked: list[Obj] = []
+        #: The Authorization header of each call, and the name in its client certificate.
+        self.callers: list[tuple[str, str]] = []
         self.connections: set[Any] = set()
 
     async def handle(self, request: web.Request) -> web.Response:
         body = await request.json()
         self.asked.append(body)
+        self.callers.append((request.headers.get("Authorization", ""), _peer(request)))
         self.connections.add(request.transport)
         answer = self.paths[request.path](body)
         if not isinstance(answer, dict):
@@ -100,6 +105,22 @@ class Hooks:
 
     def client(self, path: str = "/", **more: Any) -> Obj:
         return {"url": f"https://127.0.0.1:{self.port}{path}", "caBundle": bundle(), **more}
+
+
+def _peer(request: web.Request) -> str:
+    certificate = request.get_extra_info("peercert") or {}
+    names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
+    return names[0] if names else ""
+
+
+def client_files(folder: Path, name: str) -> tuple[Path, Path]:
+    """A client's certificate and key, of the webhooks' authority."""
+    signer, _ = authority("hooks")
+    key = ec.generate_private_key(ec.SECP256R1())
+    plain = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "client.crt").write_bytes(_certificate(name, "hooks", key, signer))
+    (folder / "client.key").write_bytes(plain)
+    return folder / "client.crt", folder / "client.key"
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ KEP-492 and the reference page "Dynamic Admission Control". Webhooks are never c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.api.errors import Obj, StatusError, bad_request, forbidden_error, internal, quote
@@ -22,6 +23,7 @@ from pilothouse.clock import new_uid
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
+    from pilothouse.apiserver.webhooks.identities import Identities
 
 _QUIET = ("None", "NoneOnDryRun")
 
@@ -54,9 +56,18 @@ class WebhookPlugin(AdmissionPlugin):
         super().__init__(hub)
         self._followed = Followed(hub, (self.configurations,), _hooks)
         self._expressions = Expressions()
+        self._identities: Identities | None = None
         self._metrics = WebhookMetrics("admit" if self.mutating else "validating")
         self.hub.metrics.add_histogram(self._metrics.durations)
         self.hub.metrics.add_gauges(self._metrics.samples)
+
+    def configure(self, config: Obj) -> None:
+        """A WebhookAdmissionConfiguration: as whom webhooks are called."""
+        from pilothouse.apiserver.webhooks.identities import Identities
+
+        if config.get("kind") != "WebhookAdmissionConfiguration" or not isinstance(config.get("kubeConfigFile"), str):
+            raise ValueError(f"admission plugin {self.name}: want a WebhookAdmissionConfiguration with a kubeConfigFile")
+        self._identities = Identities.load(Path(config["kubeConfigFile"]))
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
         return resource.group != GROUP
@@ -111,7 +122,9 @@ class WebhookPlugin(AdmissionPlugin):
         uid, version = new_uid(self.hub.clock), reviews.version_for(webhook)
         body = reviews.review(request, seen, version, uid)
         try:
-            said = await self.hub.webhooks.post(webhook["clientConfig"], body, webhook.get("timeoutSeconds") or 10)
+            said = await self.hub.webhooks.post(
+                webhook["clientConfig"], body, webhook.get("timeoutSeconds") or 10, self._identities
+            )
             return reviews.answer(said, version, uid, self.mutating)
         except BadClient as error:
             raise CallingFailed(f"could not get REST client: {error}") from None

@@ -10,12 +10,15 @@ import binascii
 import errno
 import os
 import ssl
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import orjson
 
 from pilothouse.api.errors import Obj, quote
 from pilothouse.apiserver.webhooks.address import Place, Unreachable, place, shown
+from pilothouse.apiserver.webhooks.identities import NOBODY, Identities, Identity
 
 if TYPE_CHECKING:
     import aiohttp
@@ -54,27 +57,40 @@ class BadClient(Exception):
     """A client config with which nobody can be called."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    where: Place
+    body: bytes
+    seconds: int
+    headers: dict[str, str]
+    trust: ssl.SSLContext
+
+
 class Caller:
     """The webhook client of one server."""
 
     def __init__(self, server: ApiServer) -> None:
         self._server = server
         self._session: aiohttp.ClientSession | None = None
-        self._trust: dict[str, ssl.SSLContext] = {}
+        self._trust: dict[tuple[str, Identity], ssl.SSLContext] = {}
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
             self._session = None
 
-    async def post(self, client: Obj, body: bytes, seconds: int) -> Any:
+    async def post(self, client: Obj, body: bytes, seconds: int, identities: Identities | None = None) -> Any:
         """The decoded answer of the webhook at a client config. CallFailed says why there is none, BadClient why none can be had."""
-        trust = self._trusting(client.get("caBundle") or "")
+        identity = NOBODY if identities is None else _identity(identities, shown(client, seconds))
+        trust = self._trusting(client.get("caBundle") or "", identity)
         try:
             where = place(self._server, client, seconds, self._server.clock.random)
         except Unreachable as error:
             raise CallFailed(f'Post "{shown(client, seconds)}": {error}') from None
-        status, answer = await self._send(where, body, seconds, trust)
+        headers = _HEADERS | ({"Host": where.host} if where.host else {})
+        if identity.authorization:
+            headers["Authorization"] = identity.authorization
+        status, answer = await self._send(_Call(where, body, seconds, headers, trust))
         if status not in (200, 201):
             raise CallFailed(_refusal(status, answer))
         try:
@@ -82,28 +98,27 @@ class Caller:
         except orjson.JSONDecodeError as error:
             raise CallFailed(f"couldn't get version/kind; json parse error: {error}") from None
 
-    async def _send(self, where: Place, body: bytes, seconds: int, trust: ssl.SSLContext) -> tuple[int, bytes]:
+    async def _send(self, call: _Call) -> tuple[int, bytes]:
         import aiohttp
 
+        where = call.where
         try:
             try:
-                return await self._once(where, body, seconds, trust)
+                return await self._once(call)
             except aiohttp.ServerDisconnectedError:
-                return await self._once(where, body, seconds, trust)  # the kept connection had been closed
+                return await self._once(call)  # the kept connection had been closed
         except TimeoutError:
             raise CallFailed(f'Post "{where.shown}": context deadline exceeded') from None
         except (aiohttp.ClientError, OSError) as error:
             raise CallFailed(f'Post "{where.shown}": {_said(error, where)}') from None
 
-    async def _once(self, where: Place, body: bytes, seconds: int, trust: ssl.SSLContext) -> tuple[int, bytes]:
+    async def _once(self, call: _Call) -> tuple[int, bytes]:
         import aiohttp
         from yarl import URL
 
-        session = self._open()
-        headers = _HEADERS | ({"Host": where.host} if where.host else {})
-        request = session.post(
-            URL(where.url, encoded=True), data=body, headers=headers, ssl=trust, server_hostname=where.name or None, allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=seconds),
+        request = self._open().post(
+            URL(call.where.url, encoded=True), data=call.body, headers=call.headers, ssl=call.trust,
+            server_hostname=call.where.name or None, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=call.seconds),
         )  # fmt: skip
         async with request as response:
             return response.status, await response.read()
@@ -116,14 +131,22 @@ class Caller:
             self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
 
-    def _trusting(self, bundle: str) -> ssl.SSLContext:
-        """Trust in the certificates of a CA bundle ("" for the system's own)."""
-        found = self._trust.get(bundle)
+    def _trusting(self, bundle: str, identity: Identity) -> ssl.SSLContext:
+        """Trust in the certificates of a CA bundle ("" for the system's own), as somebody."""
+        key = (bundle, identity)
+        found = self._trust.get(key)
         if found is None:
             if len(self._trust) >= _TRUST_LIMIT:
                 self._trust.clear()
-            found = self._trust[bundle] = _trust(bundle)
+            found = _trust(bundle)
+            identity.present(found)
+            self._trust[key] = found
         return found
+
+
+def _identity(identities: Identities, url: str) -> Identity:
+    parts = urlsplit(url)
+    return identities.of(parts.hostname or "", parts.port or 443)
 
 
 def _trust(bundle: str) -> ssl.SSLContext:
