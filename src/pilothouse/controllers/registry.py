@@ -142,6 +142,25 @@ ENTRIES: tuple[Entry, ...] = (
         "clusterrole-aggregation-controller",
     ),
     Entry(
+        "service-cidr-controller",
+        "",
+        "service_cidr:ServiceCIDRController",
+        "service-cidrs-controller",
+    ),
+    Entry(
+        "legacy-serviceaccount-token-cleaner-controller",
+        "legacy-service-account-token-cleaner",
+        "legacy_token_cleaner:LegacyTokenCleaner",
+        "legacy-service-account-token-cleaner",
+        start_after=1.0,
+    ),
+    Entry(
+        "device-taint-eviction-controller",
+        "",
+        "device_taint_eviction:DeviceTaintEvictionController",
+        "device-taint-eviction-controller",
+    ),
+    Entry(
         "certificatesigningrequest-approving-controller",
         "csrapproving",
         "csr_approving:CSRApprovingController",
