@@ -6,7 +6,7 @@ import pytest
 
 from pilothouse.apiserver.admission import chain
 
-from .cluster_kit import PODS, cluster, pod
+from .cluster_kit import PODS, acting, cluster, pod
 
 NS = "/api/v1/namespaces/default"
 MERGE = "application/merge-patch+json"
@@ -276,3 +276,68 @@ async def test_admin_access_to_devices_is_for_labelled_namespaces(plural: str, w
         labels = {"metadata": {"labels": {"resource.kubernetes.io/admin-access": "true"}}}
         await call("PATCH", "/api/v1/namespaces/default", labels, media="application/merge-patch+json")
         assert (await call("POST", path, claim)).code == 201
+
+
+async def test_an_ingress_gets_the_default_class() -> None:
+    group = "/apis/networking.k8s.io/v1"
+    async with cluster() as call:
+        annotations = {"ingressclass.kubernetes.io/is-default-class": "true"}
+        await call(
+            "POST",
+            f"{group}/ingressclasses",
+            {"metadata": {"name": "c", "annotations": annotations}, "spec": {"controller": "a.b/c"}},
+        )
+        ingress = {"metadata": {"name": "a"}, "spec": {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}}
+        made = await call("POST", f"{group}/namespaces/default/ingresses", ingress)
+        assert made.body["spec"]["ingressClassName"] == "c"
+
+
+@pytest.mark.parametrize(("expansion", "code"), [(True, 200), (False, 403)])
+async def test_a_claim_grows_if_its_class_lets_it(expansion: bool, code: int) -> None:
+    async with cluster() as call:
+        storage = {"metadata": {"name": "c"}, "provisioner": "a.b/c", "allowVolumeExpansion": expansion}
+        await call("POST", "/apis/storage.k8s.io/v1/storageclasses", storage)
+        spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": "c", "resources": {"requests": {"storage": "1Gi"}}}
+        await call("POST", f"{NS}/persistentvolumeclaims", {"metadata": {"name": "p"}, "spec": spec})
+        await call("PATCH", f"{NS}/persistentvolumeclaims/p/status", {"status": {"phase": "Bound"}}, media=MERGE)
+        more = {"spec": {"resources": {"requests": {"storage": "2Gi"}}}}
+        assert (await call("PATCH", f"{NS}/persistentvolumeclaims/p", more, media=MERGE)).code == code
+
+
+async def test_only_who_may_approve_for_a_signer_approves() -> None:
+    import base64
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509.oid import NameOID
+
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "me")]))
+    pem = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.PEM)
+    group, rbac = "/apis/certificates.k8s.io/v1/certificatesigningrequests", "/apis/rbac.authorization.k8s.io/v1"
+    async with cluster() as call:
+        spec = {"signerName": "example.com/s", "usages": ["client auth"], "request": base64.b64encode(pem).decode()}
+        await call("POST", group, {"metadata": {"name": "a"}, "spec": spec})
+        csr = {
+            "apiGroups": ["certificates.k8s.io"],
+            "resources": ["certificatesigningrequests/approval"],
+            "verbs": ["update", "patch"],
+        }
+        role = {"metadata": {"name": "r"}, "rules": [csr]}
+        await call("POST", f"{rbac}/clusterroles", role)
+        subject = {"kind": "User", "name": "jane", "apiGroup": "rbac.authorization.k8s.io"}
+        ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "r"}
+        await call("POST", f"{rbac}/clusterrolebindings", {"metadata": {"name": "r"}, "roleRef": ref, "subjects": [subject]})
+        approved = {"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "R", "message": "m"}]}}
+        jane = acting(call, "jane")
+        refused = await jane("PATCH", f"{group}/a/approval", approved, media=MERGE)
+        assert refused.body["message"].endswith('user not permitted to approve requests with signerName "example.com/s"')
+        signer = {
+            "apiGroups": ["certificates.k8s.io"],
+            "resources": ["signers"],
+            "resourceNames": ["example.com/*"],
+            "verbs": ["approve"],
+        }
+        await call("PUT", f"{rbac}/clusterroles/r", {**role, "rules": [csr, signer]})
+        assert (await jane("PATCH", f"{group}/a/approval", approved, media=MERGE)).code == 200

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pilothouse.api.errors import Obj
 from pilothouse.api.resource import Resource
+from pilothouse.apiserver.admission.node_mirror_pods import check_mirror
 from pilothouse.apiserver.admission.refuse import refuse
-from pilothouse.apiserver.authz.node import configmap_names, node_name, secret_names
-from pilothouse.apiserver.interface import AdmissionPlugin, AdmissionRequest
+from pilothouse.apiserver.authz.node import node_name
+from pilothouse.apiserver.interface import AdmissionPlugin, AdmissionRequest, Attributes, Verdict
 
-_MIRROR = "kubernetes.io/config.mirror"
 _LEASES = "kube-node-lease"
 #: Labels of these domains a kubelet may not give to its node, but for the ones named below.
 _DOMAINS = ("kubernetes.io", "k8s.io")
@@ -43,23 +43,34 @@ class NodeRestriction(AdmissionPlugin):
     def _pod(self, request: AdmissionRequest, node: str) -> None:
         if request.subresource == "status":
             self._own_pod(request, node, "status of pods")
+            self._pod_status(request, node)
         elif request.subresource == "eviction":
             self._own_pod(request, node, "pods", "evict")
         elif request.subresource:
-            raise refuse(request, f"unexpected pod subresource {request.subresource!r}")
+            told = f"unexpected pod subresource \"{request.subresource}\", only 'status' and 'eviction' are allowed"
+            raise refuse(request, told)
         elif request.operation == "CREATE":
-            _check_mirror(request, node)
+            entry = self.hub.cache("", "nodes").get("", node)
+            check_mirror(request, node, entry.obj["metadata"]["uid"] if entry is not None else "")
         elif request.operation == "DELETE":
             self._own_pod(request, node, "pods", "delete")
         else:
             raise refuse(
-                request, f"unexpected operation {request.operation!r}, node {node!r} can only create and delete mirror pods"
+                request, f'unexpected operation "{request.operation}", node "{node}" can only create and delete mirror pods'
             )
 
     def _own_pod(self, request: AdmissionRequest, node: str, what: str, verb: str = "update") -> None:
         entry = self.hub.cache("", "pods").get(request.namespace, request.name)
         if entry is not None and entry.obj["spec"].get("nodeName") != node:
             raise refuse(request, f'node "{node}" can only {verb} {what} with spec.nodeName set to itself')
+
+    def _pod_status(self, request: AdmissionRequest, node: str) -> None:
+        new, old = request.obj or {}, request.old or {}
+        if (new["metadata"].get("labels") or {}) != (old["metadata"].get("labels") or {}):
+            raise refuse(request, f'node "{node}" cannot update labels through pod status')
+        claims = [(o.get("status") or {}).get("resourceClaimStatuses") for o in (new, old)]
+        if claims[0] != claims[1]:
+            raise refuse(request, f'node "{node}" cannot update resource claim statuses')
 
     # --- its own objects ------------------------------------------------------------------------------------------------------
 
@@ -68,7 +79,7 @@ class NodeRestriction(AdmissionPlugin):
         if name != node:
             raise refuse(request, f'node "{node}" is not allowed to modify node "{name}"')
         if request.operation == "CREATE":
-            _check_labels(request, node, (request.obj or {})["metadata"].get("labels") or {}, {})
+            _check_new_labels(request, node)
         elif request.operation == "UPDATE":
             self._node_update(request, node)
 
@@ -94,6 +105,26 @@ class NodeRestriction(AdmissionPlugin):
         if name != node:
             raise refuse(request, "can only access CSINode with the same name as the requesting node")
 
+    def _resource_slice(self, request: AdmissionRequest, node: str) -> None:
+        for obj in (request.obj, request.old):
+            if obj is not None and (obj.get("spec") or {}).get("nodeName") != node:
+                raise refuse(request, "can only create, update or delete ResourceSlices of the requesting node")
+
+    def _claim(self, request: AdmissionRequest, node: str) -> None:
+        """How much a volume has become after it grew, and nothing else."""
+        if request.subresource != "status" or request.operation != "UPDATE":
+            told = f'unexpected operation "{request.operation}" of persistentvolumeclaims, only status can be updated'
+            raise refuse(request, told)
+        new, old = ({**(o or {}), "status": {**((o or {}).get("status") or {})}} for o in (request.obj, request.old))
+        for obj in (new, old):
+            obj["metadata"] = {k: v for k, v in obj["metadata"].items() if k not in ("managedFields", "resourceVersion")}
+            for key in ("capacity", "conditions", "allocatedResources", "allocatedResourceStatuses"):
+                obj["status"].pop(key, None)
+        if new != old:
+            raise refuse(
+                request, f'node "{node}" is not allowed to update fields other than status.capacity and status.conditions'
+            )
+
     def _token(self, request: AdmissionRequest, node: str) -> None:
         if request.operation != "CREATE" or request.subresource != "token":
             return
@@ -107,6 +138,48 @@ class NodeRestriction(AdmissionPlugin):
             raise refuse(request, "the UID in the bound object reference does not match the UID in record")
         if entry.obj["spec"].get("nodeName") != node:
             raise refuse(request, "node requested token bound to a pod scheduled on a different node")
+        self._audience(request, entry.obj)
+
+    def _audience(self, request: AdmissionRequest, pod: Obj) -> None:
+        """A kubelet asks for the audiences that its pod's volumes are for (KEP-4412), or that it has been allowed to ask for."""
+        audiences = ((request.obj or {}).get("spec") or {}).get("audiences") or []
+        if len(audiences) > 1:
+            raise refuse(request, "node may only request 0 or 1 audiences")
+        audience = audiences[0] if audiences else ""
+        if not audience or audience in self._wanted_audiences(pod):
+            return
+        verb, user, resource = "request-serviceaccounts-token-audience", request.user, request.resource
+        asked = Attributes(user, verb, resource.group, resource.version, audience, "", request.namespace, request.name)
+        if self.hub.authorize(asked)[0] is not Verdict.ALLOW:
+            raise refuse(request, f'audience "{audience}" not found in pod spec volume')
+
+    def _wanted_audiences(self, pod: Obj) -> set[str]:
+        """Those of the pod's projected tokens, and of the drivers of its volumes."""
+        found: set[str] = set()
+        drivers: set[str] = set()
+        for volume in pod["spec"].get("volumes") or ():
+            found |= {
+                (s.get("serviceAccountToken") or {}).get("audience", "")
+                for s in (volume.get("projected") or {}).get("sources") or ()
+            }
+            drivers.add((volume.get("csi") or {}).get("driver", ""))
+            drivers.add(self._claimed_driver(pod["metadata"]["namespace"], volume))
+        for name in drivers - {""}:
+            entry = self.hub.cache("storage.k8s.io", "csidrivers").get("", name)
+            tokens = (entry.obj["spec"].get("tokenRequests") or ()) if entry is not None else ()
+            found |= {token.get("audience", "") for token in tokens}
+        return found
+
+    def _claimed_driver(self, namespace: str, volume: Obj) -> str:
+        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        entry = self.hub.cache("", "persistentvolumeclaims").get(namespace, claim) if claim else None
+        bound = (
+            self.hub.cache("", "persistentvolumes").get("", entry.obj["spec"].get("volumeName", ""))
+            if entry is not None
+            else None
+        )
+        driver: str = (bound.obj["spec"].get("csi") or {}).get("driver", "") if bound is not None else ""
+        return driver
 
 
 _CHECKS = {
@@ -115,24 +188,15 @@ _CHECKS = {
     ("", "serviceaccounts"): NodeRestriction._token,
     ("coordination.k8s.io", "leases"): NodeRestriction._lease,
     ("storage.k8s.io", "csinodes"): NodeRestriction._csi_node,
+    ("", "persistentvolumeclaims"): NodeRestriction._claim,
+    ("resource.k8s.io", "resourceslices"): NodeRestriction._resource_slice,
 }
 
 
-def _check_mirror(request: AdmissionRequest, node: str) -> None:
-    pod: Obj = request.obj or {}
-    spec = pod["spec"]
-    if _MIRROR not in (pod["metadata"].get("annotations") or {}):
-        raise refuse(request, f'pod does not have "{_MIRROR}" annotation, node "{node}" can only create mirror pods')
-    if spec.get("nodeName") != node:
-        raise refuse(request, f'node "{node}" can only create pods with spec.nodeName set to itself')
-    if spec.get("serviceAccountName"):
-        raise refuse(request, f'node "{node}" can not create pods that reference a service account')
-    if any(secret_names(pod)):
-        raise refuse(request, f'node "{node}" can not create pods that reference secrets')
-    if any(configmap_names(pod)):
-        raise refuse(request, f'node "{node}" can not create pods that reference configmaps')
-    if any("persistentVolumeClaim" in v for v in spec.get("volumes") or ()):
-        raise refuse(request, f'node "{node}" can not create pods that reference persistentvolumeclaims')
+def _check_new_labels(request: AdmissionRequest, node: str) -> None:
+    labels = (request.obj or {})["metadata"].get("labels") or {}
+    if forbidden := sorted(k for k in labels if _is_reserved(k)):
+        raise refuse(request, f'node "{node}" is not allowed to set the following labels: {", ".join(forbidden)}')
 
 
 def _check_labels(request: AdmissionRequest, node: str, new: dict[str, str], old: dict[str, str]) -> None:
