@@ -172,6 +172,11 @@ async def test_labels_and_annotations_are_the_webhooks_to_change_and_nothing_els
         assert "finalizers" not in metadata
 
 
+def mislabelled(review: Obj) -> Obj:
+    found = [change(o, review["request"]["desiredAPIVersion"]) for o in review["request"]["objects"]]
+    return answer(review, [{**o, "metadata": {**o["metadata"], "labels": {"a": 1}}} for o in found])
+
+
 def renamed(review: Obj) -> Obj:
     found = [change(o, review["request"]["desiredAPIVersion"]) for o in review["request"]["objects"]]
     return answer(review, [{**o, "metadata": {**o["metadata"], "name": "b"}} for o in found])
@@ -180,14 +185,21 @@ def renamed(review: Obj) -> Obj:
 @pytest.mark.parametrize(
     ("decide", "told"),
     [
-        (lambda r: answer(r, [], status="Failure", message="cannot"), "failed: cannot"),
-        (lambda r: answer(r, []), "returned 0 objects, expected 1"),
-        (renamed, "returned invalid converted object at index 0: must have the same name: a != b"),
+        (lambda r: answer(r, [], status="Failure", message="cannot"), "webhook for example.com/v1, Kind=Door failed: cannot"),
+        (lambda r: answer(r, []), "for example.com/v1, Kind=Door returned 0 objects, expected 1"),
+        (renamed, "for example.com/v1, Kind=Door returned invalid converted object at index 1: must have the same name: a != b"),
         (
             lambda r: answer(r, r["request"]["objects"]),
-            "returned invalid converted object at index 0: invalid groupVersion (expected example.com/v2, received example.com/v1)",
+            "for example.com/v1, Kind=Door returned invalid converted object at index 1: invalid groupVersion (expected example.com/v2, received example.com/v1)",
         ),
-        (lambda r: {**r, "response": {"uid": "x"}}, 'failed: expected response.uid="UID", got "x"'),
+        (
+            mislabelled,
+            "for example.com/v1, Kind=Door returned invalid metadata in object at index 1: metadata.labels[a] must be a string in converted object",
+        ),
+        (
+            lambda r: {**r, "response": {"uid": "x"}},
+            'webhook for example.com/v1, Kind=Door failed: expected response.uid="UID", got "x"',
+        ),
     ],
 )
 async def test_what_cannot_be_converted_cannot_be_read_in_that_version(decide: Any, told: str) -> None:
@@ -196,7 +208,7 @@ async def test_what_cannot_be_converted_cannot_be_read_in_that_version(decide: A
         got = await call("GET", f"{V2}/a")
         assert got.code == 500
         message = got.body["message"].replace(server.asked[0]["request"]["uid"], "UID")
-        assert message == f"conversion webhook for example.com/v1, Kind=Door {told}"
+        assert message == f"conversion {told}"
         assert (await call("GET", f"{V1}/a")).code == 200
         wire, _ = await follow(call, path=V2)
         await until(lambda: wire.ended)

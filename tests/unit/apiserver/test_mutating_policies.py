@@ -137,9 +137,9 @@ async def test_an_equivalent_resource_is_changed_in_the_version_of_the_rule() ->
     ("mutation", "why"),
     [
         (label("a", "object.nope"), "expression 'Object{metadata: Object.metadata{labels: {'a': object.nope}}}' resulted in error: no such key: nope"),
-        (patches("[JSONPatch{op: 'remove', path: '/data/none'}]"), 'JSON Patch: remove operation does not apply: doc is missing path: "/data/none": missing value'),
-        (apply("Object{metadata: Object.spec{}}"), 'error applying patch: unexpected type name "Object.spec", expected "Object.metadata", which matches field name path from root Object type'),
-        (apply("Object{bogus: 1}"), "error applying patch: failed to create typed patch object: .bogus: field not declared in schema"),
+        (patches("[JSONPatch{op: 'remove', path: '/data/none'}]"), 'JSONPath: remove operation does not apply: doc is missing path: "/data/none": missing value'),
+        (apply("Object{metadata: Object.spec{}}"), 'type mismatch: unexpected type name "Object.spec", expected "Object.metadata", which matches field name path from root Object type'),
+        (apply("Object{bogus: 1}"), "error applying patch: failed to convert patch object to typed object: .bogus: field not declared in schema"),
         (apply("Object{metadata: Object.metadata{ownerReferences: []}, data: {'a': 'b'}}"), ""),
     ],
 )  # fmt: skip
@@ -151,7 +151,7 @@ async def test_what_cannot_be_carried_out_refuses_unless_failures_are_ignored(mu
             if not why or failure == "Ignore":
                 assert got.code == 201, got.body
                 continue
-            assert (got.code, got.body["reason"]) == (403, "Forbidden")
+            assert (got.code, got.body["reason"]) == (403, "Invalid")
             assert got.body["message"] == f"policy 'p' with binding 'p-b' denied request: {why}"
 
 
@@ -161,3 +161,26 @@ async def test_what_is_owned_as_a_whole_cannot_be_merged() -> None:
         await policy(call, apply("Object{spec: Object.spec{nodeSelector: {'a': 'b'}}}"), rule=rule)
         told = (await call("POST", PODS, pod())).body["message"]
         assert told.endswith("invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: .spec.nodeSelector")
+
+
+async def test_a_mutation_that_cannot_be_carried_out_keeps_no_other_from_it() -> None:
+    async with cluster() as call:
+        await policy(
+            call, label("a"), patches("[JSONPatch{op: 'remove', path: '/data/none'}]"), label("b"), failurePolicy="Ignore"
+        )
+        assert (await call("POST", MAPS, config())).body["metadata"]["labels"] == {"a": "1", "b": "1"}
+
+
+async def test_a_patch_whose_test_does_not_hold_changes_nothing() -> None:
+    test = "JSONPatch{op: 'test', path: '/data/k', value: object.metadata.name}"
+    async with cluster() as call:
+        await policy(call, patches(f"[{test}, JSONPatch{{op: 'add', path: '/data/x', value: 'y'}}]"))
+        assert (await call("POST", MAPS, config("a"))).body["data"] == {"k": "v"}
+        assert (await call("POST", MAPS, config("v"))).body["data"] == {"k": "v", "x": "y"}
+
+
+async def test_a_patch_may_not_add_fields_that_a_built_in_kind_does_not_have() -> None:
+    async with cluster() as call:
+        await policy(call, patches("[JSONPatch{op: 'add', path: '/bogus', value: 1}]"))
+        got = await call("POST", MAPS, config())
+        assert (got.code, got.body["message"]) == (500, 'Internal error occurred: strict decoding error: unknown field "bogus"')

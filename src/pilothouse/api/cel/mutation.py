@@ -73,6 +73,9 @@ def operations(value: Any) -> list[dict[str, Any]]:
     """What an expression that evaluates to a list of JSONPatch does, as a JSON Patch."""
     if not isinstance(value, list) or not all(isinstance(v, Message) and v.type_name == JSON_PATCH.name for v in value):
         raise CelError("the value is no list of JSONPatch")
+    for operation in value:
+        if isinstance(operation.get("value"), Message):
+            _check_places(operation["value"], operation["value"].type_name)
     return [to_json(operation) for operation in value]
 
 

@@ -49,68 +49,84 @@ class MutatingAdmissionPolicy(AdmissionPlugin):
             return
         again = Reinvocation.of(request, self.name)
         again.begin(request)
-        wrong: list[str] = []
+        wrong = _Wrong(request)
         for use in sorted(found, key=lambda u: u.name):
             try:
-                await self._use(use, request, again)
-            except (policies.Unusable, Failed) as error:
-                if use.fails:
-                    wrong.append(f"policy '{use.name}' with binding '{use.binding['metadata']['name']}' denied request: {error}")
+                params = await policies.params(self.hub, use, request)
+            except policies.Unusable as error:
+                wrong.add(use, str(error))
+                continue
+            for n, one in enumerate(params):
+                await self._use(use, request, again, f"{use.name}/{use.binding['metadata']['name']}/{n}", one, wrong)
         again.end(request)
-        if wrong:
-            raise _refusal(request, wrong)
+        wrong.tell()
 
-    async def _use(self, use: Use, request: AdmissionRequest, again: Reinvocation) -> None:
-        """Carry out a policy with each of its parameters."""
+    async def _use(
+        self, use: Use, request: AdmissionRequest, again: Reinvocation, key: str, params: Obj | None, wrong: _Wrong
+    ) -> None:
+        """Carry out a policy with one of its parameters."""
         spec = use.policy["spec"]
-        for n, one in enumerate(await policies.params(self.hub, use, request)):
-            key = f"{use.name}/{use.binding['metadata']['name']}/{n}"
-            if not again.wants(request, key):
-                continue
-            seen = await view(self.hub.registry, request, use.resource)
-            scope = scope_of(self.hub, request, seen, POLICY_BUDGET, one)
-            if not self._expressions.conditions(spec.get("matchConditions") or (), scope):
-                continue
-            changed = await self._mutate(use, request, seen, scope)
-            again.ran(request, key, changed, spec.get("reinvocationPolicy") == "IfNeeded")
-
-    async def _mutate(self, use: Use, request: AdmissionRequest, seen: View, scope: Scope) -> bool:
-        """Carry out a policy's mutations, one after the other. Whether they changed the object."""
-        spec, changed = use.policy["spec"], False
-        for n, one in enumerate(spec["mutations"]):
-            if n:
-                seen = await view(self.hub.registry, request, use.resource)
-                scope["object"] = seen.obj
-            self._expressions.add_variables(spec.get("variables") or (), scope)
-            document = self._mutated(one, seen, scope)
-            changed |= await mutation.replace(self.hub, request, seen, document)
-        return changed
-
-    def _mutated(self, one: Obj, seen: View, scope: Scope) -> Any:
-        """The object after one mutation. Failed where it cannot be carried out."""
-        if seen.obj is None:
-            raise Failed("there is no object to change")
-        doc: Obj = orjson.loads(orjson.dumps(seen.obj))
-        field = "applyConfiguration" if one["patchType"] == "ApplyConfiguration" else "jsonPatch"
-        value = self._expressions.value(one[field]["expression"], scope)
+        seen = await view(self.hub.registry, request, use.resource)
+        scope = scope_of(self.hub, request, seen, POLICY_BUDGET, params)
         try:
-            if field == "jsonPatch":
-                return mutation.patched(doc, parts.operations(value))
-            return self._applied(doc, parts.configuration(value), seen)
-        except (CelError, ValueError) as error:
-            what = "JSON Patch" if field == "jsonPatch" else "error applying patch"
-            raise Failed(f"{what}: {error}") from None
+            wanted = self._expressions.conditions(spec.get("matchConditions") or (), scope)
+        except Failed as failed:
+            wrong.add(use, str(failed), "Invalid")
+            return
+        if not wanted or not again.wants(request, key):
+            return
+        changed = False
+        for one in spec["mutations"]:
+            try:
+                changed |= await self._mutate(use, request, one, scope)
+            except Failed as failed:
+                wrong.add(use, str(failed), "Invalid")
+        again.ran(request, key, changed, spec.get("reinvocationPolicy") == "IfNeeded")
 
-    def _applied(self, doc: Obj, config: Obj, seen: View) -> Any:
-        """The object with a configuration merged into it. ValueError for one that does not fit the kind."""
+    async def _mutate(self, use: Use, request: AdmissionRequest, one: Obj, scope: Scope) -> bool:
+        """Carry out one mutation of what those before it made. Whether it changed the object; Failed where that cannot be done."""
+        seen = await view(self.hub.registry, request, use.resource)
+        if seen.obj is None:
+            return False
+        scope["object"] = seen.obj
+        self._expressions.add_variables(use.policy["spec"].get("variables") or (), scope)
+        doc: Obj = orjson.loads(orjson.dumps(seen.obj))
+        if one["patchType"] == "JSONPatch":
+            try:
+                document = self._patched(doc, self._expressions.value(one["jsonPatch"]["expression"], scope))
+            except mutation.TestFailed:
+                return False
+            return await mutation.replace(self.hub, request, seen, document, strict=True)
+        value = self._expressions.value(one["applyConfiguration"]["expression"], scope)
+        return await mutation.replace(self.hub, request, seen, self._applied(doc, value, seen))
+
+    def _patched(self, doc: Obj, value: Any) -> Any:
+        try:
+            operations = parts.operations(value)
+        except CelError as error:
+            raise Failed(f"type mismatch: {error}") from None
+        try:
+            return mutation.patched(doc, operations)
+        except mutation.TestFailed:
+            raise
+        except ValueError as error:
+            raise Failed(f"JSONPath: {error}") from None
+
+    def _applied(self, doc: Obj, value: Any, seen: View) -> Any:
+        """The object with a configuration merged into it. Failed for one that does not fit the kind."""
+        try:
+            config = parts.configuration(value)
+        except CelError as error:
+            raise Failed(f"type mismatch: {error}") from None
         t = type_of(self._schema(seen))
         config = {**config, "kind": doc.get("kind"), "apiVersion": doc.get("apiVersion")}
         wrong = problems(t, config)
         if wrong:
-            raise ValueError(f"failed to create typed patch object: {', '.join(wrong)}")
+            raise Failed(f"error applying patch: failed to convert patch object to typed object: {', '.join(wrong)}")
         whole = list(_whole(t, config, ""))
         if whole:
-            raise ValueError(f"invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {', '.join(whole)}")
+            what = "may not mutate atomic arrays, maps or structs"
+            raise Failed(f"error applying patch: invalid ApplyConfiguration: {what}: {', '.join(whole)}")
         return merge(t, doc, config)
 
     def _schema(self, seen: View) -> Schema:
@@ -133,10 +149,26 @@ def _whole(t: Type, value: Any, path: str) -> Iterator[str]:
             yield from _whole(t.items, item, f"{path}[{n}]")
 
 
-def _refusal(request: AdmissionRequest, wrong: list[str]) -> StatusError:
-    """403: a policy that has to change the object cannot."""
-    resource = request.resource
-    details: Obj = {"name": request.name or "Unknown", "kind": resource.plural, "causes": [{"message": text} for text in wrong]}
-    if resource.group:
-        details["group"] = resource.group
-    return StatusError(403, "Forbidden", wrong[0], details)
+class _Wrong:
+    """What could not be carried out, and has to be."""
+
+    def __init__(self, request: AdmissionRequest) -> None:
+        self._request = request
+        self._told: list[tuple[str, str]] = []
+
+    def add(self, use: Use, why: str, reason: str = "Forbidden") -> None:
+        if use.fails:
+            self._told.append(
+                (f"policy '{use.name}' with binding '{use.binding['metadata']['name']}' denied request: {why}", reason)
+            )
+
+    def tell(self) -> None:
+        """403 with the first of them, if there is any."""
+        if not self._told:
+            return
+        resource, name = self._request.resource, self._request.name or "Unknown"
+        details: Obj = {"name": name, "kind": resource.plural, "causes": [{"message": text} for text, _ in self._told]}
+        if resource.group:
+            details["group"] = resource.group
+        text, reason = self._told[0]
+        raise StatusError(403, reason, text, details)

@@ -52,21 +52,25 @@ class MutatingAdmissionWebhook(WebhookPlugin):
         return await self._patch(hook, request, seen, answer)
 
     async def _patch(self, hook: Hook, request: AdmissionRequest, seen: View, answer: Answer) -> bool:
-        if answer.patch_type != "JSONPatch":
-            if hook.webhook.get("failurePolicy") == "Ignore":
-                return False
-            raise calling_failed(hook, f"unsupported patch type {quote(answer.patch_type)}")
         try:
             operations = decode_json_patch(answer.patch)
         except StatusError as error:
-            raise internal(error.message) from None
+            return self._unusable(hook, f"received undecodable patch in webhook response: {error.message}")
         if not operations:
             return False
         if seen.obj is None:
             what = "attempted to modify the object, which is not supported for this operation"
             raise internal(f"admission webhook {quote(hook.name)} {what}")
+        if answer.patch_type != "JSONPatch":
+            return self._unusable(hook, f"unsupported patch type {quote(answer.patch_type)}")
         try:
             document = mutation.patched(orjson.loads(orjson.dumps(seen.obj)), operations)
         except ValueError as error:
             raise internal(str(error)) from None
         return await mutation.replace(self.hub, request, seen, document)
+
+    def _unusable(self, hook: Hook, why: str) -> bool:
+        """An answer without a patch that can be read is as good as none."""
+        if hook.webhook.get("failurePolicy") == "Ignore":
+            return False
+        raise calling_failed(hook, why)

@@ -25,6 +25,10 @@ _SPOILT = (
 )
 
 
+class TestFailed(ValueError):
+    """A `test` of a JSON Patch that does not hold."""
+
+
 def patched(doc: Obj, operations: list[Obj]) -> Any:
     """The document after a JSON Patch. ValueError names the operation that cannot be carried out."""
     result: Any = doc
@@ -32,7 +36,8 @@ def patched(doc: Obj, operations: list[Obj]) -> Any:
         try:
             result = apply_json_patch(result, [operation])
         except StatusError:
-            raise ValueError(_why(operation)) from None
+            error = TestFailed if operation.get("op") == "test" else ValueError
+            raise error(_why(operation)) from None
     return result
 
 
@@ -43,9 +48,10 @@ def _why(operation: Obj) -> str:
     return f"{what} operation does not apply: doc is missing path: {path}: missing value"
 
 
-async def replace(hub: ApiServer, request: AdmissionRequest, view: View, document: Any) -> bool:
-    """The patched document of a view becomes the request's object. Whether that changes it. StatusError 500 if it is no such object."""
-    obj = _decoded(hub, view, document)
+async def replace(hub: ApiServer, request: AdmissionRequest, view: View, document: Any, strict: bool = False) -> bool:
+    """The patched document of a view becomes the request's object. Whether that changes it. StatusError 500 if it is no such object,
+    with `strict` also for fields that a built-in kind does not have."""
+    obj = _decoded(hub, view, document, strict)
     if view.resource is not request.resource and view.kind != request.kind:
         back = await convert(hub.registry, obj, view.resource, request.resource)
         assert back is not None
@@ -60,16 +66,18 @@ async def replace(hub: ApiServer, request: AdmissionRequest, view: View, documen
     return True
 
 
-def _decoded(hub: ApiServer, view: View, document: Any) -> Obj:
+def _decoded(hub: ApiServer, view: View, document: Any, strict: bool) -> Obj:
     own = view.kind == (view.resource.group, view.resource.version, view.resource.kind)
     if not own and not tables.is_known_kind(*view.kind):  # the options of a connection
         return dict(document)
     served = hub.registry.of(view.resource.group, view.resource.plural, view.resource.version)
     schema = served.schema if own else hub.registry.schema(*view.kind)
     try:
-        obj, _ = decode_parsed(document, [], schema, view.kind, "Ignore")
+        obj, unknown = decode_parsed(document, [], schema, view.kind, "Warn" if strict and not served.custom else "Ignore")
     except StatusError as error:
         raise internal(error.message) from None
+    if unknown:
+        raise internal(f"strict decoding error: {', '.join(unknown)}")
     if own:
         served.strategy.default(obj)
     empties.to_null(obj, schema)

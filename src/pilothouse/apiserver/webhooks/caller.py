@@ -90,15 +90,17 @@ class Caller:
         headers = _HEADERS | ({"Host": where.host} if where.host else {})
         if identity.authorization:
             headers["Authorization"] = identity.authorization
-        status, answer = await self._send(_Call(where, body, seconds, headers, trust))
+        status, media, answer = await self._send(_Call(where, body, seconds, headers, trust))
         if status not in (200, 201):
             raise CallFailed(_refusal(status, answer))
+        if not answer:
+            raise CallFailed(f"0-length response with status code: {status} and content type: {media}")
         try:
             return orjson.loads(answer)
         except orjson.JSONDecodeError as error:
             raise CallFailed(f"couldn't get version/kind; json parse error: {error}") from None
 
-    async def _send(self, call: _Call) -> tuple[int, bytes]:
+    async def _send(self, call: _Call) -> tuple[int, str, bytes]:
         import aiohttp
 
         where = call.where
@@ -112,7 +114,7 @@ class Caller:
         except (aiohttp.ClientError, OSError) as error:
             raise CallFailed(f'Post "{where.shown}": {_said(error, where)}') from None
 
-    async def _once(self, call: _Call) -> tuple[int, bytes]:
+    async def _once(self, call: _Call) -> tuple[int, str, bytes]:
         import aiohttp
         from yarl import URL
 
@@ -121,7 +123,7 @@ class Caller:
             server_hostname=call.where.name or None, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=call.seconds),
         )  # fmt: skip
         async with request as response:
-            return response.status, await response.read()
+            return response.status, response.headers.get("Content-Type", ""), await response.read()
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
