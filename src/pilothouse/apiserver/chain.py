@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.api.errors import StatusError, forbidden_error
-from pilothouse.apiserver import flow_dumps, impersonation, negotiate
+from pilothouse.apiserver import flow_dumps, impersonation, negotiate, websocket
 from pilothouse.apiserver.flows import Flow, Flows
 from pilothouse.apiserver.handlers import Ask, Handlers, wants_pretty
 from pilothouse.apiserver.interface import Attributes, Credentials, User, Verdict
@@ -185,6 +185,8 @@ class Chain:
         """The identity behind a request; 401 for wrong credentials."""
         header = request.header(b"authorization")
         bearer = header.split(" ")[1] or None if header[:7].lower() == _BEARER else None
+        if bearer is None and b"sec-websocket-protocol" in request.headers and websocket.wanted(request):
+            bearer = websocket.bearer_of(request)
         certificate = request.connection.subject if request.connection is not None else None
         found = self.server.authenticate(Credentials(bearer, certificate))
         if found is not None:

@@ -15,7 +15,7 @@ from typing import Any
 from pilothouse.api.decode import decode
 from pilothouse.api.errors import Obj, StatusError, not_found_error
 from pilothouse.api.schema import Schema
-from pilothouse.apiserver import lists, negotiate, patching, specials
+from pilothouse.apiserver import lists, negotiate, patching, specials, websocket
 from pilothouse.apiserver import metadata as md
 from pilothouse.apiserver.deleteoptions import DeleteOptions, of_request
 from pilothouse.apiserver.deletion import Deleter, Deletion
@@ -214,6 +214,9 @@ class Handlers:
                 raise expired(start.revision, served.cache.oldest)
             return self._watch_native(served, selection, start, options.bookmarks, seconds)
         encoder = encoder_for(served, wish, self.clock.now)
+        socket = b"upgrade" in ask.request.headers and websocket.wanted(ask.request)
+        if socket:
+            encoder = websocket.MessageEncoder(encoder, wish.fmt.media == negotiate.PROTOBUF)
 
         def run(stream: Stream) -> None:
             timer = self.clock.call_later(seconds, stream.finish)
@@ -233,6 +236,8 @@ class Handlers:
             else:
                 follow(start)
 
+        if socket:
+            return websocket.upgrade(ask.request, run)
         media = wish.fmt.media if wish.fmt.media == negotiate.JSON else f"{wish.fmt.media};stream=watch"
         return Response(200, content_type=media, stream=run)
 

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import httptools
 
-from pilothouse.apiserver.messages import Application, Request, Response, Stream
+from pilothouse.apiserver.messages import Application, Request, Response, Stream, Upgraded
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ class Connection(asyncio.Protocol):
             return
         if response.upgrade is not None:
             self.transport.write(self._head(response, None))
-            response.upgrade(self.transport)
+            self._server.hand_over(self, response.upgrade(self.transport))
             return
         if (
             self.remote
@@ -365,7 +365,7 @@ class HttpServer:
 
     def __init__(self, application: Application, now: Callable[[], float]) -> None:
         self.application = application
-        self.connections: set[Connection] = set()
+        self.connections: set[Connection | Upgraded] = set()
         self.sweeps = 0
         self.closing = False
         self._date = ""
@@ -391,6 +391,12 @@ class HttpServer:
             lines = f"Cache-Control: {cache}\r\n{kind}Date: {self._date}\r\nAudit-Id: "
             found = self._heads[(status, content_type, cache)] = status_line(status) + lines.encode("latin-1")
         return found
+
+    def hand_over(self, connection: Connection, upgraded: Upgraded) -> None:
+        """Something else speaks on a connection from now on."""
+        self.connections.discard(connection)
+        self.connections.add(upgraded)
+        upgraded.on_lost = lambda: self.connections.discard(upgraded)
 
     def _tick(self) -> None:
         """Once a second: the Date header; every ten seconds: idle connections. Real time on purpose: peers live in it."""

@@ -24,6 +24,18 @@ class Peer(Protocol):
     def abort(self) -> None: ...
 
 
+class Upgraded(Protocol):
+    """What has taken over a connection after a 101."""
+
+    transport: asyncio.Transport
+    #: To be called when the connection is gone.
+    on_lost: Callable[[], None] | None
+
+    def sweep(self, now: int) -> None: ...
+
+    def shut(self) -> None: ...
+
+
 class Request:
     """One request. Header names are lower-case; where a header is repeated, `headers` has its first value, `more` the others."""
 
@@ -143,7 +155,7 @@ class Response:
         #: The answer as objects, for callers in this process.
         self.native: Any = None
         #: Takes over the connection's transport after a 101.
-        self.upgrade: Callable[[asyncio.Transport], None] | None = None
+        self.upgrade: Callable[[asyncio.Transport], Upgraded] | None = None
 
     def add(self, name: str, value: str) -> None:
         """Add a header."""
