@@ -427,7 +427,7 @@ class RowCache:
     __slots__ = ("_compute", "_kinds", "_one", "_seen", "values")
 
     #: Rows that are computed one by one at most.
-    FEW = 8
+    FEW = 24
 
     def __init__(
         self, table: NodeTable, stamp: str, dtype: Any, compute: Callable[[Ints], Any], one: Callable[[int], Any] | None = None

@@ -34,12 +34,10 @@ class TaintToleration(Plugin):
     def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
         if cycle.table.taint_effects.isdisjoint(HARD):
             return ()
-        rows = cycle.cached_rows((self.name, "hard"), "static", np.int64, lambda rows: self._count(cycle, rows, HARD))
-        return (Rejected("node(s) had untolerated taint(s)", rows > 0, unresolvable=True),)
+        return (Rejected("node(s) had untolerated taint(s)", self._counts(cycle, HARD) > 0, unresolvable=True),)
 
     def score_all(self, cycle: Cycle) -> Ints:
-        scores: Ints = cycle.cached_rows((self.name, "soft"), "static", np.int64, lambda rows: self._count(cycle, rows, SOFT))
-        return scores
+        return self._counts(cycle, SOFT)
 
     def normalize(self, cycle: Cycle, scores: Ints) -> Ints:
         return default_normalize(scores, reverse=True)
@@ -49,13 +47,23 @@ class TaintToleration(Plugin):
         told = (f"{key}={value}:{effect}" if value else f"{key}:{effect}" for key, value, effect in left)
         return f"tolerate {', '.join(told)}" if left else None
 
-    @staticmethod
-    def _count(cycle: Cycle, rows: Ints, effects: tuple[str, ...]) -> Ints:
-        tolerations = _relevant(cycle.pod, effects)
+    def _counts(self, cycle: Cycle, effects: tuple[str, ...]) -> Ints:
+        """Per row how many taints of these effects are not tolerated."""
         table = cycle.table
-        ids = table.taint_set.data[rows]
-        counts = {int(i): untolerated(tolerations, table.taint_sets[i], effects) for i in np.unique(ids)}
-        return np.array([counts[int(i)] for i in ids], dtype=np.int64)
+        known: list[int] = []  # by the number of a set of taints
+        tolerations = _relevant(cycle.pod, effects)
+
+        def counted() -> list[int]:
+            for taints in table.taint_sets[len(known) :]:
+                known.append(untolerated(tolerations, taints, effects))
+            return known
+
+        counts: Ints = cycle.cached_rows(
+            (self.name, effects), "static", np.int64,
+            lambda rows: np.array(counted(), dtype=np.int64)[table.taint_set.data[rows]],
+            lambda i: counted()[table.taint_set.data.item(i)],
+        )  # fmt: skip
+        return counts
 
 
 def _relevant(pod: PodInfo, effects: tuple[str, ...]) -> list[dict[str, object]]:
