@@ -46,39 +46,43 @@ def pod(number: int, name: str = "", **labels: str) -> dict[str, object]:
 @asynccontextmanager
 async def server(memory: bool, nodes: int = 0) -> AsyncIterator[tuple[aiohttp.ClientSession, int, float]]:
     """A cluster with simulated nodes: a session with it, its process, and how long it took until /readyz said ok."""
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as taken:
-        port, token = taken.getsockname()[1], secrets.token_hex(16)
-        taken.close()
-        tokens = Path(folder) / "tokens.csv"
-        tokens.write_text(f'{token},admin,admin,"system:masters"\n')
-        tokens.chmod(0o600)
+    with tempfile.TemporaryDirectory() as folder:
         where = ["--memory"] if memory else ["--data-dir", f"{folder}/data"]
-        command = [
-            sys.executable,
-            "-m",
-            "pilothouse",
-            "up",
-            "--nodes",
-            str(nodes),
-            "--port",
-            str(port),
-            "--token-auth-file",
-            str(tokens),
-            *where,
-        ]
-        begun = time.perf_counter()
-        process = subprocess.Popen([*command, "--kubeconfig", f"{folder}/kubeconfig"], stdout=subprocess.DEVNULL)
-        headers = {"Authorization": f"Bearer {token}"}
-        connector = aiohttp.TCPConnector(ssl=False, limit=0)
-        try:
-            async with aiohttp.ClientSession(f"https://127.0.0.1:{port}", headers=headers, connector=connector) as http:
-                await until_ready(http, process, "/readyz")
-                ready = time.perf_counter() - begun
-                await until_ready(http, process, "/api/v1/namespaces/default/serviceaccounts/default")
-                yield http, process.pid, ready
-        finally:
-            process.terminate()
-            process.wait()
+        command = ["up", "--nodes", str(nodes), "--kubeconfig", f"{folder}/kubeconfig", *where]
+        async with running(Path(folder), "--port", command) as (http, process, ready):
+            await until_ready(http, process, "/api/v1/namespaces/default/serviceaccounts/default")
+            yield http, process.pid, ready
+
+
+@asynccontextmanager
+async def api_server(folder: Path) -> AsyncIterator[tuple[aiohttp.ClientSession, int, float]]:
+    """An API server alone, whose data stay in the folder."""
+    async with running(folder, "--secure-port", ["apiserver", "--data-dir", str(folder / "data")]) as (http, process, ready):
+        yield http, process.pid, ready
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, port_flag: str, command: list[str]
+) -> AsyncIterator[tuple[aiohttp.ClientSession, subprocess.Popen[bytes], float]]:
+    """One of our commands, until /readyz says ok; ended at the end."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port, token = taken.getsockname()[1], secrets.token_hex(16)
+    tokens = folder / "tokens.csv"
+    tokens.write_text(f'{token},admin,admin,"system:masters"\n')
+    tokens.chmod(0o600)
+    begun = time.perf_counter()
+    more = [port_flag, str(port), "--token-auth-file", str(tokens)]
+    process = subprocess.Popen([sys.executable, "-m", "pilothouse", *command, *more], stdout=subprocess.DEVNULL)
+    headers = {"Authorization": f"Bearer {token}"}
+    connector = aiohttp.TCPConnector(ssl=False, limit=0)
+    try:
+        async with aiohttp.ClientSession(f"https://127.0.0.1:{port}", headers=headers, connector=connector) as http:
+            await until_ready(http, process, "/readyz")
+            yield http, process, time.perf_counter() - begun
+    finally:
+        process.terminate()
+        process.wait()
 
 
 async def until_ready(http: aiohttp.ClientSession, process: subprocess.Popen[bytes], path: str) -> None:
