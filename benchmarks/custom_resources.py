@@ -34,7 +34,12 @@ CONDITION = {
 def definition(number: int) -> object:
     """A kind of some thirty fields, with defaults, a rule, columns and a status, each in a group of ten."""
     fields = {
-        f"field{n}": {"type": "string", "maxLength": 64, "pattern": "^[a-z0-9-]*$", "description": f"What {n} is for, in a sentence."}
+        f"field{n}": {
+            "type": "string",
+            "maxLength": 64,
+            "pattern": "^[a-z0-9-]*$",
+            "description": f"What {n} is for, in a sentence.",
+        }
         for n in range(20)
     }
     spec = {
@@ -128,7 +133,9 @@ async def run(folder: Path, kinds: int, objects: int) -> None:
         print(f"memory with {objects} custom resources and as many config maps: {resident(pid):.1f} MiB")
     async with api_server(folder) as (http, pid, ready):
         print(f"started again in {ready:.2f} s, memory {resident(pid):.1f} MiB")
-        await measure("get a custom resource, first of its kind", pid, kinds, 32, caller(http)("GET", lambda n: f"{things(n)}/t-{n}"))
+        await measure(
+            "get a custom resource, first of its kind", pid, kinds, 32, caller(http)("GET", lambda n: f"{things(n)}/t-{n}")
+        )
 
 
 def main() -> None:

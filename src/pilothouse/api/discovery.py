@@ -42,6 +42,14 @@ def version_names(resources: Iterable[Resource], group: str) -> list[str]:
     return sorted({r.version for r in resources if r.group == group}, key=version_key)
 
 
+def _by_group(resources: Iterable[Resource]) -> dict[str, list[Resource]]:
+    """The resources of each group, in discovery order."""
+    found: dict[str, list[Resource]] = {}
+    for resource in resources:
+        found.setdefault(resource.group, []).append(resource)
+    return {group: found[group] for group in group_names(r for listed in found.values() for r in listed[:1])}
+
+
 # --- plain -----------------------------------------------------------------------------------------------------------------------
 
 
@@ -58,8 +66,8 @@ def _group(resources: list[Resource], group: str) -> Obj:
 
 def api_group_list(resources: Iterable[Resource]) -> Obj:
     """GET /apis: an APIGroupList of all named groups."""
-    listed = list(resources)
-    groups = [_group(listed, g) for g in group_names(listed) if g]
+    by_group = _by_group(resources)
+    groups = [_group(listed, g) for g, listed in by_group.items() if g]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
 
@@ -129,8 +137,7 @@ def storage_version_hash(r: Resource) -> str:
 
 def aggregated(resources: Iterable[Resource], core: bool) -> Obj:
     """GET /api (core) or /apis in the aggregated form: an APIGroupDiscoveryList."""
-    listed = list(resources)
-    items = [_aggregated_group(listed, g) for g in group_names(listed) if (g == "") is core]
+    items = [_aggregated_group(listed, g) for g, listed in _by_group(resources).items() if (g == "") is core]
     return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
 
 

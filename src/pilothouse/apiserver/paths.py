@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pilothouse.api import discovery, openapi, openapi_protobuf
+from pilothouse.api import discovery
 from pilothouse.api.errors import Obj
 from pilothouse.apiserver import negotiate
 from pilothouse.apiserver.chain import not_found_page
 from pilothouse.apiserver.handlers import wants_pretty
 from pilothouse.apiserver.interface import User
 from pilothouse.apiserver.messages import Answer, Request, Response
+from pilothouse.apiserver.openapi_documents import OpenAPIDocuments
 from pilothouse.apiserver.render import json_response
 from pilothouse.apiserver.routes import MethodNotAllowed, Route, unknown_path
 
@@ -34,6 +35,7 @@ class Paths:
         self._server = server
         self._more: dict[str, PathHandler] = {}
         self._unlisted: dict[str, PathHandler] = {}
+        self.openapi = OpenAPIDocuments(server)
         self._documents: dict[Any, tuple[bytes, str]] = {}
         self._others: Mapping[str, tuple[str, Obj]] | None = None
 
@@ -41,9 +43,10 @@ class Paths:
         """Serve another path; not `listed`: it is not named among all paths."""
         (self._more if listed else self._unlisted)[path] = handler
 
-    def forget(self) -> None:
-        """Resources have come or gone: documents are made anew."""
+    def forget(self, group: str | None = None) -> None:
+        """Resources have come or gone, in one group of custom resources or (None) anywhere: documents are made anew."""
         self._documents.clear()
+        self.openapi.forget(group)
 
     def answer(self, request: Request, route: Route, user: User) -> Answer:
         path = route.path
@@ -56,7 +59,7 @@ class Paths:
         if first in ("api", "apis"):
             return self._discovery(request, route)
         if first == "openapi":
-            return self._openapi(request, route)
+            return self.openapi.answer(request, route)
         if path in ("/version", "/version/"):
             return self._version(request, route)
         if path in ("/metrics", "/metrics/slis"):
@@ -117,55 +120,7 @@ class Paths:
         fmt = negotiate.choose(request.header(b"accept"), transforms=False)
         return json_response(200, document, fmt, wants_pretty(route, request))
 
-    # --- openapi ---------------------------------------------------------------------------------------------------------------------
-
-    def _openapi(self, request: Request, route: Route) -> Response:
-        path = route.path.rstrip("/")
-        accept = request.header(b"accept")
-        resources, custom = self._server.registry.resources, self._custom
-        if path == "/openapi/v2":
-            wanted = _openapi_format(accept)
-            if wanted is None:
-                return Response(406, content_type="")
-            if wanted == openapi_protobuf.MEDIA_TYPE:
-                return self._cached(request, wanted, lambda: openapi_protobuf.encode(openapi.v2(resources(), custom())), wanted)
-            return self._cached(request, "v2", lambda: orjson.dumps(openapi.v2(resources(), custom())), negotiate.JSON)
-        if path == "/openapi/v3":
-            return self._cached(request, "v3", lambda: orjson.dumps(self._v3_index()), negotiate.JSON)
-        if not path.startswith("/openapi/v3/"):
-            return not_found_page()
-        group_version = path.removeprefix("/openapi/v3/")
-        if group_version not in self._v3_paths():
-            return Response(404, content_type="")
-        response = self._cached(request, group_version, lambda: self._v3(group_version), negotiate.JSON)
-        if route.first("hash"):
-            response.cache = "public, immutable"
-            response.add("Expires", "Tue, 19 Jan 2038 03:14:07 GMT")
-        return response
-
-    def _custom(self, group: str = "", version: str = "") -> dict[tuple[str, str, str], Obj]:
-        """The schemas of all kinds that are not built in."""
-        server = self._server
-        return {
-            **server.extensions.schemas(group, version),
-            **server.questions.schemas(group, version),
-            **server.usage.schemas(group, version),
-        }
-
-    def _v3_paths(self) -> list[str]:
-        return [f"apis/{g}/{v}" if g else f"api/{v}" for g, v in self._server.registry.versions]
-
-    def _v3_index(self) -> Obj:
-        out = {}
-        for path in self._v3_paths():
-            _, tag = self._made(path, lambda p=path: self._v3(p))  # type: ignore[misc]
-            out[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={tag.upper()}"}
-        return {"paths": out}
-
-    def _v3(self, path: str) -> bytes:
-        group, _, version = path.partition("/")[2].rpartition("/")
-        registry, custom = self._server.registry, self._custom(group, version)
-        return orjson.dumps(openapi.v3(registry.resources(), group, version, custom))
+    # --- documents that are kept -----------------------------------------------------------------------------------------------------
 
     def _made(self, key: Any, make: Callable[[], bytes]) -> tuple[bytes, str]:
         found = self._documents.get(key)
@@ -181,7 +136,7 @@ class Paths:
         if request.header(b"if-none-match").strip('"').upper() == tag.upper():
             return Response(304, content_type="", headers=headers)
         response = Response(200, body, media, headers)
-        if request.native and media != openapi_protobuf.MEDIA_TYPE:
+        if request.native:
             response.native = orjson.loads(body)
         return response
 
@@ -214,7 +169,7 @@ class Paths:
         health = self._server.health.paths()
         fixed = ["/.well-known/openid-configuration", "/api", "/apis", "/apis/", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3",
                  "/openapi/v3/", "/openid/v1/jwks", "/version"]  # fmt: skip
-        return sorted({*fixed, *groups, *versions, *health, *self._more, *(f"/openapi/v3/{p}" for p in self._v3_paths())})
+        return sorted({*fixed, *groups, *versions, *health, *self._more, *(f"/openapi/v3/{p}" for p in self.openapi.v3_paths())})
 
 
 def _wants_aggregated(accept: str) -> bool:
@@ -225,16 +180,6 @@ def _wants_aggregated(accept: str) -> bool:
         if clause.media in (negotiate.JSON, "*/*"):
             return clause.param("as") == _AGGREGATED and clause.param("v") in ("v2", "")
     return False
-
-
-def _openapi_format(accept: str) -> str | None:
-    """The first choice that the version 2 document is there in, JSON or protobuf."""
-    for clause in negotiate.parse_accept(accept or "*/*"):
-        if clause.media in (negotiate.JSON, "*/*", "application/*"):
-            return negotiate.JSON
-        if clause.media in openapi_protobuf.MEDIA_TYPES:
-            return openapi_protobuf.MEDIA_TYPE
-    return None
 
 
 def unique(values: Iterable[str]) -> list[str]:

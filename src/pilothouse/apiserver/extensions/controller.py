@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -93,13 +94,12 @@ class Extensions:
 
     def schemas(self, group: str = "", version: str = "") -> dict[tuple[str, str, str], Obj]:
         """The OpenAPI schemas of what is served (in one group and version), by group, version and kind."""
-        out = {}
-        for _, resources in self._served.values():
-            for r in resources:
-                served = self._server.registry.find(r.group, r.version, r.plural)
-                if isinstance(served, CustomServed) and (not group or (r.group, r.version) == (group, version)):
-                    out[(r.group, r.version, r.kind)] = served.openapi
-        return out
+        versions = self._server.registry.versions
+        if group and version:
+            found: Iterable[Served] = versions.get((group, version), {}).values()
+        else:
+            found = (s for (g, _), plurals in versions.items() if group in ("", g) for s in plurals.values())
+        return {(s.resource.group, s.resource.version, s.resource.kind): s.openapi for s in found if isinstance(s, CustomServed)}
 
     # --- following ------------------------------------------------------------------------------------------------------------
 
@@ -211,7 +211,7 @@ class Extensions:
         if terminating:
             self._hook(resources)
         self._served[name] = (form, resources)
-        self._forget()
+        self._forget(crd["spec"]["group"])
 
     def _conversion(self, crd: Obj) -> Conversion | None:
         if (crd["spec"].get("conversion") or {}).get("strategy") != "Webhook":
@@ -268,11 +268,11 @@ class Extensions:
             if cache is not None:
                 cache.end_listeners()
                 self._server.feed.caches.pop(cache.prefix, None)
-        self._forget()
+        self._forget(name.partition(".")[2])
 
-    def _forget(self) -> None:
+    def _forget(self, group: str) -> None:
         self._server.chain.planner.forget()
-        self._server.paths.forget()
+        self._server.paths.forget(group)
 
     # --- emptying -------------------------------------------------------------------------------------------------------------
 
