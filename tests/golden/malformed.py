@@ -7,12 +7,15 @@ failure, and nothing written that cannot be read again. The same seed sends the 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import random
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
+
+from pilothouse.api import protobuf_write
 
 from .replay import Player, body_of, filled, scripts
 
@@ -21,6 +24,7 @@ JUNK: tuple[Any, ...] = (
     {"": ""}, {"$patch": "delete"}, {"$patch": 1}, [{"$patch": "replace"}], {"$retainKeys": [1]}, {"$setElementOrder/x": {}},
     {"$deleteFromPrimitiveList/finalizers": "x"}, {"k:{}": None}, "9999-99-99T99:99:99Z", "1e9999Gi", {"matchLabels": None},
 )  # fmt: skip
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 MEDIA = ("application/json", "application/yaml")
 PATCHES = (
     "application/json-patch+json",
@@ -35,7 +39,7 @@ def requests(seed: int, namespace: str, recordings: tuple[str, ...]) -> Iterator
     """Without end: method, target, media type, body."""
     draw = random.Random(seed)
     steps = list(_writes(recordings))
-    while True:
+    for n in itertools.count():
         script, step = draw.choice(steps)
         known = {"ns": namespace, "rv": "1"}
         body, path = filled(body_of(step["b"], script), known), filled(step["p"], known)
@@ -49,6 +53,10 @@ def requests(seed: int, namespace: str, recordings: tuple[str, ...]) -> Iterator
             body = _operations(body, draw)
         if draw.random() < 0.1 and method == "POST":
             path += "?dryRun=All"
+        whole = step["b"]
+        if n % 10 == 0 and method in ("POST", "PUT") and isinstance(whole, dict) and _has_message(whole):
+            yield method, path, PROTOBUF, spoilt_bytes(protobuf_write.write(filled(whole, known)), draw)
+            continue
         yield method, path, media, _bytes(body, media, draw)
 
 
@@ -59,6 +67,35 @@ def _writes(recordings: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], dict[
                 for step in script["steps"]:
                     if isinstance(step.get("b"), (dict, list)) and step["m"] in ("POST", "PUT", "PATCH", "DELETE"):
                         yield script, step
+
+
+def _has_message(body: Any) -> bool:
+    return (
+        "$of" not in body and protobuf_write.writable(body.get("apiVersion") or "", body.get("kind") or "") and _writes_well(body)
+    )
+
+
+def _writes_well(body: Any) -> bool:
+    """Recorded mistakes may have no protobuf form."""
+    try:
+        protobuf_write.write(body)
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return True
+
+
+def spoilt_bytes(data: bytes, draw: random.Random) -> bytes:
+    """A message with a few bytes changed, lost or added."""
+    out = bytearray(data)
+    for _ in range(draw.choice((1, 1, 2, 5))):
+        at, way = draw.randrange(4, len(out)), draw.random()
+        if way < 0.6:
+            out[at] = draw.randrange(256)
+        elif way < 0.8:
+            del out[at : at + draw.randrange(1, 8)]
+        else:
+            out[at:at] = draw.randbytes(draw.randrange(1, 6))
+    return bytes(out)
 
 
 def spoilt(body: Any, draw: random.Random) -> Any:

@@ -57,6 +57,12 @@ def _json_names(message: str, definition: str, schema: Schema) -> dict[str, str]
     return {field: known[plain] for field in _table()[message] if (plain := plain_name(field)) in known}
 
 
+def _wire(kind: str) -> int:
+    """The wire type of a field that is not packed."""
+    one = kind.removesuffix("[]")
+    return 0 if one in _VARINTS else 1 if one == "double" else 2
+
+
 def message_name(definition: str) -> str:
     """io.k8s.api.core.v1.Pod -> k8s.io.api.core.v1.Pod"""
     return "k8s.io." + definition.removeprefix("io.k8s.").replace("-", "_")
@@ -70,7 +76,16 @@ def read(body: bytes, schema: Schema) -> dict[str, Any]:
         envelope = _read(body[4:], _UNKNOWN, None)
         raw = base64.b64decode(envelope.get("raw", ""))
         obj = _read(raw, message_name(schema.name), schema)
-    except (IndexError, struct.error, UnicodeDecodeError) as e:
+    except ProtobufError:
+        raise
+    except (
+        IndexError,
+        struct.error,
+        ValueError,
+        OverflowError,
+        OSError,
+        RecursionError,
+    ) as e:  # cut off, no text, no JSON, no time
         raise ProtobufError(f"truncated or malformed message: {e}") from None
     meta = envelope.get("typeMeta") or {}
     return {**{k: v for k, v in meta.items() if v}, **obj}
@@ -123,6 +138,8 @@ def _read(data: bytes, name: str, schema: Schema | None) -> dict[str, Any]:
         if known is None:
             continue
         field, kind = known
+        if wire != _wire(kind) and not (wire == 2 and kind[:-2] in _VARINTS):
+            raise ProtobufError(f"wrong wireType = {wire} for field {field}")
         field = names.get(field, field)
         own = schema.fields.get(field) if schema is not None else None
         if kind.endswith("[]"):
@@ -151,7 +168,9 @@ def _packed(value: Any, wire: int, kind: str, schema: Schema | None) -> list[Any
 
 def _entry(data: bytes, kind: str, schema: Schema | None) -> tuple[str, Any]:
     key, item = "", _value(b"", kind, schema)
-    for number, _, value in _fields(data):
+    for number, wire, value in _fields(data):
+        if wire != (2 if number == 1 else _wire(kind)):
+            raise ProtobufError(f"wrong wireType = {wire} in a map")
         if number == 1:
             key = value.decode()
         elif number == 2:

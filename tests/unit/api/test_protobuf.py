@@ -47,3 +47,19 @@ def test_messages_become_the_dicts_of_json() -> None:
 def test_what_is_no_message_is_refused(body: bytes) -> None:
     with pytest.raises(protobuf.ProtobufError):
         protobuf.read(body, POD)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        field(1, 5),  # metadata as a number
+        field(1, field(1, b"\xff\xfe")),  # a name that is no text
+        field(1, field(1, 7)),
+        field(1, field(8, field(1, b"\xff" * 9 + b"\x01"))),  # a time that is no time
+        field(1, field(11, field(1, 3))),  # a label whose key is a number
+        field(1, field(17, field(7, field(1, b"{not JSON")))),  # fieldsV1
+    ],
+)
+def test_fields_of_a_wrong_type_are_refused(raw: bytes) -> None:
+    with pytest.raises(protobuf.ProtobufError):
+        protobuf.read(envelope(raw), POD)
