@@ -106,7 +106,7 @@ class DaemonSetController(Controller):
             return
         for each in self.sets.list():
             place = places.placer(each)
-            if old is None or place(old) != place(new):
+            if place(new).start if old is None else place(old) != place(new):
                 self.enqueue(each)
 
     # Sync -------------------------------------------------------------------------------------------------------------
