@@ -257,6 +257,15 @@ def controller_manager(
     cluster_signing_key_file: Annotated[
         Path | None, typer.Option("--cluster-signing-key-file", help="PEM key of that authority.")
     ] = None,
+    allocate_node_cidrs: Annotated[
+        bool, typer.Option("--allocate-node-cidrs", help="Give each node a range of pod addresses.")
+    ] = False,
+    cluster_cidr: Annotated[str, typer.Option("--cluster-cidr", help="The ranges that these are taken from.")] = "",
+    node_cidr_mask_size: Annotated[int, typer.Option("--node-cidr-mask-size", help="Bits of a node's IPv4 range.")] = 24,
+    node_cidr_mask_size_ipv6: Annotated[int, typer.Option("--node-cidr-mask-size-ipv6")] = 64,
+    terminated_pod_gc_threshold: Annotated[
+        int, typer.Option("--terminated-pod-gc-threshold", help="Finished pods that are kept; 0: all.")
+    ] = 12500,
     controllers: Annotated[str, typer.Option("--controllers", help="`*`, names, or -names.")] = "*",
     config: Annotated[
         Path | None,
@@ -271,7 +280,13 @@ def controller_manager(
         file = parse_config(_read_yaml(config)) if config else FileConfig()
         root_ca = Path(file.root_ca_file) if file.root_ca_file else root_ca_file
         key = Path(file.service_account_key_file) if file.service_account_key_file else service_account_private_key_file
-        settings: dict[str, Any] = {}
+        settings: dict[str, Any] = {"terminated_pod_gc_threshold": terminated_pod_gc_threshold}
+        if allocate_node_cidrs:
+            from pilothouse.controllers.node_ipam import pools
+
+            masks = {4: node_cidr_mask_size, 6: node_cidr_mask_size_ipv6}
+            pools(cluster_cidr, masks)
+            settings |= {"allocate_node_cidrs": True, "cluster_cidr": cluster_cidr, "node_cidr_mask_sizes": masks}
         if root_ca:
             settings["root_ca"] = root_ca.read_text()
         if key:

@@ -134,6 +134,28 @@ ENTRIES: tuple[Entry, ...] = (
         component="node-controller",
     ),
     Entry("taint-eviction-controller", "", "taint_eviction:TaintEvictionController", "node-controller"),
+    Entry(
+        "node-ipam-controller",
+        "nodeipam",
+        "node_ipam:NodeIPAMController",
+        "node-controller",
+        component="cidrAllocator",
+        needs=("allocate_node_cidrs", "cluster_cidr"),
+    ),
+    Entry(
+        "bootstrap-signer-controller",
+        "bootstrapsigner",
+        "bootstrap_signer:BootstrapSignerController",
+        "bootstrap-signer",
+        default=False,
+    ),
+    Entry(
+        "token-cleaner-controller",
+        "tokencleaner",
+        "token_cleaner:TokenCleanerController",
+        "token-cleaner",
+        default=False,
+    ),
     Entry("ttl-controller", "ttl", "ttl:TTLController", "ttl-controller"),
     Entry(
         "clusterrole-aggregation-controller",
