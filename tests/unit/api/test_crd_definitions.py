@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pilothouse.api.crd import check
 from pilothouse.api.crd.structure import schema_errors
 
 
@@ -65,3 +66,39 @@ def test_a_dialect_is_not_supported() -> None:
     assert of_field({"type": "string", "$schema": "http://x"}) == [
         """s: Invalid value: "": OpenAPIV3Schema 'schema' is not supported"""
     ]
+
+
+def crd(**version: Any) -> dict[str, Any]:
+    one = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}, **version}
+    names = {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"}
+    spec = {"group": "example.com", "scope": "Cluster", "names": names, "versions": [one], "conversion": {"strategy": "None"}}
+    return {"metadata": {"name": "things.example.com"}, "spec": spec, "status": {"storedVersions": ["v1"]}}
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ({"additionalPrinterColumns": [{"name": "A", "type": "bogus", "jsonPath": "spec.a"}]},
+         ['spec.additionalPrinterColumns[0].type: Invalid value: "bogus": must be one of boolean,date,integer,number,string',
+          'spec.additionalPrinterColumns[0].JSONPath: Invalid value: "spec.a": must be a simple json path starting with .']),
+        ({"additionalPrinterColumns": [{"name": "A", "type": "date", "jsonPath": ".spec[", "format": "bogus"}]},
+         ['spec.additionalPrinterColumns[0].format: Invalid value: "bogus": must be one of byte,date,date-time,double,float,int32,int64,password']),
+        ({"subresources": {"scale": {"specReplicasPath": ".spec.r", "statusReplicasPath": ".spec.r", "labelSelectorPath": ".foo"}}},
+         ['spec.subresources.scale.statusReplicasPath: Invalid value: ".spec.r": should be a json path under .status',
+          'spec.subresources.scale.labelSelectorPath: Invalid value: ".foo": should be a json path under either .spec or .status']),
+        ({"name": "V1"}, ["spec.versions[0].name: ", "spec.version: "]),
+        ({"schema": {}}, ["spec.versions[0].schema.openAPIV3Schema: Required value"]),
+    ],
+)  # fmt: skip
+def test_versions_are_told_what_is_wrong_with_them(version: dict[str, Any], told: list[str]) -> None:
+    found = [str(e) for e in check.definition({**crd(**version), "status": {"storedVersions": [version.get("name", "v1")]}})]
+    assert [f[: len(t)] for f, t in zip(found, told, strict=True)] == told
+
+
+def test_a_definition_that_was_stored_as_a_version_keeps_it() -> None:
+    new = crd()
+    new["status"]["storedVersions"] = ["v1", "v0"]
+    [error] = check.changed(new, crd())
+    assert str(error).startswith(
+        'status.storedVersions[1]: Invalid value: "v0": missing from spec.versions; v0 was previously a storage version'
+    )

@@ -142,3 +142,16 @@ async def test_rules_are_asked_although_a_number_is_out_of_bounds() -> None:
         assert "Invalid value: too small" in [c["message"] for c in refused.body["details"]["causes"]]
         refused = await call("POST", WIDGETS, widget(size="x"))
         assert any("some validation rules were not checked" in c["message"] for c in refused.body["details"]["causes"])
+
+
+async def test_columns_end_before_one_whose_path_cannot_be_read() -> None:
+    columns = [
+        {"name": n, "type": "integer", "jsonPath": path}
+        for n, path in (("A", ".spec.size"), ("B", ".spec["), ("C", ".spec.size"))
+    ]
+    async with hub() as call:
+        await define(call, definition(additionalPrinterColumns=columns))
+        await call("POST", WIDGETS, widget(size=3))
+        table = await call("GET", WIDGETS, accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+        assert [c["name"] for c in table.body["columnDefinitions"]] == ["Name", "A"]
+        assert table.body["rows"][0]["cells"] == ["a", 3]

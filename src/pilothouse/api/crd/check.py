@@ -10,13 +10,16 @@ from types import MappingProxyType
 from typing import Any
 
 from pilothouse.api import names
-from pilothouse.api.crd import clientconfig, jsonpath, selectable
+from pilothouse.api.crd import clientconfig, selectable
 from pilothouse.api.crd.definition import schema_of
 from pilothouse.api.crd.structure import schema_errors
 from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, not_supported, required
 from pilothouse.api.meta import immutable
 
 _APPROVED = "api-approved.kubernetes.io"
+_NO_PATH = "must be a simple json path starting with ."
+_EITHER = (".spec.", ".status.")
+_COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _LOST = (
     "missing from spec.versions; {0} was previously a storage version, and must remain in spec.versions until a storage migration "
@@ -83,13 +86,13 @@ def _versions(spec: Obj, before: Mapping[str, Obj]) -> list[FieldError]:
         missing = (version.get("schema") or {}).get("openAPIV3Schema") is None
         if missing:
             out.append(required(f"{where}.schema.openAPIV3Schema"))
-        out += _scale(version, f"{where}.subresources.scale")
-        out += _columns(version.get("additionalPrinterColumns") or (), f"{where}.additionalPrinterColumns")
+        alone = "spec" if len(versions or ()) == 1 else where
+        out += _scale(version, f"{alone}.subresources.scale")
+        out += _columns(version.get("additionalPrinterColumns") or (), f"{alone}.additionalPrinterColumns")
         out += _deprecation(version, f"{where}.deprecationWarning")
         path = "spec.validation.openAPIV3Schema" if len(versions or ()) == 1 else f"{where}.schema.openAPIV3Schema"
         out += [] if missing else schema_errors(schema, path, before.get(version.get("name") or "") == schema)
-        fields = "spec.selectableFields" if len(versions or ()) == 1 else f"{where}.selectableFields"
-        out += selectable.errors(version.get("selectableFields") or [], schema, fields)
+        out += selectable.errors(version.get("selectableFields") or [], schema, f"{alone}.selectableFields")
     storage = [v for v in versions or () if v.get("storage")]
     if len({v.get("name") for v in versions or ()}) != len(versions or ()):
         out.append(invalid("spec.versions", _shown(versions), "must contain unique version names"))
@@ -105,28 +108,36 @@ def _scale(version: Obj, path: str) -> list[FieldError]:
     if scale is None:
         return []
     out: list[FieldError] = []
-    for key, start in (("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")):
+    for key, starts in (("specReplicasPath", (".spec.",)), ("statusReplicasPath", (".status.",)), ("labelSelectorPath", _EITHER)):
         text = scale.get(key) or ""
-        if not text:
+        if not text and key != "labelSelectorPath":
             out.append(required(f"{path}.{key}"))
-        elif not text.startswith("."):
-            out.append(invalid(f"{path}.{key}", text, "must be a simple json path starting with ."))
-        elif not text.startswith(start):
-            out.append(invalid(f"{path}.{key}", text, f"should be a json path under {start[:-1]}"))
+        elif text and not text.startswith("."):
+            out.append(invalid(f"{path}.{key}", text, _NO_PATH))
+        elif text and not text.startswith(starts):
+            where = " or ".join(start[:-1] for start in starts)
+            out.append(
+                invalid(f"{path}.{key}", text, f"should be a json path under {'either ' if len(starts) > 1 else ''}{where}")
+            )
     return out
 
 
 def _columns(columns: Iterable[Obj], path: str) -> list[FieldError]:
     out: list[FieldError] = []
     for n, column in enumerate(columns):
-        where = f"{path}[{n}]"
-        out += [required(f"{where}.{key}") for key in ("name", "type", "jsonPath") if not column.get(key)]
-        if column.get("type") and column["type"] not in _COLUMN_TYPES:
-            out.append(not_supported(f"{where}.type", column["type"], _COLUMN_TYPES))
-        try:
-            jsonpath.compile_path(column.get("jsonPath") or "")
-        except ValueError as error:
-            out.append(invalid(f"{where}.jsonPath", column["jsonPath"], str(error)))
+        where, kind, form, text = f"{path}[{n}]", column.get("type"), column.get("format"), column.get("jsonPath")
+        if not column.get("name"):
+            out.append(required(f"{where}.name"))
+        if not kind:
+            out.append(required(f"{where}.type"))
+        elif kind not in _COLUMN_TYPES:
+            out.append(invalid(f"{where}.type", kind, f"must be one of {','.join(_COLUMN_TYPES)}"))
+        if form and form not in _COLUMN_FORMATS:
+            out.append(invalid(f"{where}.format", form, f"must be one of {','.join(_COLUMN_FORMATS)}"))
+        if not text:
+            out.append(required(f"{where}.JSONPath"))
+        elif not text.startswith("."):
+            out.append(invalid(f"{where}.JSONPath", text, _NO_PATH))
     return out
 
 

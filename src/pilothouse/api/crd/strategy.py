@@ -45,7 +45,7 @@ class CustomStrategy(Strategy):
     def __init__(self, resource: Resource, version: Obj, selectable: tuple[str, ...]) -> None:
         super().__init__(resource)
         self._version = version
-        self._printed = version.get("additionalPrinterColumns") or [_AGE]
+        self._printed = _readable(version.get("additionalPrinterColumns") or [_AGE])
         self.selectable = selectable
         self.columns = (NAME_COLUMN, *(_column(c) for c in self._printed))
         if version.get("deprecated"):
@@ -157,6 +157,18 @@ def _below(parent: str, field: str) -> str:
     if field in ("", "<nil>"):
         return parent
     return parent + field if field.startswith("[") else f"{parent}.{field}"
+
+
+def _readable(columns: list[Obj]) -> list[Obj]:
+    """The columns up to the first whose path cannot be read: definitions are not refused for it."""
+    out: list[Obj] = []
+    for column in columns:
+        try:
+            jsonpath.compile_path(column["jsonPath"])
+        except ValueError:
+            break
+        out.append(column)
+    return out
 
 
 def _column(raw: Obj) -> Column:
