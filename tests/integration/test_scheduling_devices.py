@@ -87,3 +87,20 @@ async def test_a_pod_whose_claim_is_missing_is_held_without_a_word(cluster: Test
     assert "conditions" not in waiting["status"] and "nodeName" not in waiting["spec"]
     await apply(cluster, claim)
     await kubectl(cluster, "wait", "pod/pod-with-cats", "--for=condition=Ready", "--timeout=30s")
+
+
+async def test_an_extended_resource_becomes_a_claim_of_the_pod(cluster: TestCluster) -> None:
+    named = "spec: {extendedResourceName: example.com/cat, selectors:"
+    await apply(cluster, CLASS_AND_SLICE.replace("spec: {selectors:", named))
+    container = "{name: c, image: app:1, resources: {limits: {example.com/cat: 1}}}"
+    await apply(cluster, f"apiVersion: v1\nkind: Pod\nmetadata: {{name: owner}}\nspec: {{containers: [{container}]}}\n")
+    await kubectl(cluster, "wait", "pod/owner", "--for=condition=Ready", "--timeout=30s")
+    pod = json.loads(await kubectl(cluster, "get", "pod", "owner", "-o", "json"))
+    told = pod["status"]["extendedResourceClaimStatus"]
+    mapping = {"containerName": "c", "resourceName": "example.com/cat", "requestName": "container-0-request-0"}
+    assert pod["spec"]["nodeName"] == "node-1" and told["requestMappings"] == [mapping]
+    claim = json.loads(await kubectl(cluster, "get", "resourceclaim", told["resourceClaimName"], "-o", "json"))
+    assert claim["metadata"]["annotations"] == {"resource.kubernetes.io/extended-resource-claim": "true"}
+    assert claim["status"]["allocation"]["devices"]["results"][0]["device"] == "large-black-cat"
+    assert claim["status"]["reservedFor"][0]["name"] == "owner"
+    assert claim["metadata"]["ownerReferences"][0]["uid"] == pod["metadata"]["uid"]

@@ -2,7 +2,7 @@
 
 A `Stock` is filled from anywhere: informers of a live scheduler (`feeds.py`), or objects of a dump. On top of what was read lie
 assumptions: objects as they will be once the scheduler's own writes come back, so that the next pod cannot take what the last one took.
-An assumption ends when it is taken back or when the object is read anew. A log of changed keys lets what is derived from many
+An assumption ends when it is taken back or when the object is read anew (or, where it says so, read in the state that was hoped for). A log of changed keys lets what is derived from many
 objects be repaired instead of made anew.
 """
 
@@ -51,6 +51,7 @@ class Collection:
     functions: Mapping[str, Callable[[Obj], str]]
     read: dict[Key, Obj] = field(default_factory=dict)
     assumed: dict[Key, Obj] = field(default_factory=dict)
+    hopes: dict[Key, Callable[[Obj], bool]] = field(default_factory=dict)
     indexes: dict[str, dict[str, dict[Key, None]]] = field(default_factory=dict)
     version: int = 0
     log: list[Key] = field(default_factory=list)
@@ -61,7 +62,10 @@ class Collection:
 
     def put(self, key: Key, obj: Obj | None) -> None:
         """An object as it was read (None: it is gone). What was assumed about it is forgotten."""
-        self.assumed.pop(key, None)
+        hope = self.hopes.get(key)
+        if obj is None or hope is None or hope(obj):
+            self.assumed.pop(key, None)
+            self.hopes.pop(key, None)
         before = self.read.pop(key, None)
         if obj is not None:
             self.read[key] = obj
@@ -114,18 +118,21 @@ class Stock:
         """An object is gone."""
         self._of(plural).put(key_of(obj), None)
 
-    def assume(self, plural: str, obj: Obj) -> None:
-        """Count on an object's state that is going to be written. Its indexed values must not differ."""
+    def assume(self, plural: str, obj: Obj, until: Callable[[Obj], bool] | None = None) -> None:
+        """Count on an object's state that is going to be written, until it is read anew (so that `until` is true of it). Its
+        indexed values must not differ; an object that does not exist yet is found by name only."""
         collection, key = self._of(plural), key_of(obj)
-        if key in collection.read:
-            collection.assumed[key] = obj
-            collection.changed(key)
+        collection.assumed[key] = obj
+        if until is not None:
+            collection.hopes[key] = until
+        collection.changed(key)
 
     def take_back(self, plural: str, obj: Obj) -> None:
         """End an assumption, if it is still this one."""
         collection, key = self._of(plural), key_of(obj)
         if collection.assumed.get(key) is obj:
             del collection.assumed[key]
+            collection.hopes.pop(key, None)
             collection.changed(key)
 
     def get(self, plural: str, namespace: str, name: str) -> Obj | None:

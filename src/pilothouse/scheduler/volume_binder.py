@@ -45,7 +45,8 @@ class Bindings:
         self.assumed = [(VOLUMES, _with_claim(volume, claim)) for claim, volume in self.bind]
         self.assumed += [(CLAIMS, _annotated(claim, SELECTED_NODE, self.node)) for claim in self.make]
         for plural, obj in self.assumed:
-            self.stock.assume(plural, obj)
+            if self.stock.get(plural, obj["metadata"].get("namespace", ""), obj["metadata"]["name"]) is not None:
+                self.stock.assume(plural, obj)
 
     def take_back(self) -> None:
         for plural, obj in self.assumed:

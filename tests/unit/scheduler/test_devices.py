@@ -309,3 +309,53 @@ def test_an_allocation_carries_node_and_configuration() -> None:
     assert world.stock.get("resourceclaims", "default", "c")["status"]["reservedFor"] == [  # type: ignore[index]
         {"resource": "pods", "name": "p", "uid": "uid-p"}
     ]
+
+
+# --- extended resources of device classes --------------------------------------------------------------------------------------------------
+
+
+def asking(name: str, resource: str, *counts: int, **spec: Any) -> Obj:
+    containers = [
+        {"name": f"c{n}", "image": "i", "resources": {"requests": {"cpu": "1", resource: str(count)}}}
+        for n, count in enumerate(counts)
+    ]
+    return pod(name, containers=containers, **spec)
+
+
+def reserve(world: Lab, obj: Obj) -> Obj:
+    """Decide and reserve; the claim that is made for the pod, as far as it is known."""
+    world.snapshot.view.clock = VirtualClock()
+    outcome = decide(world.snapshot, pod_info(obj), world.profile, world.snapshot.view.clock.random)
+    assert outcome.node is not None, outcome.status
+    world.plugin("DynamicResources").reserve(outcome.cycle, outcome.node)
+    world.place(obj, outcome.node)
+    made = world.stock.get("resourceclaims", "default", f"<extended resources of uid-{obj['metadata']['name']}>")
+    assert made is not None
+    return made
+
+
+@pytest.mark.parametrize("resource", ["example.com/gpu", "deviceclass.resource.kubernetes.io/gpu"])
+def test_an_extended_resource_may_be_devices(resource: str) -> None:
+    world = lab(classes=[device_class("gpu", extendedResourceName="example.com/gpu")])
+    made = reserve(world, asking("p", resource, 1, 1))
+    assert [r["name"] for r in made["spec"]["devices"]["requests"]] == ["container-0-request-1", "container-1-request-1"]
+    assert names(made["status"]["allocation"]) == ["a/g0", "a/g1"]
+    assert world.why_not(asking("q", resource, 2)) == "0/2 nodes are available: 2 cannot allocate all claims."
+    assert names(reserve(world, asking("r", resource, 1))["status"]["allocation"]) == ["b/g0"]
+
+
+def test_a_node_that_has_the_resource_by_itself_gives_it_as_ever() -> None:
+    world = lab(classes=[device_class("gpu", extendedResourceName="example.com/gpu")], nodes=("a",))
+    world.table.set_node(node("plugin", **{"example.com/gpu": "1"}))
+    assert world.feasible(asking("p", "example.com/gpu", 1)) == {"a", "plugin"}
+    told = "0/2 nodes are available: 1 Insufficient example.com/gpu, 1 cannot allocate all claims."
+    assert world.why_not(asking("q", "example.com/gpu", 3)) == told
+    world.stock.put("deviceclasses", device_class("gpu"))
+    assert world.feasible(asking("p", "example.com/gpu", 1)) == {"plugin"}
+
+
+def test_what_an_init_container_had_is_there_for_the_others() -> None:
+    world = lab(classes=[device_class("gpu", extendedResourceName="example.com/gpu")])
+    first = {"name": "init", "image": "i", "resources": {"requests": {"example.com/gpu": "1"}}}
+    made = reserve(world, asking("p", "example.com/gpu", 1, 1, initContainers=[first]))
+    assert [r["name"] for r in made["spec"]["devices"]["requests"]] == ["container-0-request-0", "container-2-request-1"]

@@ -72,6 +72,27 @@ class ClaimBinder:
             claim = answer.body
         return await self.transport.request("PUT", path_of(claim) + "/status", body=with_consumer(claim, self.pod, allocation))
 
+    async def make(self, claim: Obj, allocation: Obj) -> Obj:
+        """Make a claim of the pod's own, allocated and reserved; its state. Failed when it cannot be."""
+        meta = claim["metadata"]
+        protected = {**claim, "metadata": {**meta, "finalizers": [FINALIZER]}}
+        path = f"/apis/resource.k8s.io/v1/namespaces/{meta['namespace']}/resourceclaims"
+        made = _body(await self.transport.request("POST", path, body=protected))
+        body = with_consumer(made, self.pod, allocation)
+        return _body(await self.transport.request("PUT", path_of(made) + "/status", body=body))
+
+    async def tell_pod(self, status: Obj) -> None:
+        """Write into the pod's status which claim holds its extended resources. Failed when it cannot be."""
+        path = f"/api/v1/namespaces/{self.pod.namespace}/pods/{self.pod.name}/status"
+        body = {"metadata": {"uid": self.pod.uid}, "status": {"extendedResourceClaimStatus": status}}
+        _body(await self.transport.request("PATCH", path, body=body, content_type="application/merge-patch+json"))
+
+    async def unmake(self, claim: Obj) -> None:
+        """Delete a claim that was made for the pod."""
+        freed = {"metadata": {"finalizers": None}}
+        await self.transport.request("PATCH", path_of(claim), body=freed, content_type="application/merge-patch+json")
+        await self.transport.request("DELETE", path_of(claim))
+
     async def release(self, claim: Obj) -> None:
         """The pod does not need it after all."""
         gone = [{"$patch": "delete", "uid": self.pod.uid}]

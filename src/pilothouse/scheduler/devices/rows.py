@@ -61,7 +61,9 @@ class Fits:
 def fits_of(cycle: Cycle, key: bytes, wishes: Sequence[Wish]) -> Any:
     """The fits for these wishes; `key` is the same for the same wishes."""
     stock, table = cycle.view.stock, cycle.table
-    inventory: Inventory = stock.memo.setdefault("devices", Inventory(stock))
+    inventory: Inventory | None = stock.memo.get("devices")
+    if inventory is None:
+        inventory = stock.memo["devices"] = Inventory(stock)
     kept: OrderedDict[tuple[bytes, int], Fits] = stock.memo.setdefault("device fits", OrderedDict())
     whole_key = key, stock.version(DEVICE_CLASSES)
     fits = kept.get(whole_key)

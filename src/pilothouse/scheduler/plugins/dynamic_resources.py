@@ -2,7 +2,7 @@
 
 For each node the first fit of devices is searched and kept for all pods that ask for the same; a node is searched again when one of its
 pools, or itself, changes. Reserve counts on the allocation, PreBind writes it. Arguments: `bindingTimeout` ("600s"), and `filterTimeout`,
-which is checked and has no effect here: a search ends after so many steps. Left out: DeviceTaintRules (beta, off).
+which is checked and has no effect here: a search ends after so many steps. Extended resources that device classes stand for (KEP-5004) become a claim of the pod's own. Left out: DeviceTaintRules (beta, off).
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 
 from pilothouse.client.interface import Transport
 from pilothouse.clock import rfc3339
 from pilothouse.scheduler.devices.binder import ClaimBinder, Failed, wait_for_conditions
+from pilothouse.scheduler.devices.extended import claim_for, extended_resources
 from pilothouse.scheduler.devices.inventory import CLAIMS, SLICES
 from pilothouse.scheduler.devices.podclaims import (
-    MOST_CONSUMERS,
     Unready,
     allocation_of,
     claims_of,
@@ -27,9 +26,9 @@ from pilothouse.scheduler.devices.podclaims import (
     reserved_for,
     with_consumer,
 )
-from pilothouse.scheduler.devices.requests import DEVICE_CLASSES, Impossible, Wish, parse_wish, preference
+from pilothouse.scheduler.devices.requests import DEVICE_CLASSES, Impossible, preference
 from pilothouse.scheduler.devices.result import allocation_result
-from pilothouse.scheduler.devices.rows import fits_of
+from pilothouse.scheduler.devices.state import State, find_fits, gather
 from pilothouse.scheduler.framework import (
     IDLE_FILTER,
     NOWHERE,
@@ -53,19 +52,6 @@ TOO_FEW = "cannot allocate all claims"
 BINDING_TIMEOUT = 600.0
 
 
-class State:
-    """What one cycle knows of the pod's claims: those allocated already, and those to allocate with what they ask for."""
-
-    __slots__ = ("fits", "ready", "unavailable", "wishes", "written")
-
-    def __init__(self, ready: list[Obj], wishes: list[tuple[Obj, Wish]]) -> None:
-        self.ready = ready
-        self.wishes = wishes
-        self.unavailable: list[Obj] = []  # allocated where the pod cannot go
-        self.fits: Any = None  # per row an Allocation, a reason, or None
-        self.written: list[tuple[Obj, Obj | None]] = []  # what Reserve counts on: (claim, its allocation if it is new)
-
-
 class DynamicResources(Plugin):
     name = "DynamicResources"
     events = (
@@ -87,10 +73,10 @@ class DynamicResources(Plugin):
         self.timeout = _seconds(self.args.get("bindingTimeout"), BINDING_TIMEOUT)
 
     def needs(self, pod: PodInfo) -> Sequence[str]:
-        return (CLAIMS, SLICES, DEVICE_CLASSES) if pod.spec.get("resourceClaims") else ()
+        return (CLAIMS, SLICES, DEVICE_CLASSES) if pod.spec.get("resourceClaims") or extended_resources(pod) else ()
 
     def idle(self, pod: PodInfo) -> frozenset[str]:
-        return NOWHERE if pod.spec.get("resourceClaims") else IDLE_FILTER
+        return NOWHERE if pod.spec.get("resourceClaims") or extended_resources(pod) else IDLE_FILTER
 
     def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         if event.resource != "ResourceClaim":
@@ -101,18 +87,18 @@ class DynamicResources(Plugin):
     # --- deciding ------------------------------------------------------------------------------------------------------------------
 
     def pre_filter(self, cycle: Cycle) -> Status | None:
-        if not cycle.pod.spec.get("resourceClaims"):
-            return SKIP
         try:
             claims = claims_of(cycle.pod, cycle.view.stock)
         except Unready as problem:
             return Status(Code.HOLD, (str(problem),))
         try:
-            state = _state(cycle, claims)
+            state = gather(cycle, claims)
         except (Unready, Impossible) as problem:
             return Status(Code.UNRESOLVABLE, (str(problem),))
+        if not state.anything:
+            return SKIP
         cycle.state[self.name] = state
-        return None if state.ready or state.wishes else SKIP
+        return None
 
     def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
         state: State = cycle.state[self.name]
@@ -126,10 +112,12 @@ class DynamicResources(Plugin):
                     state.unavailable.append(claim)
                 elsewhere |= away
         out = [Rejected(NOT_THERE, elsewhere, unresolvable=True)]
-        if state.wishes:
-            key = orjson.dumps([claim["spec"] for claim, _ in state.wishes], option=orjson.OPT_SORT_KEYS)
-            state.fits = fits_of(cycle, key, [wish for _, wish in state.wishes])
-            out += _refusals(state.fits, elsewhere)
+        if state.wishes or state.resources:
+            try:
+                find_fits(cycle, state)
+            except Impossible as problem:
+                return [Rejected(str(problem), table.present.copy(), unresolvable=True)]
+            out += _refusals(state.fits, elsewhere | ~table.present)
         return out
 
     def post_filter(self, cycle: Cycle, rejections: Sequence[tuple[str, Rejected]]) -> Status | None:
@@ -152,7 +140,7 @@ class DynamicResources(Plugin):
             for i in np.flatnonzero(cycle.feasible):
                 fit = state.fits[i]
                 scores[i] = sum(
-                    preference(wish, [g.option.name for g in given]) for (_, wish), given in zip(state.wishes, fit, strict=True)
+                    preference(wish, [g.option.name for g in given]) for (_, wish), given in zip(state.wishes, fit, strict=False)
                 )
         return scores
 
@@ -167,27 +155,50 @@ class DynamicResources(Plugin):
             return None
         stock, clock = cycle.view.stock, cycle.view.clock
         state.written = [(claim, None) for claim in state.ready if not reserved_for(claim, cycle.pod)]
-        fit = state.fits[cycle.table.by_name[node_name].index] if state.wishes else ()
-        for (claim, wish), given in zip(state.wishes, fit, strict=True):
-            allocation = allocation_result(wish, given, node_name, stock, clock.random, rfc3339(clock.now()))
+        row = cycle.table.by_name[node_name].index
+        fit: Sequence[Any] = state.fits[row] if state.fits is not None else ()
+        now = rfc3339(clock.now())
+        for (claim, wish), given in zip(state.wishes, fit, strict=False):
+            allocation = allocation_result(wish, given, node_name, stock, clock.random, now)
             state.written.append((claim, allocation))
-            cycle.state[self.name, claim["metadata"]["name"]] = assumed = with_consumer(claim, cycle.pod, allocation)
-            stock.assume(CLAIMS, assumed)
+            self._assume(cycle, with_consumer(claim, cycle.pod, allocation))
+        if len(fit) > len(state.wishes) and state.needed is not None:
+            asked, wish = state.asked[int(state.needed[row])]
+            allocation = allocation_result(wish, fit[-1], node_name, stock, clock.random, now)
+            claim = with_consumer(claim_for(cycle.pod, asked.requests), cycle.pod, allocation)
+            claim["metadata"] = {**claim["metadata"], "name": f"<extended resources of {cycle.pod.uid}>"}
+            state.own = claim, allocation, asked
+            self._assume(cycle, claim)
         return None
+
+    def _assume(self, cycle: Cycle, claim: Obj) -> None:
+        """Count on an allocation until it is read."""
+        cycle.state[self.name, claim["metadata"]["name"]] = claim
+        cycle.view.stock.assume(CLAIMS, claim, lambda read: allocation_of(read) is not None)
+
+    def _take_back(self, cycle: Cycle, name: str) -> None:
+        assumed = cycle.state.pop((self.name, name), None)
+        if assumed is not None:
+            cycle.view.stock.take_back(CLAIMS, assumed)
 
     def unreserve(self, cycle: Cycle, node_name: str) -> None:
         state: State | None = cycle.state.get(self.name)
-        for claim, _ in state.written if state is not None else ():
-            assumed = cycle.state.pop((self.name, claim["metadata"]["name"]), None)
-            if assumed is not None:
-                cycle.view.stock.take_back(CLAIMS, assumed)
+        if state is None:
+            return
+        for claim, _ in state.written:
+            self._take_back(cycle, claim["metadata"]["name"])
             now = cycle.view.stock.get(CLAIMS, claim["metadata"]["namespace"], claim["metadata"]["name"])
             if now is not None and reserved_for(now, cycle.pod):
                 cycle.errands.append(_release(cycle.pod, now))
+        if state.own is not None:
+            self._take_back(cycle, state.own[0]["metadata"]["name"])
+        if state.made is not None:
+            self._take_back(cycle, state.made["metadata"]["name"])
+            cycle.errands.append(_unmaking(cycle.pod, state.made))
 
     def pre_bind_needed(self, cycle: Cycle, node_name: str) -> bool:
         state: State | None = cycle.state.get(self.name)
-        return state is not None and bool(state.written)
+        return state is not None and bool(state.written or state.own)
 
     async def pre_bind(self, transport: Transport, cycle: Cycle, node_name: str) -> Status | None:
         state: State = cycle.state[self.name]
@@ -195,33 +206,28 @@ class DynamicResources(Plugin):
         try:
             for claim, allocation in state.written:
                 await binder.bind(claim, allocation)
+            if state.own is not None:
+                await self._make_own(binder, cycle, state)
         except Failed as problem:
             return Status(Code.ERROR, (str(problem),))
-        for claim, allocation in state.written:
-            listed = ((allocation or {}).get("devices") or {}).get("results") or ()
-            if any(r.get("bindingConditions") for r in listed):
+        waiting = [(claim, allocation) for claim, allocation in state.written if allocation is not None]
+        if state.own is not None and state.made is not None:
+            waiting.append((state.made, state.own[1]))
+        for claim, allocation in waiting:
+            if any(r.get("bindingConditions") for r in allocation["devices"]["results"]):
                 told = await wait_for_conditions(claim, cycle.view.stock, cycle.view.clock, self.timeout)
                 if told:
                     return Status(Code.UNSCHEDULABLE, (told,))
         return None
 
-
-def _state(cycle: Cycle, claims: Iterable[Obj]) -> State:
-    """Which of the pod's claims are allocated, and what the others ask for. Unready or Impossible if one cannot be had."""
-    pod, stock = cycle.pod, cycle.view.stock
-    ready: list[Obj] = []
-    wishes: list[tuple[Obj, Wish]] = []
-    for claim in claims:
-        meta = claim["metadata"]
-        if stock.is_assumed(CLAIMS, meta["namespace"], meta["name"]):
-            raise Unready(f"resource claim {meta['namespace']}/{meta['name']} is in the process of being allocated")
-        if allocation_of(claim) is None:
-            wishes.append((claim, parse_wish(claim["spec"], stock)))
-            continue
-        if len(consumers(claim)) >= MOST_CONSUMERS and not reserved_for(claim, pod):
-            raise Unready("resourceclaim in use")
-        ready.append(claim)
-    return State(ready, wishes)
+    async def _make_own(self, binder: ClaimBinder, cycle: Cycle, state: State) -> None:
+        """The claim for extended resources, which so far was only assumed, and its name in the pod's status."""
+        assert state.own is not None
+        assumed, allocation, asked = state.own
+        state.made = await binder.make(claim_for(cycle.pod, asked.requests), allocation)
+        self._assume(cycle, state.made)
+        self._take_back(cycle, assumed["metadata"]["name"])
+        await binder.tell_pod({"resourceClaimName": state.made["metadata"]["name"], "requestMappings": asked.mappings})
 
 
 def _refusals(fits: Any, elsewhere: Mask) -> list[Rejected]:
@@ -243,6 +249,10 @@ Errand = Callable[[Transport], Any]
 
 def _deallocation(pod: PodInfo, claim: Obj) -> Errand:
     return lambda transport: ClaimBinder(transport, pod).deallocate(claim)
+
+
+def _unmaking(pod: PodInfo, claim: Obj) -> Errand:
+    return lambda transport: ClaimBinder(transport, pod).unmake(claim)
 
 
 def _release(pod: PodInfo, claim: Obj) -> Errand:

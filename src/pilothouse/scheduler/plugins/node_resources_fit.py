@@ -6,10 +6,12 @@ Arguments (NodeResourcesFitArgs): `scoringStrategy.type` LeastAllocated, MostAll
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from pilothouse.scheduler.devices.extended import classes_by_resource, extended_resources, is_extended
+from pilothouse.scheduler.devices.requests import DEVICE_CLASSES
 from pilothouse.scheduler.framework import MAX_NODE_SCORE, SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status
 from pilothouse.scheduler.podinfo import PodInfo, amount_text, parse_requests
 from pilothouse.scheduler.table import Ints, NodeTable, Row
@@ -42,24 +44,28 @@ class NodeResourcesFit(Plugin):
         self.ignored = frozenset(self.args.get("ignoredResources") or ())
         self.ignored_groups = frozenset(self.args.get("ignoredResourceGroups") or ())
 
+    def needs(self, pod: PodInfo) -> Sequence[str]:
+        return (DEVICE_CLASSES,) if extended_resources(pod) else ()
+
     def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:
         if event.resource != "Node" or new is None:
             return True
         room = parse_requests((new.get("status") or {}).get("allocatable"))
         if old is None:
-            return all(room.get(r, 0) >= v for r, v in self._wanted(pod))
+            return all(room.get(r, 0) >= v or is_extended(r) for r, v in self._wanted(pod))
         before = parse_requests((old.get("status") or {}).get("allocatable"))
         grown = {r for r, v in room.items() if v > before.get(r, 0)}
         return "pods" in grown or any(r in grown for r, _ in self._wanted(pod))
 
     def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
         wanted = self._wanted(cycle.pod)
+        devices = _of_devices(cycle)
         bits = cycle.cached_rows(
-            (self.name, "fit"),
+            (self.name, "fit", devices),
             "both",
             np.int64,
-            lambda rows: _shortages(cycle.table, wanted, rows),
-            lambda i: _shortage(cycle.table, wanted, i),
+            lambda rows: _shortages(cycle.table, wanted, devices, rows),
+            lambda i: _shortage(cycle.table, wanted, devices, i),
         )
         if not bits.any():
             return ()
@@ -79,8 +85,9 @@ class NodeResourcesFit(Plugin):
         if table.pod_count.data[i] - len(trial.removed) + 1 > table.allowed_pods.data[i]:
             short.append("Too many pods")
         for resource, demand in self._wanted(cycle.pod):
-            left = table.resource_column(resource).data[i] - table.requested[resource].data[i] + trial.freed.get(resource, 0)
-            if demand > left:
+            allocatable = table.resource_column(resource).data[i]
+            left = allocatable - table.requested[resource].data[i] + trial.freed.get(resource, 0)
+            if demand > left and (allocatable > 0 or resource not in _of_devices(cycle)):
                 short.append(f"Insufficient {resource}")
         return Status(Code.UNSCHEDULABLE, tuple(short)) if short else None
 
@@ -161,7 +168,14 @@ class NodeResourcesFit(Plugin):
         return None if self.weights else SKIP
 
 
-def _shortage(table: NodeTable, wanted: list[tuple[str, int]], i: int) -> int:
+def _of_devices(cycle: Cycle) -> frozenset[str]:
+    """The extended resources of the pod that nodes need not have, because a device class stands for them."""
+    asked = extended_resources(cycle.pod)
+    classes = classes_by_resource(cycle.view.stock) if asked else ()
+    return frozenset(r for r in asked if r in classes)
+
+
+def _shortage(table: NodeTable, wanted: list[tuple[str, int]], devices: frozenset[str], i: int) -> int:
     """The bits of one row, in plain numbers."""
     if not table.present.item(i):
         return 0
@@ -169,17 +183,20 @@ def _shortage(table: NodeTable, wanted: list[tuple[str, int]], i: int) -> int:
     for n, (resource, demand) in enumerate(wanted):
         allocatable = table.resource_column(resource).data.item(i)
         left = allocatable - table.requested[resource].data.item(i)
+        if allocatable <= 0 and resource in devices:
+            continue
         bits |= (left < demand) << (2 * n + 1) | (allocatable < demand) << (2 * n + 2)
     return bits
 
 
-def _shortages(table: NodeTable, wanted: list[tuple[str, int]], rows: Ints) -> Ints:
+def _shortages(table: NodeTable, wanted: list[tuple[str, int]], devices: frozenset[str], rows: Ints) -> Ints:
     """Per row a bit set: bit 0 for no pod slot, then per resource one bit for too little left and one for too little ever."""
     bits = (table.pod_count.data[rows] + 1 > table.allowed_pods.data[rows]).astype(np.int64)
     for n, (resource, demand) in enumerate(wanted):
         allocatable = table.resource_column(resource).data[rows]
         left = allocatable - table.requested[resource].data[rows]
-        bits |= (left < demand).astype(np.int64) << (2 * n + 1)
-        bits |= (allocatable < demand).astype(np.int64) << (2 * n + 2)
+        counted = (allocatable > 0).astype(np.int64) if resource in devices else 1
+        bits |= (left < demand) * counted << (2 * n + 1)
+        bits |= (allocatable < demand) * counted << (2 * n + 2)
     bits[~table.present[rows]] = 0
     return bits
