@@ -107,6 +107,11 @@ def test_a_rule_counts_as_often_as_there_can_be_values() -> None:
     assert "exceeds budget" in of_field({"type": "object", "additionalProperties": inside, "maxProperties": 200_000})[0]
 
 
+def test_a_message_may_name_a_number() -> None:
+    limits = {"type": "object", "properties": {"x": {"type": "integer"}, "most": {"type": "integer"}}}
+    assert not of_field(ruled(limits, "self.x <= self.most", messageExpression="'x exceeded the limit of ' + string(self.most)"))
+
+
 def test_a_message_expression_has_a_cost_of_its_own() -> None:
     told = of_field(ruled(array("string", maxItems=9), "true", messageExpression="self.map(x, x + x).join(',').replace('', 'y')"))
     assert told[0].startswith(

@@ -47,7 +47,9 @@ def fixed(value: int) -> Range:
 
 
 ZERO, ONE, UNKNOWN = fixed(0), fixed(1), Range(0, MOST)
-_SCALARS = frozenset(("int", "uint", "double", "bool", "timestamp", "duration", "type"))
+_SCALARS = frozenset(("int", "uint", "double", "bool", "timestamp", "duration"))
+#: Characters of a number, a time or a truth as text.
+_WRITTEN = 32
 
 
 def estimate(tree: Node, checker: Checker, bounds: Bounds) -> Range:
@@ -71,8 +73,10 @@ class _Estimator:
         found = self._sizes.get(node) or self._by_path(self._paths.get(node))
         if found is not None:
             return found
-        kind = self._checker.type_of(node).kind
-        return ONE if kind in _SCALARS or "." in kind else UNKNOWN  # numbers and the like, quantities, addresses
+        kind = self._checker.type_of(node)
+        while kind.kind == "optional_type":
+            kind = kind.args[0]
+        return ONE if kind.kind in _SCALARS or "." in kind.kind else UNKNOWN  # numbers and the like, quantities, addresses
 
     def _by_path(self, path: Path | None) -> Range | None:
         if not path:
@@ -136,10 +140,12 @@ class _Estimator:
         operand = self.cost(node.operand)
         if node.test:
             return operand
-        path = self._paths.get(node.operand)
+        if node.optional:
+            return operand + ONE
+        path, kind = self._paths.get(node.operand), self._checker.type_of(node.operand)
         if path is not None:
             self._paths[node] = (*path, node.field)
-        return operand + ONE
+        return operand + ONE if kind.kind in ("map", "object") or kind.is_parameter else operand
 
     def _call(self, node: Call) -> Range:
         if node.function in ("_&&_", "_||_"):
@@ -183,9 +189,8 @@ class _Estimator:
         args = [self.cost(a) for a in node.args]
         self._scopes.pop()
         once, _ = LOOPS[node.macro]
-        self._sizes[node] = Range(0, turns.high) if node.macro == "filter" or len(args) > 1 else turns
-        if node.macro in ("all", "exists", "exists_one", "existsOne"):
-            self._sizes.pop(node)
+        if node.macro not in ("all", "exists", "exists_one", "existsOne"):
+            self._sizes[node] = turns
         return spent + fixed(once) + turns * _turn(node.macro, args)
 
     def _bind(self, node: Bind) -> Range:
@@ -255,11 +260,12 @@ def _walked(times: float = 1, keeps: bool = False, which: int = 0) -> _Function:
 
 
 def _converted(e: _Estimator, args: list[Node], kinds: set[str]) -> tuple[Range, Range | None]:
-    """Between texts and bytes."""
+    """Between texts and bytes; and what has no length, as text."""
     if not kinds & {"string", "bytes"}:
-        return ONE, None
+        return ONE, Range(0, _WRITTEN)
     size = e.size(args[0])
-    return _union([size.part(), ONE]) if kinds - {"string", "bytes"} else size.part(), Range(size.low // 4, size.high * 4)
+    most = size.high if "bytes" in kinds else min(size.high * 4, MOST)
+    return _union([size.part(), ONE]) if kinds - {"string", "bytes"} else size.part(), Range(size.low // 4, most)
 
 
 def _matched(e: _Estimator, args: list[Node], kinds: set[str]) -> tuple[Range, Range | None]:
@@ -320,7 +326,12 @@ def _quoted(e: _Estimator, args: list[Node], kinds: set[str]) -> tuple[Range, Ra
     return size.part(), Range(size.low + 2, min(size.high * 2 + 2, MOST))
 
 
+def _unchecked(e: _Estimator, args: list[Node], kinds: set[str]) -> tuple[Range, Range | None]:
+    return ONE, e.size(args[0])
+
+
 _FUNCTIONS: dict[str, _Function] = {
+    "dyn": _unchecked,
     **dict.fromkeys(("_==_", "_!=_"), _compared),
     **dict.fromkeys(("_<_", "_<=_", "_>_", "_>=_"), _ordered),
     "_+_": _added,
