@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import InformerFactory
@@ -16,7 +16,6 @@ from pilothouse.client.interface import Transport
 from pilothouse.clock import Clock, rfc3339
 from pilothouse.scheduler.config import SchedulerConfig, default_config
 from pilothouse.scheduler.evict import Evictor
-from pilothouse.scheduler.extender import Extender, ExtenderError
 from pilothouse.scheduler.feeds import Feeds
 from pilothouse.scheduler.framework import ClusterEvent, ClusterView, Code, Plugin, Status
 from pilothouse.scheduler.insight.answers import Known, answer, needs
@@ -24,7 +23,6 @@ from pilothouse.scheduler.insight.attend import attend
 from pilothouse.scheduler.insight.journal import Journal, Noted
 from pilothouse.scheduler.laps import Laps
 from pilothouse.scheduler.metrics import ERROR, SCHEDULED, UNSCHEDULABLE, Metrics
-from pilothouse.scheduler.outside import decide_with
 from pilothouse.scheduler.owners import OWNERS, owner_selectors
 from pilothouse.scheduler.plugins.default_preemption import INELIGIBLE
 from pilothouse.scheduler.podinfo import PodInfo, pod_info
@@ -33,6 +31,9 @@ from pilothouse.scheduler.record import condition_reason, status_message
 from pilothouse.scheduler.schedule import Outcome, Profile, Snapshot, decide, record_of, refusing_plugins
 from pilothouse.scheduler.stock import Stock
 from pilothouse.scheduler.table import NodeTable
+
+if TYPE_CHECKING:
+    from pilothouse.scheduler.extender import Extender
 
 log = logging.getLogger("pilothouse.scheduler")
 
@@ -78,7 +79,7 @@ class Scheduler:
         #: None before it runs, False until it has seen everything that existed at its start.
         self.synced: bool | None = None
         self._feeds = Feeds(self._informers, self._stock, self._queue.happened)
-        self._extenders = [Extender(raw) for raw in self._config.extenders]
+        self._extenders = _extenders(self._config)
         self._assumed: dict[str, str] = {}
         self._waiting_conditions: dict[str, str] = {}
         self._to_bind: asyncio.Queue[Outcome] = asyncio.Queue()
@@ -124,7 +125,7 @@ class Scheduler:
     def reconfigure(self, config: SchedulerConfig) -> None:
         """Go on with other profiles. Pods that wait are tried again, also those that no profile was there for."""
         self._config = config
-        self._extenders = [Extender(raw) for raw in config.extenders]
+        self._extenders = _extenders(config)
         self._sorter = next(iter(config.profiles.values())).sorter
         self._snapshot.forget_classes()
         for pod in self._pods.list():
@@ -249,6 +250,8 @@ class Scheduler:
         began = self._clock.monotonic()
         laps = Laps(self._clock.monotonic)
         if self._extenders:
+            from pilothouse.scheduler.outside import decide_with
+
             outcome = await decide_with(self._extenders, self._snapshot, pod, profile, self._clock.random, laps)
         else:
             outcome = decide(self._snapshot, pod, profile, self._clock.random, laps)
@@ -402,6 +405,8 @@ class Scheduler:
         return Status(Code.ERROR, ("no bind plugin took the pod",))
 
     async def _bind_outside(self, extender: Extender, outcome: Outcome, node: str) -> Status | None:
+        from pilothouse.scheduler.extender import ExtenderError
+
         try:
             await extender.bind(outcome.cycle.pod, node)
         except ExtenderError as error:
@@ -422,6 +427,14 @@ class Scheduler:
         self._ended(outcome)
         self.metrics.bound(pod.attempts, self._clock.now() - pod.queued_at)
         self._events.record(pod.obj, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {outcome.node}", "Binding")
+
+
+def _extenders(config: SchedulerConfig) -> list[Extender]:
+    if not config.extenders:
+        return []
+    from pilothouse.scheduler.extender import Extender
+
+    return [Extender(raw) for raw in config.extenders]
 
 
 def _profile_of(outcome: Outcome) -> Profile:

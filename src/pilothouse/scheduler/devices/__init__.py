@@ -3,3 +3,6 @@
 `requests` is what claims ask for, `inventory` what there is and what is taken, `search` the first fit, `capacity` shares of devices
 that several claims use, `result` the allocation as claims carry it, `binder` its writing.
 """
+
+#: The resources that allocation looks at, by plural.
+CLAIMS, SLICES, DEVICE_CLASSES = "resourceclaims", "resourceslices", "deviceclasses"

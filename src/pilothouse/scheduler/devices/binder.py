@@ -10,7 +10,7 @@ from typing import Any
 
 from pilothouse.client.interface import Response, Transport
 from pilothouse.clock import Clock
-from pilothouse.scheduler.devices.inventory import CLAIMS
+from pilothouse.scheduler.devices import CLAIMS
 from pilothouse.scheduler.devices.podclaims import allocation_of, reserved_for, with_consumer
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.stock import Stock

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pilothouse.api import quantity
-from pilothouse.scheduler.devices.requests import DEVICE_CLASSES
+from pilothouse.scheduler.devices import DEVICE_CLASSES
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.stock import Stock
 

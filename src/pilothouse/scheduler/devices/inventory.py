@@ -13,6 +13,7 @@ from typing import Any
 
 from pilothouse.api import quantity
 from pilothouse.api.nodeselectors import matches_term
+from pilothouse.scheduler.devices import CLAIMS, SLICES
 from pilothouse.scheduler.devices.capacity import named
 from pilothouse.scheduler.stock import POOL, Key, Stock
 from pilothouse.scheduler.tolerations import Taint
@@ -20,8 +21,6 @@ from pilothouse.scheduler.tolerations import Taint
 Obj = dict[str, Any]
 DeviceId = tuple[str, str, str]  # driver, pool, device
 PoolId = tuple[str, str]  # driver, pool
-
-SLICES, CLAIMS = "resourceslices", "resourceclaims"
 
 
 class NoAnswer(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilothouse.scheduler.devices.inventory import CLAIMS
+from pilothouse.scheduler.devices import CLAIMS
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.stock import Stock
 

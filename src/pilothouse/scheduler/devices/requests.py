@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pilothouse.api import quantity
+from pilothouse.scheduler.devices import DEVICE_CLASSES
 from pilothouse.scheduler.stock import Stock
 
 Obj = dict[str, Any]
 
-DEVICE_CLASSES = "deviceclasses"
 #: Devices in one claim at most.
 MOST_DEVICES = 32
 #: Choices in a prioritized list at most.

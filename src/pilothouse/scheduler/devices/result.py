@@ -7,8 +7,9 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from pilothouse.scheduler.devices import DEVICE_CLASSES
 from pilothouse.scheduler.devices.capacity import shown
-from pilothouse.scheduler.devices.requests import DEVICE_CLASSES, Wish
+from pilothouse.scheduler.devices.requests import Wish
 from pilothouse.scheduler.devices.search import Given
 from pilothouse.scheduler.stock import Stock
 

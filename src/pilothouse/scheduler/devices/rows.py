@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from pilothouse.scheduler.devices import DEVICE_CLASSES
 from pilothouse.scheduler.devices.inventory import Inventory
-from pilothouse.scheduler.devices.requests import DEVICE_CLASSES, Impossible, Wish
+from pilothouse.scheduler.devices.requests import Impossible, Wish
 from pilothouse.scheduler.devices.search import allocate
 from pilothouse.scheduler.framework import Cycle
 from pilothouse.scheduler.table import Ints, NodeTable, RowCache

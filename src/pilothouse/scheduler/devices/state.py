@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import orjson
 
+from pilothouse.scheduler.devices import CLAIMS
 from pilothouse.scheduler.devices.extended import Asked, asked_of_devices, classes_by_resource, extended_resources
-from pilothouse.scheduler.devices.inventory import CLAIMS
 from pilothouse.scheduler.devices.podclaims import MOST_CONSUMERS, Unready, allocation_of, consumers, reserved_for
 from pilothouse.scheduler.devices.requests import Wish, parse_wish
 from pilothouse.scheduler.devices.rows import fits_of

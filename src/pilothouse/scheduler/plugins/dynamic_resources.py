@@ -2,21 +2,21 @@
 
 For each node the first fit of devices is searched and kept for all pods that ask for the same; a node is searched again when one of its
 pools, or itself, changes. Reserve counts on the allocation, PreBind writes it. Arguments: `bindingTimeout` ("600s"), and `filterTimeout`,
-which is checked and has no effect here: a search ends after so many steps. Extended resources that device classes stand for (KEP-5004) become a claim of the pod's own. Left out: DeviceTaintRules (beta, off).
+which is checked and has no effect here: a search ends after so many steps. Extended resources that device classes stand for (KEP-5004)
+become a claim of the pod's own. Left out: DeviceTaintRules (beta, off).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pilothouse.client.interface import Transport
 from pilothouse.clock import rfc3339
-from pilothouse.scheduler.devices.binder import ClaimBinder, Failed, wait_for_conditions
+from pilothouse.scheduler.devices import CLAIMS, DEVICE_CLASSES, SLICES
 from pilothouse.scheduler.devices.extended import claim_for, extended_resources
-from pilothouse.scheduler.devices.inventory import CLAIMS, SLICES
 from pilothouse.scheduler.devices.podclaims import (
     Unready,
     allocation_of,
@@ -26,9 +26,6 @@ from pilothouse.scheduler.devices.podclaims import (
     reserved_for,
     with_consumer,
 )
-from pilothouse.scheduler.devices.requests import DEVICE_CLASSES, Impossible, preference
-from pilothouse.scheduler.devices.result import allocation_result
-from pilothouse.scheduler.devices.state import State, find_fits, gather
 from pilothouse.scheduler.framework import (
     IDLE_FILTER,
     NOWHERE,
@@ -45,6 +42,10 @@ from pilothouse.scheduler.framework import (
 from pilothouse.scheduler.noderows import rows_matching_terms
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.table import Ints, Mask
+
+if TYPE_CHECKING:  # what searches and writes is loaded when a pod first asks for devices
+    from pilothouse.scheduler.devices.binder import ClaimBinder
+    from pilothouse.scheduler.devices.state import State
 
 NOT_THERE = "resourceclaim not available on the node"
 TOO_FEW = "cannot allocate all claims"
@@ -87,6 +88,9 @@ class DynamicResources(Plugin):
     # --- deciding ------------------------------------------------------------------------------------------------------------------
 
     def pre_filter(self, cycle: Cycle) -> Status | None:
+        from pilothouse.scheduler.devices.requests import Impossible
+        from pilothouse.scheduler.devices.state import gather
+
         try:
             claims = claims_of(cycle.pod, cycle.view.stock)
         except Unready as problem:
@@ -101,6 +105,9 @@ class DynamicResources(Plugin):
         return None
 
     def filter_all(self, cycle: Cycle) -> Iterable[Rejected]:
+        from pilothouse.scheduler.devices.requests import Impossible
+        from pilothouse.scheduler.devices.state import find_fits
+
         state: State = cycle.state[self.name]
         table = cycle.table
         elsewhere: Mask = np.zeros(table.capacity, dtype=np.bool_)
@@ -134,6 +141,8 @@ class DynamicResources(Plugin):
         return None if self.name in cycle.state else 0
 
     def score_all(self, cycle: Cycle) -> Ints:
+        from pilothouse.scheduler.devices.requests import preference
+
         scores = np.zeros(cycle.table.capacity, dtype=np.int64)
         state: State | None = cycle.state.get(self.name)
         if state is not None and any(len(r.options) > 1 for _, wish in state.wishes for r in wish.requests):
@@ -153,6 +162,8 @@ class DynamicResources(Plugin):
         state: State | None = cycle.state.get(self.name)
         if state is None:
             return None
+        from pilothouse.scheduler.devices.result import allocation_result
+
         stock, clock = cycle.view.stock, cycle.view.clock
         state.written = [(claim, None) for claim in state.ready if not reserved_for(claim, cycle.pod)]
         row = cycle.table.by_name[node_name].index
@@ -201,6 +212,8 @@ class DynamicResources(Plugin):
         return state is not None and bool(state.written or state.own)
 
     async def pre_bind(self, transport: Transport, cycle: Cycle, node_name: str) -> Status | None:
+        from pilothouse.scheduler.devices.binder import ClaimBinder, Failed, wait_for_conditions
+
         state: State = cycle.state[self.name]
         binder = ClaimBinder(transport, cycle.pod)
         try:
@@ -247,13 +260,19 @@ def _seconds(text: Any, default: float) -> float:
 Errand = Callable[[Transport], Any]
 
 
+def _binder(transport: Transport, pod: PodInfo) -> ClaimBinder:
+    from pilothouse.scheduler.devices.binder import ClaimBinder
+
+    return ClaimBinder(transport, pod)
+
+
 def _deallocation(pod: PodInfo, claim: Obj) -> Errand:
-    return lambda transport: ClaimBinder(transport, pod).deallocate(claim)
+    return lambda transport: _binder(transport, pod).deallocate(claim)
 
 
 def _unmaking(pod: PodInfo, claim: Obj) -> Errand:
-    return lambda transport: ClaimBinder(transport, pod).unmake(claim)
+    return lambda transport: _binder(transport, pod).unmake(claim)
 
 
 def _release(pod: PodInfo, claim: Obj) -> Errand:
-    return lambda transport: ClaimBinder(transport, pod).release(claim)
+    return lambda transport: _binder(transport, pod).release(claim)

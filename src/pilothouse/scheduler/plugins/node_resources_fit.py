@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from pilothouse.scheduler.devices import DEVICE_CLASSES
 from pilothouse.scheduler.devices.extended import classes_by_resource, extended_resources, is_extended
-from pilothouse.scheduler.devices.requests import DEVICE_CLASSES
 from pilothouse.scheduler.framework import MAX_NODE_SCORE, SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status
 from pilothouse.scheduler.podinfo import PodInfo, amount_text, parse_requests
 from pilothouse.scheduler.table import Ints, NodeTable, Row
