@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from pilothouse.client.http import HttpTransport
     from pilothouse.scheduler.insight.situation import Situation
-    from pilothouse.scheduler.schedule import Profile
+    from pilothouse.scheduler.profile import Profile
 
 Obj = dict[str, Any]
 T = TypeVar("T")

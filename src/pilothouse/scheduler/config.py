@@ -13,7 +13,7 @@ from typing import Any
 
 from pilothouse.scheduler.framework import Plugin, implements
 from pilothouse.scheduler.plugins import BY_NAME, DEFAULT_PLUGINS
-from pilothouse.scheduler.schedule import Profile
+from pilothouse.scheduler.profile import Profile
 
 Obj = dict[str, Any]
 

@@ -16,7 +16,8 @@ from pilothouse.scheduler.framework import EXTENDER, Code, Preemption, Rejected,
 from pilothouse.scheduler.laps import Laps
 from pilothouse.scheduler.plugins.default_preemption import Candidate, preemption
 from pilothouse.scheduler.podinfo import PodInfo
-from pilothouse.scheduler.schedule import Outcome, Profile, Snapshot, conclude, narrow
+from pilothouse.scheduler.profile import Profile
+from pilothouse.scheduler.schedule import Outcome, Snapshot, conclude, narrow
 
 log = logging.getLogger("pilothouse.scheduler")
 

@@ -31,88 +31,12 @@ from pilothouse.scheduler.framework import (
 )
 from pilothouse.scheduler.laps import NO_LAPS, Laps
 from pilothouse.scheduler.podinfo import PodInfo
+from pilothouse.scheduler.profile import Profile, plan_of
 from pilothouse.scheduler.record import Record, Rejections
 from pilothouse.scheduler.table import Ints, Mask, NodeTable
 
 #: Rows scored at least, whatever `percentageOfNodesToScore` says.
 MIN_SCORED = 100
-
-
-@dataclass(slots=True)
-class Profile:
-    """Plugins of one scheduler name, in order, with score weights."""
-
-    name: str
-    plugins: Sequence[Plugin]
-    weights: dict[str, int] = field(default_factory=dict)
-    #: `percentageOfNodesToScore`; 0: all feasible nodes are scored.
-    percentage: int = 0
-    pre_filters: list[Plugin] = field(init=False)
-    filters: list[Plugin] = field(init=False)
-    post_filters: list[Plugin] = field(init=False)
-    pre_scores: set[str] = field(init=False)
-    scores: list[Plugin] = field(init=False)
-    reserves: list[Plugin] = field(init=False)
-    permits: list[Plugin] = field(init=False)
-    pre_binds: list[Plugin] = field(init=False)
-    binds: list[Plugin] = field(init=False)
-    post_binds: list[Plugin] = field(init=False)
-    pre_enqueues: list[Plugin] = field(init=False)
-    sorter: Plugin = field(init=False)
-    #: Names of plugins that do not ship with the scheduler: their scores are checked.
-    foreign: frozenset[str] = field(init=False)
-    #: Those that look things up in the stock.
-    readers: list[Plugin] = field(init=False)
-
-    def __post_init__(self) -> None:
-        def having(*methods: str) -> list[Plugin]:
-            return [p for p in self.plugins if any(implements(p, m) for m in methods)]
-
-        self.foreign = frozenset(
-            p.name for p in self.plugins if not type(p).__module__.startswith("pilothouse.scheduler.plugins.")
-        )
-        self.pre_enqueues = having("pre_enqueue")
-        sorters = having("sort_key")
-        if len(sorters) != 1:
-            raise ValueError(f"profile {self.name!r} needs exactly one queue sort plugin, has {len(sorters)}")
-        self.sorter = sorters[0]
-        self.readers = having("needs")
-        self.pre_filters = having("pre_filter")
-        self.filters = having("filter", "filter_all")
-        self.post_filters = having("post_filter")
-        self.pre_scores = {p.name for p in having("pre_score")}
-        self.scores = [p for p in having("score", "score_all") if self.weights.get(p.name, 1) > 0]
-        self.reserves = having("reserve", "unreserve")
-        self.permits = having("permit")
-        self.pre_binds = having("pre_bind")
-        self.binds = having("bind")
-        self.post_binds = having("post_bind")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The plugins of a profile that have something to say about the pods of a class."""
-
-    profile: Profile
-    pre_filters: list[Plugin]
-    filters: list[Plugin]
-    scores: list[Plugin]
-    idle: frozenset[str]  # the names of those whose filter has nothing to say
-
-
-def _plan(cycle: Cycle, profile: Profile) -> Plan:
-    plan: Plan | None = cycle.shared.plan
-    if plan is None or plan.profile is not profile:
-
-        def busy(plugins: Sequence[Plugin], point: str) -> list[Plugin]:
-            return [p for p in plugins if not cycle.shared.is_idle(p, point, cycle.pod)]
-
-        filters, befores = busy(profile.filters, "Filter"), busy(profile.pre_filters, "Filter")
-        named = {p.name for p in (*profile.filters, *profile.pre_filters)}
-        idle = frozenset(named - {p.name for p in (*filters, *befores)})
-        plan = Plan(profile, befores, filters, busy(profile.scores, "Score"), idle)
-        cycle.shared.plan = plan
-    return plan
 
 
 class Snapshot:
@@ -287,7 +211,7 @@ def first_failure(plugins: Sequence[Plugin], ask: Callable[[Plugin], Status | No
 
 def pre_filter(cycle: Cycle, profile: Profile, outcome: Outcome) -> set[str]:
     """Run the PreFilter plugins; the names of those whose filter has nothing to say."""
-    plan = _plan(cycle, profile)
+    plan = plan_of(cycle, profile)
     skipped = set(plan.idle)
     cycle.feasible = cycle.table.present.copy()
     narrowed: list[str] = []
@@ -324,7 +248,7 @@ def _narrow(cycle: Cycle, result: PreFilterResult, narrowed: list[str], rejectio
 
 
 def _filter(cycle: Cycle, profile: Profile, skipped: set[str], rejections: Rejections, laps: Laps = NO_LAPS) -> None:
-    cycle.filters = [p for p in _plan(cycle, profile).filters if p.name not in skipped]
+    cycle.filters = [p for p in plan_of(cycle, profile).filters if p.name not in skipped]
     for plugin in cycle.filters:
         removed: Mask | None = None
         for r in refused(plugin, cycle):
@@ -397,7 +321,7 @@ def _choose(cycle: Cycle, profile: Profile, rng: random.Random, outcome: Outcome
         return
     total = np.zeros(len(rows), dtype=np.int64)
     offset = 0
-    for plugin in _plan(cycle, profile).scores:
+    for plugin in plan_of(cycle, profile).scores:
         if plugin.name in profile.pre_scores:
             status = plugin.pre_score(cycle)
             outcome.laps.lap("PreScore", plugin.name)

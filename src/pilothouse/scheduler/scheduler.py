@@ -26,9 +26,10 @@ from pilothouse.scheduler.metrics import ERROR, SCHEDULED, UNSCHEDULABLE, Metric
 from pilothouse.scheduler.owners import OWNERS, owner_selectors
 from pilothouse.scheduler.plugins.default_preemption import INELIGIBLE
 from pilothouse.scheduler.podinfo import PodInfo, pod_info
+from pilothouse.scheduler.profile import Profile
 from pilothouse.scheduler.queue import SchedulingQueue
 from pilothouse.scheduler.record import condition_reason, status_message
-from pilothouse.scheduler.schedule import Outcome, Profile, Snapshot, decide, record_of, refusing_plugins
+from pilothouse.scheduler.schedule import Outcome, Snapshot, decide, record_of, refusing_plugins
 from pilothouse.scheduler.stock import Stock
 from pilothouse.scheduler.table import NodeTable
 

@@ -22,7 +22,8 @@ from pilothouse.scheduler.insight.sandbox import Sandbox
 from pilothouse.scheduler.laps import Laps
 from pilothouse.scheduler.plugins import BY_NAME
 from pilothouse.scheduler.podinfo import PodInfo, pod_info
-from pilothouse.scheduler.schedule import Profile, Snapshot, decide, record_of
+from pilothouse.scheduler.profile import Profile
+from pilothouse.scheduler.schedule import Snapshot, decide, record_of
 
 Obj = dict[str, Any]
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from pilothouse.scheduler.framework import Cycle, Plugin, Rejected
 from pilothouse.scheduler.podinfo import PodInfo
-from pilothouse.scheduler.schedule import Outcome, Profile, Snapshot, pre_filter, refused
+from pilothouse.scheduler.profile import Profile
+from pilothouse.scheduler.schedule import Outcome, Snapshot, pre_filter, refused
 from pilothouse.scheduler.table import Floats
 
 SHOWN = 5

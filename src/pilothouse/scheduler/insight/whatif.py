@@ -17,8 +17,9 @@ from pilothouse.scheduler.framework import Code
 from pilothouse.scheduler.insight.expand import Expansion
 from pilothouse.scheduler.insight.sandbox import Sandbox
 from pilothouse.scheduler.podinfo import PodInfo, pod_info
+from pilothouse.scheduler.profile import Profile
 from pilothouse.scheduler.record import status_message
-from pilothouse.scheduler.schedule import Outcome, Profile, Snapshot, decide
+from pilothouse.scheduler.schedule import Outcome, Snapshot, decide
 
 Obj = dict[str, Any]
 
