@@ -12,6 +12,7 @@ import logging
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AUTHENTICATED = "system:authenticated"
+#: Tasks whose health componentstatuses tells, and under which name.
+_COMPONENTS = {"controllers": "controller-manager", "scheduler": "scheduler"}
 
 
 class ApiHub:
@@ -111,6 +114,8 @@ class Cluster:
         for name, work in self._work():
             self._tasks.append(asyncio.create_task(work, name=name))
             self._tasks[-1].add_done_callback(_report)
+            if name in _COMPONENTS:
+                self.hub.server.components[_COMPONENTS[name]] = partial(_problem, self._tasks[-1])
         if self._spokes.controllers:
             await self._wait_for_account()
 
@@ -189,6 +194,11 @@ class Cluster:
             yield self
         finally:
             await self.stop()
+
+
+def _problem(task: asyncio.Task[None]) -> str:
+    """What a component that runs as this task has to tell of its health."""
+    return f"{task.get_name()} has stopped" if task.done() else ""
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -125,6 +125,8 @@ class ApiServer:
         self.claims = Claims(options.store, self.feed, options.shared_store)
         self.metrics = Metrics()
         self.health = Health(self)
+        #: Components of this process: what is wrong with each ("": nothing). componentstatuses tells it.
+        self.components: dict[str, Callable[[], str]] = {}
         self.authenticators: tuple[Authenticator, ...] = tuple(options.authenticators(self))
         self.authorizers: tuple[Authorizer, ...] = tuple(options.authorizers(self))
         self.admission = admit.Chain(options.admission(self))

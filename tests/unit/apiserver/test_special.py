@@ -2,6 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from pilothouse.apiserver.special import component_status
+from pilothouse.clock import rfc3339_micro
+
 from .cluster_kit import PODS, cluster, pod
 
 MERGE = "application/merge-patch+json"
@@ -21,6 +26,13 @@ async def test_a_pod_is_bound_once() -> None:
         assert [(c["type"], c["status"]) for c in got["status"]["conditions"]] == [("PodScheduled", "True")]
         got = await call("POST", f"{PODS}/p/binding", binding("m"))
         assert (got.code, got.body["reason"]) == (409, "Conflict")
+
+
+async def test_bindings_of_a_namespace_bind_pods_too() -> None:
+    async with cluster() as call:
+        await call("POST", PODS, pod())
+        assert (await call("POST", "/api/v1/namespaces/default/bindings", binding())).code == 201
+        assert (await call("GET", f"{PODS}/p")).body["spec"]["nodeName"] == "n"
 
 
 async def test_a_gated_pod_is_not_bound() -> None:
@@ -129,6 +141,51 @@ async def test_a_review_without_a_question_is_invalid() -> None:
         assert (got.code, got.body["details"]["causes"][0]["field"]) == (422, "spec.resourceAttributes")
         both = {"user": "x", "resourceAttributes": {"verb": "get"}, "nonResourceAttributes": {"path": "/", "verb": "get"}}
         assert (await call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {"spec": both})).code == 422
+
+
+async def test_a_local_review_is_about_its_namespace() -> None:
+    async with cluster() as call:
+        reviews = "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews"
+        asked = {"user": "x", "resourceAttributes": {"verb": "get", "resource": "pods", "namespace": "default"}}
+        got = await call("POST", reviews, {"metadata": {"namespace": "default"}, "spec": asked})
+        assert got.code == 201 and "allowed" in got.body["status"]
+        asked["resourceAttributes"] = {"verb": "get", "resource": "pods", "namespace": "other"}
+        got = await call("POST", reviews, {"metadata": {"namespace": "default"}, "spec": asked})
+        assert (got.code, got.body["details"]["causes"][0]["field"]) == (422, "spec.resourceAttributes.namespace")
+
+
+async def test_components_tell_how_they_are() -> None:
+    async with cluster() as call:
+        call.server.components.update({"scheduler": lambda: "", "controller-manager": lambda: "it has stopped"})
+        got = await call("GET", "/api/v1/componentstatuses")
+        told = [(c["metadata"]["name"], c["conditions"][0]["status"], c["conditions"][0]["message"]) for c in got.body["items"]]
+        assert told == [
+            ("scheduler", "True", "ok"),
+            ("controller-manager", "False", "it has stopped"),
+            ("etcd-0", "True", "ok"),
+        ]
+        assert (await call("GET", "/api/v1/componentstatuses/other")).code == 404
+
+
+@pytest.mark.parametrize(("age", "status"), [(0, "True"), (60, "False")])
+async def test_a_component_elsewhere_is_alive_while_its_lease_is_renewed(
+    monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int, age: int, status: str
+) -> None:
+    monkeypatch.setitem(component_status._PORTS, "scheduler", unused_tcp_port)
+    async with cluster() as call:
+        one = "/api/v1/componentstatuses/scheduler"
+        got = await call("GET", one)
+        refused = f"dial tcp 127.0.0.1:{unused_tcp_port}: connect: connection refused"
+        assert got.body["conditions"][0] == {
+            "type": "Healthy",
+            "status": "False",
+            "message": f'Get "https://127.0.0.1:{unused_tcp_port}/healthz": {refused}',
+        }
+        renewed = rfc3339_micro(call.server.clock.now() - age)
+        lease = {"holderIdentity": "me", "leaseDurationSeconds": 15, "renewTime": renewed}
+        leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+        assert (await call("POST", leases, {"metadata": {"name": "kube-scheduler"}, "spec": lease})).code == 201
+        assert (await call("GET", one)).body["conditions"][0]["status"] == status
 
 
 async def test_the_keys_of_tokens_are_published() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pilothouse.apiserver.interface import SpecialRequest, SpecialResult
 from pilothouse.apiserver.special.access import local_review, review, self_review, self_rules
 from pilothouse.apiserver.special.binding import Bind
-from pilothouse.apiserver.special.component_status import component_statuses
+from pilothouse.apiserver.special.component_status import ComponentStatuses
 from pilothouse.apiserver.special.connect import NodeProxy, PodConnect, PodLog, ServiceProxy
 from pilothouse.apiserver.special.eviction import Evict
 from pilothouse.apiserver.special.identity import SelfReview, token_review
@@ -50,5 +50,5 @@ def handlers(hub: ApiServer, parts: Parts) -> Mapping[tuple[str, str, str], Hand
         ("", "pods", "proxy"): connect,
         ("", "services", "proxy"): ServiceProxy(hub),
         ("", "nodes", "proxy"): NodeProxy(hub),
-        ("", "componentstatuses", ""): component_statuses,
+        ("", "componentstatuses", ""): ComponentStatuses(hub),
     }
