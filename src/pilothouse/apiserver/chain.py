@@ -85,8 +85,9 @@ class Chain:
     ) -> Response:
         """The waiting kind of request: bounded in number and in time."""
         flow: Flow | None = request.flow
+        bound = flow if flow is not None and not flow.level.exempt else None  # decided once: levels may change meanwhile
         try:
-            seated = flow is None or flow.level.exempt or await self._seat(flow, user, plan)
+            seated = bound is None or await self._seat(bound, user, plan)
         except asyncio.CancelledError:
             work.close()
             raise
@@ -104,8 +105,8 @@ class Chain:
             response = self._failed(request, plan, error)
         finally:
             self._count(plan.mutating, 0 if request.native else -1)
-            if flow is not None and not flow.level.exempt:
-                self.flows.seats.give_back(flow.level)
+            if bound is not None:
+                self.flows.seats.give_back(bound.level)
         return self._finish(request, plan, response, started)
 
     async def _seat(self, flow: Flow, user: User, plan: Plan) -> bool:
