@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from pilothouse.client.events import EventRecorder
@@ -19,28 +20,36 @@ log = logging.getLogger("pilothouse.scheduler")
 
 Obj = dict[str, Any]
 
+#: So many preemptions are carried out at once.
+WORKERS = 8
+
 
 class Evictor:
-    """Carries out preemptions, one after another."""
+    """Carries out preemptions, a few at a time."""
 
     def __init__(self, transport: Transport, clock: Clock, events: EventRecorder) -> None:
         self._transport = transport
         self._clock = clock
         self._events = events
-        self._work: asyncio.Queue[tuple[PodInfo, Preemption | None]] = asyncio.Queue()
+        self._work: asyncio.Queue[tuple[PodInfo, Preemption | None, Callable[[], None]]] = asyncio.Queue()
 
-    def make_room(self, pod: PodInfo, preemption: Preemption) -> None:
-        """Victims leave soon."""
-        self._work.put_nowait((pod, preemption))
+    def make_room(self, pod: PodInfo, preemption: Preemption, done: Callable[[], None]) -> None:
+        """Victims leave soon; `done` is called when all have been told."""
+        self._work.put_nowait((pod, preemption, done))
 
     def forget_nomination(self, pod: PodInfo) -> None:
         """The pod is no longer expected on a node."""
-        self._work.put_nowait((pod, None))
+        self._work.put_nowait((pod, None, lambda: None))
 
     async def run(self) -> None:
         """Works until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(WORKERS):
+                group.create_task(self._run())
+
+    async def _run(self) -> None:
         while True:
-            pod, preemption = await self._work.get()
+            pod, preemption, done = await self._work.get()
             try:
                 await self._nominate(pod, None if preemption is None else preemption.node)
                 for victim in preemption.victims if preemption is not None else ():
@@ -48,6 +57,8 @@ class Evictor:
                         await self._evict(victim, pod, preemption.node if preemption is not None else "")
             except OSError as error:
                 log.warning("preemption for %s not finished: %s", pod.key, error)
+            finally:
+                done()
 
     async def _nominate(self, pod: PodInfo, node: str | None) -> None:
         await self._patch_status(pod, {"nominatedNodeName": node})

@@ -125,6 +125,8 @@ class Cycle:
     state: dict[Hashable, Any] = field(default_factory=dict)
     #: Rows still possible; valid from Filter on.
     feasible: Mask = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    #: Pods that wait for room which was made for them, with their nodes.
+    nominated: Sequence[tuple[PodInfo, str]] = ()
     #: Filters that have a say about this pod, in order: set once PreFilter is through.
     filters: Sequence[Plugin] = ()
     #: Where plugins draw at random.

@@ -62,6 +62,8 @@ class SchedulingQueue:
         self._first_event = 0  # number of the first one in the list
         self._events: list[tuple[ClusterEvent, Obj | None, Obj | None]] = []
         self._ready = asyncio.Event()
+        #: Pods for which room is being made, with what would have brought them back meanwhile.
+        self._held: dict[str, str] = {}
 
     # --- in and out --------------------------------------------------------------------------------------------------------------
 
@@ -147,6 +149,16 @@ class SchedulingQueue:
         else:
             self._put("unschedulable", pod, FAILED)
         self._trim_events()
+
+    def hold(self, key: str) -> None:
+        """Room is being made for the pod: whatever happens, it is not tried again until that is done."""
+        self._held.setdefault(key, "")
+
+    def release(self, key: str) -> None:
+        """It is done: the pod is tried again if something has happened by which it could be helped."""
+        event, where = self._held.pop(key, ""), self._where.get(key)
+        if event and where is not None and where[0] == "unschedulable":
+            self._back_off(where[1], event)
 
     def retry_all(self) -> None:
         """Whatever refused pods before may have changed: all that are unschedulable get another try."""
@@ -236,6 +248,11 @@ class SchedulingQueue:
         return min(self._initial * 2.0 ** max(0, pod.attempts - 1), self._max)
 
     def _back_off(self, pod: PodInfo, event: str, patient: bool = False) -> None:
+        if pod.key in self._held:
+            self._held[pod.key] = event
+            if pod.key not in self._where:
+                self._put("unschedulable", pod, FAILED)
+            return
         since = self._since.get(pod.key, self._clock.now())
         due = since + self.backoff_of(pod)
         if due <= self._clock.now():

@@ -162,6 +162,7 @@ def _narrow_down(snapshot: Snapshot, cycle: Cycle, profile: Profile, outcome: Ou
     if outcome.status is None:
         _filter(cycle, profile, skipped, outcome.rejections, laps)
         if snapshot.nominated:
+            cycle.nominated = list(snapshot.nominated.values())
             _respect_nominated(snapshot, cycle, profile, outcome.rejections)
         _prefer_nominated(cycle)
         if profile.percentage:

@@ -299,7 +299,8 @@ class Scheduler:
                     del nominated[key]
                     self._evictor.forget_nomination(other)
             nominated[pod.key], pod.nominated = (pod, node), node
-            self._evictor.make_room(pod, outcome.preemption)
+            self._queue.hold(pod.key)
+            self._evictor.make_room(pod, outcome.preemption, lambda: self._queue.release(pod.key))
             self.metrics.preempted(len(outcome.preemption.victims))
         elif _gives_up(outcome) and (nominated.pop(pod.key, None) is not None or pod.expected_node):
             pod.nominated = ""

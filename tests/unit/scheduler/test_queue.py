@@ -60,3 +60,21 @@ async def test_a_removed_pod_is_asked_no_more() -> None:
     waiting.remove("d/a")
     waiting.happened(ClusterEvent("Node", "Add"), None, None)
     assert not any(waiting.counts().values())
+
+
+async def test_a_pod_for_which_room_is_being_made_waits_until_that_is_done() -> None:
+    waiting = queue()
+    waiting.hold("d/a")
+    await refuse(waiting, "a", "NodeResourcesFit")
+    waiting.happened(ClusterEvent("AssignedPod", "Delete"), None, None)
+    assert waiting.counts()["unschedulable"] == 1
+    waiting.release("d/a")
+    assert (waiting.counts()["unschedulable"], waiting.counts()["backoff"]) == (0, 1)
+
+
+async def test_a_pod_for_which_room_was_made_in_vain_waits_for_an_event() -> None:
+    waiting = queue()
+    waiting.hold("d/a")
+    await refuse(waiting, "a", "NodeResourcesFit")
+    waiting.release("d/a")
+    assert waiting.counts()["unschedulable"] == 1

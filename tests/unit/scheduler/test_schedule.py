@@ -158,3 +158,14 @@ def test_room_can_be_made_by_the_only_pods_that_the_newcomer_wants_to_be_near_to
     first = decide(table, pod("p", cpu="1", priority=10, labels={"app": "x"}, affinity=near))
     assert (first.nominated, first.victims) == ("a", ("default/low",))
     assert decide(table, pod("q", cpu="1", priority=10, affinity=near)).nominated == ""
+
+
+def test_room_that_was_made_for_another_is_not_made_twice() -> None:
+    snapshot = Snapshot(table_of(node("a", cpu="1"), node("b", cpu="1")))
+    for name in ("a", "b"):
+        snapshot.table.add_pod(pod_info(pod(f"low-{name}", cpu="1", priority=1)), name)
+    first = schedule(snapshot, pod_info(pod("one", cpu="1", priority=9)), PROFILE)
+    snapshot.nominated["default/one"] = pod_info(pod("one", cpu="1", priority=9)), first.nominated
+    second = schedule(snapshot, pod_info(pod("two", cpu="1", priority=9)), PROFILE)
+    assert {first.nominated, second.nominated} == {"a", "b"}
+    assert "default/one" not in snapshot.table.pod_rows

@@ -76,11 +76,12 @@ class DefaultPreemption(Plugin):
         if len(possible) > limit and cycle.chance is not None:
             possible = np.roll(possible, -cycle.chance.randrange(len(possible)))  # not the same nodes each time
         budgets = _Budgets(cycle)
+        expected = _expected(cycle)
         found: list[Candidate] = []
         for i in possible:
             row = cycle.table.rows[i]
             assert row is not None
-            result = _try(cycle, row, budgets)
+            result = _try_beside(cycle, row, budgets, expected.get(row.name, ()))
             if isinstance(result, Candidate):
                 found.append(result)
                 if len(found) >= limit:
@@ -127,6 +128,26 @@ def _possible_rows(cycle: Cycle, rejections: Sequence[tuple[str, Rejected]], tol
     for reason in [reason for reason, count in told.items() if not count]:
         del told[reason]
     return np.flatnonzero(possible)
+
+
+def _expected(cycle: Cycle) -> dict[str, list[PodInfo]]:
+    """By node, the pods of no lower priority for which room was made there: the newcomer may not count on that room."""
+    out: dict[str, list[PodInfo]] = {}
+    for pod, node in cycle.nominated:
+        if pod.priority >= cycle.pod.priority and pod.key != cycle.pod.key and pod.key not in cycle.table.pod_rows:
+            out.setdefault(node, []).append(pod)
+    return out
+
+
+def _try_beside(cycle: Cycle, row: Row, budgets: _Budgets, expected: Sequence[PodInfo]) -> Candidate | tuple[str, ...]:
+    """Try a node with the pods that are expected there. What is counted over several nodes does not see them."""
+    for pod in expected:
+        cycle.table.add_pod(pod, row.name)
+    try:
+        return _try(cycle, row, budgets)
+    finally:
+        for pod in expected:
+            cycle.table.remove_pod(pod.key)
 
 
 def _try(cycle: Cycle, row: Row, budgets: _Budgets) -> Candidate | tuple[str, ...]:

@@ -99,6 +99,19 @@ def _rows(cycle: Cycle, driver: str) -> DriverRows:
     return found
 
 
+def _migrated_rows(cycle: Cycle, plugin: str) -> Mask:
+    """The rows of nodes that leave an in-tree plugin's volumes to a CSI driver: kept until nodes or CSINodes come, go or change."""
+    table, stock = cycle.table, cycle.view.stock
+    memo, key = stock.memo, ("migrated", plugin)
+    stamp = (stock.version(CSI_NODES), table.names())
+    known = memo.get(key)
+    if known is None or known[0] != stamp[0] or known[1] is not stamp[1]:
+        rows = [r is not None and plugin in migrated(stock.get(CSI_NODES, "", r.name)) for r in table.rows]
+        known = memo[key] = (*stamp, np.array(rows, dtype=np.bool_))
+    mask: Mask = known[2]
+    return mask
+
+
 def _more(cycle: Cycle, driver: str) -> Ints:
     """Per row, how many volumes of a driver would come with the pod."""
     table, stock = cycle.table, cycle.view.stock
@@ -107,7 +120,7 @@ def _more(cycle: Cycle, driver: str) -> Ints:
     out = np.full(table.capacity, plain, dtype=np.int64)
     for volume in wanted:
         if volume.plugin:
-            out += [r is not None and volume.plugin in migrated(stock.get(CSI_NODES, "", r.name)) for r in table.rows]
+            out += _migrated_rows(cycle, volume.plugin)
     for claim in claims_of(cycle.pod):
         obj = stock.get(CLAIMS, cycle.pod.namespace, claim.name)
         mine = None if obj is None else of_claim(obj, stock)
