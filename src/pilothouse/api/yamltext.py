@@ -7,6 +7,7 @@ worded by libyaml on both sides; only where they say the line does the wording n
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -14,6 +15,8 @@ import yaml
 
 #: Anchors may make a text mean more than it says, but not a hundred times more.
 MAX_EXPANDED = 1_000_000
+
+_MAX_INTEGER = 2**63
 
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
@@ -42,7 +45,14 @@ def load(text: bytes) -> tuple[Any, list[str]]:
         if _expanded(node, {}) > MAX_EXPANDED:
             raise YamlError("yaml: document contains excessive aliasing")
         return _jsonable(loader.construct_document(node)), loader.repeated
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except YamlError:
+        raise
+    except (
+        yaml.YAMLError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ) as error:  # ValueError: a tag on a text that it does not fit
         raise YamlError(_worded(error)) from None
     finally:
         loader.dispose()
@@ -105,13 +115,19 @@ _Loader.add_implicit_resolver(f"{_TAG}merge", re.compile(r"<<\Z"), ["<"])
 
 
 def _jsonable(value: Any) -> Any:
-    """Whole numbers lose their decimal point, as on their way through JSON."""
+    """Whole numbers lose their decimal point and those of more than 64 bits their exactness, as on their way through JSON."""
     if isinstance(value, dict):
         return {k: _jsonable(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_jsonable(v) for v in value]
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
     if isinstance(value, float):
-        return int(value) if value.is_integer() and abs(value) < 1e21 else value
+        if not math.isfinite(value):
+            raise YamlError(f"json: unsupported value: {str(value).replace('inf', 'Inf').replace('nan', 'NaN')}")
+        return int(value) if value.is_integer() and abs(value) < _MAX_INTEGER else value
+    if isinstance(value, int) and abs(value) > _MAX_INTEGER:
+        return float(value)
     return value if value is None or isinstance(value, (str, int)) else str(value)
 
 

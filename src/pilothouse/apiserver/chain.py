@@ -23,6 +23,7 @@ from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.render import status_response
 from pilothouse.apiserver.routes import MethodNotAllowed, Route
 from pilothouse.apiserver.seats import Seats
+from pilothouse.apiserver.warning_headers import warning_headers
 from pilothouse.clock import new_uid
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ class Chain:
                 flow.count += 1
                 response.audit += flow.header
         if request.warnings:
-            _add_warnings(response, request.warnings)
+            for header in warning_headers(request.warnings):
+                response.add("Warning", header)
         plan.cell.observe(response.status, self.server.monotonic() - started)
         return response
 
@@ -241,13 +243,6 @@ class Chain:
         if plan.fail is not None:
             raise plan.fail
         return not_found_page() if plan.route.resource else self.server.paths.answer(request, plan.route, user)
-
-
-def _add_warnings(response: Response, warnings: list[str]) -> None:
-    """Warning headers, one for each text."""
-    for text in warnings:
-        quoted = text.replace("\\", "\\\\").replace('"', '\\"')
-        response.add("Warning", f'299 - "{quoted}"')
 
 
 def not_found_page() -> Response:

@@ -66,12 +66,12 @@ def _decode(body: bytes, media: str) -> Obj:
         except protobuf.ProtobufError as error:
             raise bad_request(f"couldn't get version/kind: {error}") from None
     if media == "yaml":
-        import yaml
+        from pilothouse.api import yamltext
 
         try:
-            obj = yaml.safe_load(body)
-        except yaml.YAMLError as error:
-            raise bad_request(f"couldn't get version/kind; yaml parse error: {error}") from None
+            obj, _ = yamltext.load(body)
+        except yamltext.YamlError as error:
+            raise bad_request(f"couldn't get version/kind; json parse error: {error}") from None
     else:
         try:
             obj = orjson.loads(body)

@@ -13,7 +13,7 @@ import gzip
 import logging
 import ssl
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import httptools
@@ -48,6 +48,14 @@ _UNKNOWN_METHOD = (
     b'requested resource","reason":"MethodNotAllowed","details":{},"code":405}'
 )
 _STATUS_LINES = {code: f"HTTP/1.1 {code} {text}\r\n".encode() for code, text in _REASONS.items()}
+
+
+def _header_lines(headers: Sequence[tuple[str, str]]) -> bytes:
+    """Headers as they are sent. None can end itself and begin another: line ends in a value become blanks."""
+    lines = [f"{k}: {v}" for k, v in headers]
+    if any("\r" in line or "\n" in line for line in lines):
+        lines = [line.replace("\r", " ").replace("\n", " ") for line in lines]
+    return "".join([f"{line}\r\n" for line in lines]).encode("utf-8", "replace")
 
 
 def status_line(code: int) -> bytes:
@@ -286,8 +294,7 @@ class Connection(asyncio.Protocol):
         head = self._server.head(response.status, response.content_type, response.cache)
         if response.headers is None:
             return b"%b%b\r\n%b\r\n" % (head, response.audit, framing)
-        more = "".join([f"{k}: {v}\r\n" for k, v in response.headers]).encode("latin-1", "replace")
-        return b"%b%b\r\n%b%b\r\n" % (head, response.audit, more, framing)
+        return b"%b%b\r\n%b%b\r\n" % (head, response.audit, _header_lines(response.headers), framing)
 
     def _done(self) -> None:
         request, self._busy, self._task = self._busy, None, None

@@ -122,7 +122,7 @@ class Planner:
         if plan.verb in ("list", "watch"):
             plan.produced = _LISTED
         if route.name:
-            plan.late = _bad_name(route.name)
+            plan.late = bad_name(route.name)
 
 
 def _verb(route: Route, served: Served) -> str:
@@ -182,7 +182,7 @@ def _custom_verb(route: Route, served: Served) -> str:
     return "watch" if route.verb == "watch" and verb in ("get", "list") else verb
 
 
-def _bad_name(name: str) -> StatusError | None:
+def bad_name(name: str) -> StatusError | None:
     """400 for names that cannot be part of a path."""
     problem = ""
     if name in (".", ".."):

@@ -20,6 +20,7 @@ from pilothouse.apiserver import ownership
 from pilothouse.apiserver.admit import Chain
 from pilothouse.apiserver.entries import Entry
 from pilothouse.apiserver.interface import AdmissionRequest, Finish, User
+from pilothouse.apiserver.plans import bad_name
 from pilothouse.apiserver.query import WriteParams
 from pilothouse.apiserver.registry import Served
 from pilothouse.apiserver.storage import Conflict, Storage
@@ -161,6 +162,9 @@ class Writer:
             empties.to_null(obj, served.schema)
             if strategy.defaulted_when_read:
                 strategy.default(obj)
+            wrong = bad_name(metadata["name"])  # of the kinds whose own rule lets it pass
+            if wrong is not None:
+                raise wrong
             key = served.key(metadata.get("namespace", ""), metadata["name"])
             if call.params.dry_run:
                 existing = served.cache.by_key(key)

@@ -21,6 +21,8 @@ def application(request: Request) -> Answer:
         return Response(200, parts=iter([b"a" * 300_000, b"b"]))
     if request.target == "/faulty":
         return Response(200, parts=(b"a" * (100_000 // n) for n in (1, 0)))
+    if request.target == "/split":
+        return Response(200, headers=[("Warning", "a\r\nSet-Cookie: b\nc ü")])
     if request.too_large:
         return Response(413)
     return Response(
@@ -131,3 +133,8 @@ async def test_a_client_that_goes_away_ends_its_stream() -> None:
     await talk(port, b"GET / HTTP/1.1\r\n\r\n", b"x\r\n")
     await asyncio.wait_for(ended.wait(), 5)
     await server.stop(grace=0.1)
+
+
+async def test_a_header_cannot_be_ended_from_within(port: int) -> None:
+    got = await talk(port, b"GET /split HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert "\r\nWarning: a  Set-Cookie: b c ü\r\n".encode() in got

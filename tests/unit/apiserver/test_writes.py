@@ -1,4 +1,5 @@
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -101,6 +102,17 @@ async def test_unknown_fields_are_warned_of() -> None:
     async with hub() as call:
         got = await call("POST", CONFIGMAPS, {**configmap("a"), "nothing": 1})
         assert got.headers["Warning"] == '299 - "unknown field \\"nothing\\""'
+
+
+async def test_warnings_are_said_once_without_control_characters_and_cut_short_when_there_are_many() -> None:
+    def said(got: Any) -> list[str]:
+        return [value for name, value in got.response.headers or () if name == "Warning"]
+
+    async with hub() as call:
+        odd = await call("POST", CONFIGMAPS, {**configmap("a"), "a\r\nb": 1, "c\x85": 1, "d": 1})
+        assert said(odd) == ['299 - "unknown field \\"d\\""']
+        many = said(await call("POST", CONFIGMAPS, {**configmap("b"), **{f"{n}{'x' * 500}": 1 for n in range(30)}}))
+        assert len(many) == 16 and {len(text) for text in many} == {len('299 - ""') + 256 + 1}
 
 
 async def test_leases_are_created_by_updates_and_config_maps_are_not() -> None:

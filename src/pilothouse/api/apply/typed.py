@@ -176,7 +176,37 @@ def _compare_map(t: Type, old: dict[str, Any], new: dict[str, Any]) -> _Three:
 
 # --- new objects ----------------------------------------------------------------------------------------------------------------
 
-_MAX_SHAPES = 4096
+#: Shapes are kept as long as all of them together name no more fields than this, and no single one more than the second (about 10 MB):
+#: objects that each have fields of their own (maps with thousands of keys, say) must not fill the memory.
+_MAX_FIELDS, _MAX_OF_ONE = 60_000, 1_000
+
+
+class _Kept:
+    """The shapes that all types together remember."""
+
+    def __init__(self) -> None:
+        self._fields = 0
+        self._types: dict[int, Type] = {}
+
+    def add(self, t: Type, shape: Any, found: Fields) -> None:
+        size = _size(found)
+        if size > _MAX_OF_ONE:
+            return
+        if self._fields + size > _MAX_FIELDS:
+            for known in self._types.values():
+                known.shapes.clear()
+            self._types.clear()
+            self._fields = 0
+        self._fields += size
+        self._types[id(t)] = t
+        t.shapes[shape] = found
+
+
+_kept = _Kept()
+
+
+def _size(fields: Fields) -> int:
+    return len(fields) + sum(_size(below) for below in fields.values() if below)
 
 
 def created(t: Type, obj: dict[str, Any], reset: Fields) -> Fields:
@@ -186,9 +216,8 @@ def created(t: Type, obj: dict[str, Any], reset: Fields) -> Fields:
     shape = tuple(key)
     found = t.shapes.get(shape)
     if found is None:
-        if len(t.shapes) >= _MAX_SHAPES:
-            t.shapes.clear()
-        found = t.shapes[shape] = ordered(difference(compare(t, {}, obj).less(reset).set_fields, UNOWNED))
+        found = ordered(difference(compare(t, {}, obj).less(reset).set_fields, UNOWNED))
+        _kept.add(t, shape, found)
     return found
 
 

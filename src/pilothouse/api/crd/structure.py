@@ -140,7 +140,10 @@ def _kinds(schema: Obj, path: str) -> Iterator[FieldError]:
     kind = schema.get("type") or ""
     if kind and kind not in _TYPES:
         yield not_supported(f"{path}.type", kind, _TYPES)
-    if kind == "array" and not isinstance(schema.get("items"), dict):
+    items = schema.get("items")
+    if isinstance(items, list):
+        yield forbidden(f"{path}.items", "items must be a schema object and not an array")
+    elif kind == "array" and not isinstance(items, dict):
         yield required(f"{path}.items", "must be specified")
     if schema.get("x-kubernetes-int-or-string") and kind:
         yield forbidden(f"{path}.type", "must be empty if x-kubernetes-int-or-string is true")
@@ -168,7 +171,8 @@ def _lists(schema: Obj, path: str) -> Iterator[FieldError]:
     if schema.get("type") != "array":
         yield invalid(f"{path}.type", schema.get("type") or "", "must be array if x-kubernetes-list-type is specified")
         return
-    item: Obj = schema.get("items") or {}
+    items = schema.get("items")
+    item: Obj = items if isinstance(items, dict) else {}
     if form in ("set", "map") and item.get("nullable"):
         yield forbidden(f"{path}.items.nullable", f"cannot be nullable when x-kubernetes-list-type is {form}")
     if form != "map":
