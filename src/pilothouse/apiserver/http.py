@@ -137,8 +137,12 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass
+        except httptools.HttpParserUpgrade as stopped:
+            # The parser takes nothing after a request to upgrade. Unless that was granted, HTTP goes on.
+            self._parser = httptools.HttpRequestParser(self)
+            rest = data[stopped.args[0] :]
+            if rest and self in self._server.connections:
+                self.data_received(rest)
         except httptools.HttpParserInvalidMethodError:
             self._refuse(405, _UNKNOWN_METHOD, b"application/json")
         except httptools.HttpParserError as error:

@@ -74,6 +74,17 @@ async def test_a_connection_is_closed_when_the_client_asks_for_it(port: int) -> 
     assert got.endswith(b"GET /x  ")
 
 
+async def test_a_wish_to_upgrade_that_is_not_granted_changes_nothing(port: int) -> None:
+    wish = b"GET /x HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    got = await talk(port, wish + wish + b"GET /y HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert got.count(b"HTTP/1.1 200 OK") == 3 and got.endswith(b"GET /y  ")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(2):  # one after the other, too
+        writer.write(wish)
+        assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"GET /x  "), 5)
+    writer.close()
+
+
 async def test_head_sends_the_length_and_no_body(port: int) -> None:
     got = await talk(port, b"HEAD /x HTTP/1.1\r\nConnection: close\r\n\r\n")
     assert b"Content-Length: 9" in got and got.endswith(b"\r\n\r\n")
