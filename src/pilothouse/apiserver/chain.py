@@ -12,7 +12,7 @@ import logging
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.api.errors import StatusError, forbidden_error
+from pilothouse.api.errors import StatusError, bad_request, forbidden_error
 from pilothouse.apiserver import flow_dumps, impersonation, negotiate, websocket
 from pilothouse.apiserver.flows import Flow, Flows
 from pilothouse.apiserver.handlers import Ask, Handlers, wants_pretty
@@ -128,6 +128,8 @@ class Chain:
             self.reading += change
 
     def _failed(self, request: Request, plan: Plan, error: Exception) -> Response:
+        if _too_deep(error):
+            error = bad_request("exceeded max depth")
         if not isinstance(error, StatusError):
             log.error("%s %s failed", request.method, request.target, exc_info=error)
             error = StatusError(500, "InternalError", f"Internal error occurred: {error}", {"causes": [{"message": str(error)}]})
@@ -243,6 +245,11 @@ class Chain:
         if plan.fail is not None:
             raise plan.fail
         return not_found_page() if plan.route.resource else self.server.paths.answer(request, plan.route, user)
+
+
+def _too_deep(error: Exception) -> bool:
+    """Whether something was nested deeper than it can be walked along, or (orjson's TypeError) written as JSON."""
+    return isinstance(error, RecursionError) or (isinstance(error, TypeError) and str(error) == "Recursion limit reached")
 
 
 def not_found_page() -> Response:

@@ -1,5 +1,6 @@
 """What definitions can ask for beside a schema, and the finer points of schemas."""
 
+from json import dumps
 from typing import Any
 
 import pytest
@@ -89,3 +90,14 @@ async def test_rules_compare_with_what_was_there_before() -> None:
         assert refused.body["details"]["causes"] == [
             {"reason": "FieldValueForbidden", "message": "Forbidden: unlucky", "field": "spec.f"}
         ]
+
+
+async def test_a_schema_that_is_nested_too_deep_is_a_mistake_of_the_client() -> None:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(130):
+        schema = {"type": "object", "properties": {"a": schema}}
+    async with hub() as call:
+        refused = await call(
+            "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", dumps(definition(schema)).encode()
+        )
+        assert (refused.code, refused.body["message"]) == (400, "exceeded max depth")

@@ -108,11 +108,19 @@ class Checker:
         common = types.fresh()
         for item, optional in items:
             found = self.check(item)
-            if optional and found.kind == "optional_type":
-                found = found.args[0]
+            if optional:
+                found = self._wrapped(item, found)
             if found is not ERROR and not fits(found, common, self.known):
                 self._wrong(item.at, f"expected type '{resolve(common, self.known)}' but found '{found}'")
         return common
+
+    def _wrapped(self, item: Node, found: Type) -> Type:
+        """What is in an optional value, as which an element that is written with `?` has to be."""
+        if found.kind == "optional_type":
+            return found.args[0]
+        if found.kind == "dyn" or found.is_parameter or found is ERROR:
+            return found
+        return self._wrong(item.at, f"expected type '{optional_of(found)}' but found '{found}'")
 
     def _map(self, node: MapLiteral) -> Type:
         if node.type_name:

@@ -11,10 +11,14 @@ from pilothouse.api.cel.charges import charge_of
 from pilothouse.api.cel.check import Checker
 from pilothouse.api.cel.convert import converter
 from pilothouse.api.cel.errors import CelError, CostExceeded
-from pilothouse.api.cel.values import NONE, Message, Optional, TypeValue
+from pilothouse.api.cel.values import NONE, Message, Optional, TypeValue, Uint, type_name
 
 LIST_COST, MAP_COST, MESSAGE_COST = 10, 30, 40
 _MISSING: Any = object()
+#: How a function fails when it is handed what it was not made for: null passes the check of types, and so does what has no type.
+_NOT_MADE_FOR = (TypeError, AttributeError, ValueError, LookupError, ArithmeticError)
+#: What the keys of a map may be.
+_KEYS = (str, int, bool, Uint)
 
 
 class Frame:
@@ -120,11 +124,14 @@ class Compiler:
         def run(frame: Frame) -> Any:
             values = [a(frame) for a in args]
             frame.spend(charge(values))
-            if exact:
-                return only(*values)  # type: ignore[misc]
-            for overload in overloads:
-                if overload.takes(values):
-                    return overload.run(*values)
+            try:
+                if exact:
+                    return only(*values)  # type: ignore[misc]
+                for overload in overloads:
+                    if overload.takes(values):
+                        return overload.run(*values)
+            except _NOT_MADE_FOR as error:
+                raise CelError("no such overload") from error
             raise CelError("no such overload")
 
         return run
@@ -164,7 +171,7 @@ class Compiler:
                 value = item(frame)
                 if not optional:
                     out.append(value)
-                elif value.present:
+                elif _optional(value).present:
                     out.append(value.value)
             return out
 
@@ -180,11 +187,13 @@ class Compiler:
             out: dict[Any, Any] = {}
             for key, value, optional in entries:
                 k, v = key(frame), value(frame)
+                if type(k) not in _KEYS:
+                    raise CelError(f"unsupported key type: {type_name(k)}")
                 if k in out:
                     raise CelError(f"insert failed: key {k} already exists")
                 if not optional:
                     out[k] = v
-                elif v.present:
+                elif _optional(v).present:
                     out[k] = v.value
             return Message(name, out) if name else out
 
@@ -228,7 +237,7 @@ class Compiler:
             bound = value(frame)
             frame.spend(LIST_COST)
             if macro != "bind":
-                if not bound.present:
+                if not _optional(bound).present:
                     return NONE
                 bound = bound.value
             before = frame.vars.get(name, _MISSING)
@@ -269,6 +278,12 @@ def _selecting(operand: Run, find: Callable[[Any], Any], name: str, node: Select
 def overload_name(node: Call, qualified: bool) -> str:
     """The name of a call's function, with the name that it is qualified by."""
     return f"{node.target.name}.{node.function}" if qualified and isinstance(node.target, Ident) else node.function
+
+
+def _optional(value: Any) -> Optional:
+    if isinstance(value, Optional):
+        return value
+    raise CelError("cannot initialize optional entry from non-optional value")
 
 
 def _truth(value: Any) -> bool:

@@ -176,6 +176,8 @@ class _Parser:
         optional = self.accept("?")
         if self.token.kind == "end":
             raise _Wrong(self.token.at, "Syntax error: no viable alternative at input '.'")
+        if self.token.kind == "end":
+            raise _Wrong(self.token.at, "Syntax error: no viable alternative at input '.'")
         if self.token.kind != "ident":
             raise self.mismatched("IDENTIFIER")
         name = self.take().text.strip("`")
@@ -236,6 +238,8 @@ class _Parser:
             return self.identifier("")
         if self.sees("."):
             self.take()
+            if self.token.kind != "ident":
+                raise self.mismatched("IDENTIFIER")
             return self.identifier(".")
         if self.accept("("):
             node = self.expression()

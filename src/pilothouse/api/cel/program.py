@@ -8,13 +8,14 @@ from typing import Any
 from pilothouse.api.cel.ast import Node
 from pilothouse.api.cel.check import Checker, Messages
 from pilothouse.api.cel.compile import Compiler, Frame
-from pilothouse.api.cel.errors import CompileError
+from pilothouse.api.cel.errors import CelError, CompileError, Issue
 from pilothouse.api.cel.parser import parse
 from pilothouse.api.cel.sizes import Bounds
 from pilothouse.api.cel.types import Type
 
 #: What one expression may cost (API reference: "Resource use by CEL functions").
 CALL_LIMIT = 1_000_000
+_TOO_DEEP = "expression recursion limit exceeded"
 
 
 class Program:
@@ -32,20 +33,26 @@ class Program:
         *,
         bindings: bool = False,
     ) -> None:
-        tree = parse(source, bindings=bindings)
-        checker = Checker(variables, messages)
-        self.type = checker.check(tree)
-        if checker.issues:
-            raise CompileError(source, checker.issues)
         self.source = source
-        self.uses = frozenset(checker.uses)
-        self.run = Compiler(checker).compile(tree)
-        self.cost = 0 if bounds is None else _most(tree, checker, bounds)
+        try:
+            tree = parse(source, bindings=bindings)
+            checker = Checker(variables, messages)
+            self.type = checker.check(tree)
+            if checker.issues:
+                raise CompileError(source, checker.issues)
+            self.uses = frozenset(checker.uses)
+            self.run = Compiler(checker).compile(tree)
+            self.cost = 0 if bounds is None else _most(tree, checker, bounds)
+        except RecursionError:
+            raise CompileError(source, [Issue(0, _TOO_DEEP)]) from None
 
     def evaluate(self, variables: Mapping[str, Any], limit: int = CALL_LIMIT) -> tuple[Any, int]:
         """The value and what it cost; CelError where there is none, CostExceeded where it would cost more than `limit`."""
         frame = Frame(dict(variables), limit)
-        return self.run(frame), frame.cost
+        try:
+            return self.run(frame), frame.cost
+        except RecursionError:
+            raise CelError(_TOO_DEEP) from None
 
 
 def _most(tree: Node, checker: Checker, bounds: Bounds) -> int:
