@@ -8,12 +8,14 @@ what plugins derive from rows is kept in a `RowCache` and repaired only where a 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pilothouse.scheduler.columns import Column
+from pilothouse.scheduler.counters import Label, PodCounters
 from pilothouse.scheduler.podinfo import PodInfo, parse_requests
 from pilothouse.scheduler.terms import TermIndex
 
@@ -25,20 +27,6 @@ Floats = npt.NDArray[np.float64]
 #: What of a row changed: what its node is, or the pods on it.
 STATIC, USAGE = 1, 2
 _BASE = ("cpu", "memory", "ephemeral-storage")
-
-
-class Column:
-    """A growable int64 column."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, capacity: int, fill: int = 0) -> None:
-        self.data: Ints = np.full(capacity, fill, dtype=np.int64)
-
-    def grow(self, capacity: int, fill: int = 0) -> None:
-        bigger = np.full(capacity, fill, dtype=np.int64)
-        bigger[: len(self.data)] = self.data
-        self.data = bigger
 
 
 class Row:
@@ -74,23 +62,9 @@ def static_facts(obj: Obj) -> tuple[Any, ...]:
     )
 
 
-class PodCounter:
-    """How many pods of each row match a predicate: kept up to date by the table, row by row."""
-
-    __slots__ = ("counts", "namespaces", "used", "wants")
-
-    def __init__(self, namespaces: frozenset[str] | None, wants: Callable[[PodInfo], bool], capacity: int) -> None:
-        self.namespaces = namespaces
-        self.wants = wants
-        self.counts = Column(capacity)
-        self.used = 0
-
-
 class NodeTable:
     """Rows by node name, columns by resource. A row without a node object (pods seen first) takes part in nothing."""
 
-    #: Counters kept at most; the least recently used go first.
-    MAX_COUNTERS = 512
     #: Changes remembered at most.
     LOG = 4096
 
@@ -122,11 +96,9 @@ class NodeTable:
         self.image_sizes: dict[str, int] = {}  # in bytes, as the first node told it
         self.images_stamp = 0
         self.terms = TermIndex()
-        self.counters: dict[Hashable, PodCounter] = {}
-        self._counters_of: dict[str | None, list[PodCounter]] = {}  # by namespace; None: those that look everywhere
+        self.counters = PodCounters()
         self.pod_rows: dict[str, Row] = {}  # pod key -> row
         self.claim_rows: dict[tuple[str, str], Counter[int]] = {}  # namespace and name of a claim -> row -> pods that use it
-        self._uses = 0
         self._priorities: Counter[int] = Counter()  # pods on nodes by priority
         self._names: list[str] | None = None
         self._nodes: int | None = 0
@@ -216,8 +188,7 @@ class NodeTable:
         for column in self._label_columns.values():
             column.grow(self.capacity, -1)
         self.terms.grow(self.capacity)
-        for counter in self.counters.values():
-            counter.counts.grow(self.capacity)
+        self.counters.grow(self.capacity)
         self.present = np.concatenate([self.present, np.zeros(old, dtype=np.bool_)])
         self.unschedulable = np.concatenate([self.unschedulable, np.zeros(old, dtype=np.bool_)])
         self.rows.extend([None] * old)
@@ -344,10 +315,7 @@ class NodeTable:
             row.ports[port] = row.ports.get(port, 0) + sign
             if not row.ports[port]:
                 del row.ports[port]
-        for group in (pod.namespace, None):
-            for counter in self._counters_of.get(group, ()):
-                if counter.wants(pod):
-                    counter.counts.data[i] += sign
+        self.counters.account(i, pod, sign)
         if pod.terms is not None:
             self.terms.count(i, pod.terms, sign, self.capacity)
         if pod.volumes is not None:
@@ -368,26 +336,18 @@ class NodeTable:
             if not users:
                 del self.claim_rows[pod.namespace, claim.name]
 
-    def counter(self, key: Hashable, namespaces: frozenset[str] | None, wants: Callable[[PodInfo], bool]) -> Ints:
-        """Per row, how many pods of these namespaces (None: of any) are wanted. Counted once, then kept by deltas."""
-        counter = self.counters.get(key)
-        if counter is None:
-            if len(self.counters) >= self.MAX_COUNTERS:
-                self._drop_counter(min(self.counters, key=lambda k: self.counters[k].used))
-            counter = self.counters[key] = PodCounter(namespaces, wants, self.capacity)
-            for group in (None,) if namespaces is None else namespaces:
-                self._counters_of.setdefault(group, []).append(counter)
-            for row in self.by_name.values():
-                pods = (p for p in row.pods.values() if namespaces is None or p.namespace in namespaces)
-                counter.counts.data[row.index] = sum(1 for p in pods if wants(p))
-        self._uses += 1
-        counter.used = self._uses
-        return counter.counts.data
+    def counter(
+        self, key: Hashable, namespaces: frozenset[str] | None, labels: Iterable[Label], wants: Callable[[PodInfo], bool]
+    ) -> Ints:
+        """Per row, how many pods of these namespaces (None: of any) are wanted. Counted once, then kept by deltas.
 
-    def _drop_counter(self, key: Hashable) -> None:
-        counter = self.counters.pop(key)
-        for group in (None,) if counter.namespaces is None else counter.namespaces:
-            self._counters_of[group].remove(counter)
+        `labels` are some that all wanted pods have.
+        """
+        found = self.counters.get(key) or self.counters.make(key, namespaces, labels, wants, self.capacity, self._everybody)
+        return found.counts.data
+
+    def _everybody(self) -> Iterator[tuple[int, PodInfo]]:
+        return ((row.index, pod) for row in self.by_name.values() for pod in row.pods.values())
 
     def with_lower_priority(self, priority: int, among: Mask) -> Mask:
         """The rows of `among` that have a pod of lower priority. Costs next to nothing where no such pod exists at all."""

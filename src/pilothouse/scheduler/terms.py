@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 
 from pilothouse.api import selectors
+from pilothouse.scheduler.counters import Label, required_labels
 
 Obj = dict[str, Any]
 Labels = dict[str, str]
@@ -29,6 +30,8 @@ class Term:
     namespaces: frozenset[str]
     namespace_selector: bytes
     selector: bytes
+    #: Some that every selected pod has.
+    labels: tuple[Label, ...] = field(compare=False, repr=False)
     _labels: Callable[[Labels], bool] = field(compare=False, repr=False)
     _namespace: Callable[[Labels], bool] | None = field(compare=False, repr=False)
 
@@ -66,6 +69,7 @@ def make_term(raw: Obj, own_namespace: str) -> Term:
         names,
         orjson.dumps(by_labels, option=orjson.OPT_SORT_KEYS),
         orjson.dumps(selector, option=orjson.OPT_SORT_KEYS),
+        required_labels(selector),
         _nothing if selector is None else selectors.label_predicate(selector),
         None if by_labels is None else selectors.label_predicate(by_labels),
     )

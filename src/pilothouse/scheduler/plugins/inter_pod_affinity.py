@@ -204,7 +204,8 @@ class InterPodAffinity(Plugin):
             return all(t.selects(pod.namespace, pod.labels, labels_of) for t in all_of)
 
         key = ("affinity", all_of, 0 if by_name else cycle.view.namespaces_version())
-        return cycle.table.counter(key, namespaces, wants)
+        labels = [label for term in all_of for label in term.labels]
+        return cycle.table.counter(key, namespaces, labels, wants)
 
 
 def _selects_itself(cycle: Cycle, terms: tuple[Term, ...]) -> bool:

@@ -17,6 +17,7 @@ import orjson
 
 from pilothouse.api import selectors
 from pilothouse.api.nodeselectors import required_predicate
+from pilothouse.scheduler.counters import required_labels
 from pilothouse.scheduler.framework import (
     IDLE_FILTER,
     MAX_NODE_SCORE,
@@ -226,7 +227,8 @@ class PodTopologySpread(Plugin):
         namespace = cycle.pod.namespace
         matches = selectors.label_predicate(c.selector)
         wants = lambda pod: not pod.terminating and matches(pod.labels)  # noqa: E731
-        return cycle.table.counter(("spread", namespace, c.identity), frozenset((namespace,)), wants)
+        labels = required_labels(c.selector)
+        return cycle.table.counter(("spread", namespace, c.identity), frozenset((namespace,)), labels, wants)
 
     def _included(self, cycle: Cycle, c: Constraint) -> Mask:
         """Rows that count, after the constraint's node inclusion policies."""
