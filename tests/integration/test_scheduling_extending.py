@@ -116,3 +116,41 @@ async def test_room_that_was_promised_before_a_restart_is_kept(cluster: TestClus
             for n in range(2)
         ]
         assert [o["spec"].get("nodeName") for o in others] in (["node-1", None], [None, "node-1"])
+
+
+async def test_a_pod_that_is_deleted_while_it_is_decided_is_tried_no_more(cluster: TestCluster) -> None:
+    deleted = asyncio.Event()
+
+    async def delete_it(request: web.Request) -> web.Response:
+        await cluster.admin.request("DELETE", POD + "short", body={"gracePeriodSeconds": 0})
+        deleted.set()
+        return web.json_response({"NodeNames": (await request.json())["NodeNames"]})
+
+    app = web.Application()
+    app.router.add_post("/filter", delete_it)
+    async with TestServer(app) as server:
+        extender = {"urlPrefix": str(server.make_url("")), "filterVerb": "filter", "nodeCacheCapable": True}
+        document = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration", "extenders": [extender],
+                    "profiles": [{"schedulerName": "second"}]}  # fmt: skip
+        async with second_scheduler(cluster, parse_config(document)) as scheduler:
+            await apply(cluster, big_pod("short", schedulerName="second"))
+            await asyncio.wait_for(deleted.wait(), 30)
+            ended = 'scheduler_schedule_attempts_total{result="error",profile="second"} 1'
+            while ended not in scheduler.metrics.text():
+                await asyncio.sleep(0.02)
+            assert all(
+                f'scheduler_pending_pods{{queue="{q}"}} 0' in scheduler.metrics.text()
+                for q in ("active", "backoff", "unschedulable")
+            )
+
+
+async def test_events_are_told_in_the_name_of_the_profile(cluster: TestCluster) -> None:
+    document = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration",
+                "profiles": [{"schedulerName": "second"}]}  # fmt: skip
+    async with second_scheduler(cluster, parse_config(document)):
+        await apply(cluster, big_pod("mine", schedulerName="second"))
+        await kubectl(cluster, "wait", "pod/mine", "--for=condition=Ready", "--timeout=30s")
+        path = "/api/v1/namespaces/default/events"
+        listed = await until(cluster, path, lambda o: any(e["reason"] == "Scheduled" for e in o["items"]))
+    told = next(e for e in listed["items"] if e["reason"] == "Scheduled")
+    assert (told["reportingComponent"], told["message"].partition(" to ")[0]) == ("second", "Successfully assigned default/mine")

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from pilothouse.client.events import EventRecorder
 from pilothouse.client.interface import Transport
 from pilothouse.clock import Clock, rfc3339
 from pilothouse.scheduler.framework import Preemption
@@ -19,6 +18,8 @@ from pilothouse.scheduler.podinfo import PodInfo
 log = logging.getLogger("pilothouse.scheduler")
 
 Obj = dict[str, Any]
+#: Tells an event: in the name of whose profile, about whom, type, reason, message and action.
+Record = Callable[[PodInfo, PodInfo, str, str, str, str], None]
 
 #: So many preemptions are carried out at once.
 WORKERS = 8
@@ -27,10 +28,10 @@ WORKERS = 8
 class Evictor:
     """Carries out preemptions, a few at a time."""
 
-    def __init__(self, transport: Transport, clock: Clock, events: EventRecorder) -> None:
+    def __init__(self, transport: Transport, clock: Clock, record: Record) -> None:
         self._transport = transport
         self._clock = clock
-        self._events = events
+        self._record = record
         self._work: asyncio.Queue[tuple[PodInfo, Preemption | None, Callable[[], None]]] = asyncio.Queue()
 
     def make_room(self, pod: PodInfo, preemption: Preemption, done: Callable[[], None]) -> None:
@@ -76,7 +77,7 @@ class Evictor:
         answer = await self._transport.request("DELETE", _path(victim), body=body)
         if answer.status < 300:
             message = f"Preempted by pod {pod.uid} on node {node}"
-            self._events.record(victim.obj, "Normal", "Preempted", message, "Preempting")
+            self._record(pod, victim, "Normal", "Preempted", message, "Preempting")
         elif answer.status not in (404, 409):
             log.warning("%s not preempted: %s", victim.key, answer.body)
 

@@ -75,8 +75,10 @@ class SchedulingQueue:
             pod.nominated = known[1].nominated
         else:
             pod.queued_at = pod.queued_at or self._clock.now()
-        if self._is_gated(pod):
-            self._put("gated", pod, ADDED)
+        gate = self._gate_of(pod)
+        if gate is not None:
+            pod.refused_by = frozenset({gate})
+            self._put("gated", pod, ADDED if known is None else "")
         elif known is not None and known[0] == "unschedulable":
             self._put("unschedulable", pod, "")
             self._back_off(pod, CHANGED)  # what it asks for changed: another try is worth it
@@ -183,9 +185,13 @@ class SchedulingQueue:
             if not self._listens(self._where[next(iter(members))][1], event):
                 continue
             for key in list(members):
-                pod = self._where[key][1]
-                if self._helps(pod, event, old, new):
+                where, pod = self._where[key]
+                if not self._helps(pod, event, old, new):
+                    continue
+                if where != "gated":
                     self._back_off(pod, event.resource + event.action)
+                elif self._gate_of(pod) is None:
+                    self._activate(pod, event.resource + event.action)
 
     def _listens(self, pod: PodInfo, event: ClusterEvent) -> bool:
         """Whether any plugin that refused this pod, and so the others of its group, has to do with such events."""
@@ -209,24 +215,25 @@ class SchedulingQueue:
 
     # --- moves -------------------------------------------------------------------------------------------------------------------
 
-    def _is_gated(self, pod: PodInfo) -> bool:
+    def _gate_of(self, pod: PodInfo) -> str | None:
+        """The plugin that keeps the pod out of the queue, if one does."""
         for plugin in self._plugins(pod):
             status = plugin.pre_enqueue(pod)
             if status is not None and status.code is not Code.SUCCESS:
-                return True
-        return False
+                return plugin.name
+        return None
 
     def _put(self, where: str, pod: PodInfo, event: str) -> None:
         self._where[pod.key] = (where, pod)
         self._patient.discard(pod.key)
         if event:
             self._moved(where, event)
-        if where != "unschedulable":
-            self._leave_unschedulable(pod.key)
-            return
         since = self._since.get(pod.key, self._clock.now())
         self._leave_unschedulable(pod.key)
-        self._since[pod.key] = since
+        if where not in ("unschedulable", "gated"):
+            return
+        if where == "unschedulable":
+            self._since[pod.key] = since
         group = self._group_of[pod.key] = (pod.spec.get("schedulerName", ""), pod.refused_by)
         self._groups.setdefault(group, {})[pod.key] = None
 
@@ -280,8 +287,9 @@ class SchedulingQueue:
         """How many unschedulable pods each plugin holds up, by plugin and scheduler name."""
         out: dict[tuple[str, str], int] = {}
         for (scheduler, plugins), members in self._groups.items():
-            for plugin in plugins:
-                out[plugin, scheduler] = out.get((plugin, scheduler), 0) + len(members)
+            held = sum(1 for key in members if self._where[key][0] == "unschedulable")
+            for plugin in plugins if held else ():
+                out[plugin, scheduler] = out.get((plugin, scheduler), 0) + held
         return out
 
     def where(self, key: str) -> str:

@@ -14,6 +14,7 @@ from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import InformerFactory
 from pilothouse.client.interface import Transport
 from pilothouse.clock import Clock, rfc3339
+from pilothouse.scheduler.changes import claim_names, node_changes, only_status_changed
 from pilothouse.scheduler.config import SchedulerConfig, default_config
 from pilothouse.scheduler.evict import Evictor
 from pilothouse.scheduler.feeds import Feeds
@@ -29,6 +30,7 @@ from pilothouse.scheduler.podinfo import PodInfo, pod_info
 from pilothouse.scheduler.profile import Profile
 from pilothouse.scheduler.queue import SchedulingQueue
 from pilothouse.scheduler.record import condition_reason, status_message
+from pilothouse.scheduler.reserving import reserve, unreserve
 from pilothouse.scheduler.schedule import Outcome, Snapshot, decide, record_of, refusing_plugins
 from pilothouse.scheduler.stock import Stock
 from pilothouse.scheduler.table import NodeTable
@@ -53,9 +55,9 @@ class Scheduler:
         self._clock = clock
         self._config = config or default_config()
         self._informers = InformerFactory(transport, clock)
-        self._events = EventRecorder(transport, clock, "default-scheduler")
+        self._recorders: dict[str, EventRecorder] = {}  # by scheduler name, in whose name events are told
         self._table = NodeTable()
-        self._evictor = Evictor(transport, clock, self._events)
+        self._evictor = Evictor(transport, clock, self._record)
         self._namespaces_version = 0
         self._stock = Stock()
         view = ClusterView(
@@ -108,7 +110,6 @@ class Scheduler:
         async with asyncio.TaskGroup() as group:
             self._group = group
             group.create_task(self._informers.run())
-            group.create_task(self._events.run())
             group.create_task(self._queue.run())
             group.create_task(self._evictor.run())
             for informer in (nodes, pods, self._services, self._namespaces, self._budgets, *self._owners.values()):
@@ -171,7 +172,7 @@ class Scheduler:
             self._assigned(key, old, new)
         elif new["spec"].get("schedulerName") in self._config.profiles and "deletionTimestamp" not in new["metadata"]:
             self._read_nomination(key, old, new)
-            if _only_status_changed(old, new) and _claim_names(old) == _claim_names(new):
+            if only_status_changed(old, new) and claim_names(old) == claim_names(new):
                 self._queue.refresh(key, new)
             elif key not in self._assumed:
                 self._queue.add(pod_info(new))
@@ -202,7 +203,7 @@ class Scheduler:
             self._queue.happened(ClusterEvent("AssignedPod", "Add"), old, new)
             return
         row = self._table.pod_rows.get(key)
-        if row is not None and old is not None and _only_status_changed(old, new):
+        if row is not None and old is not None and only_status_changed(old, new):
             return
         self._queue.remove(key)
         info = pod_info(new)
@@ -269,11 +270,10 @@ class Scheduler:
         self._assumed[pod.key] = node
         self._snapshot.nominated.pop(pod.key, None)
         self._table.add_pod(pod, node)
-        for plugin in profile.reserves:
-            status = plugin.reserve(outcome.cycle, node)
-            if status is not None and status.code is not Code.SUCCESS:
-                await self._undo(outcome, Status(status.code, status.reasons, plugin.name))
-                return
+        refused = reserve(outcome, node)
+        if refused is not None:
+            await self._undo(outcome, refused)
+            return
         if profile.permits or any(p.pre_bind_needed(outcome.cycle, node) for p in profile.pre_binds):
             self._group.create_task(self._bind_one(outcome))  # may take long: none of the workers' business
         else:
@@ -308,10 +308,10 @@ class Scheduler:
 
     async def _undo(self, outcome: Outcome, status: Status) -> None:
         pod = outcome.cycle.pod
-        for plugin in reversed(_profile_of(outcome).reserves):
-            plugin.unreserve(outcome.cycle, outcome.node or "")
+        unreserve(outcome)
         if self._assumed.pop(pod.key, None) is not None:
             self._table.remove_pod(pod.key)
+            self._queue.happened(ClusterEvent("AssignedPod", "Delete"), pod.obj, None)  # its room is free again
         outcome.status = status
         outcome.row = -1
         self._note(outcome)
@@ -325,12 +325,20 @@ class Scheduler:
         if status.code is not Code.HOLD:
             self._ended(outcome)
         message = status_message(status)
+        if self._is_gone(pod):
+            self._queue.done(pod)
+            return
         self._queue.refused(pod, refusing_plugins(outcome), error)
         if status.code is Code.HOLD or self._waiting_conditions.get(pod.key) == message:
             return
         self._waiting_conditions[pod.key] = message
-        self._events.record(pod.obj, "Warning", "FailedScheduling", message, "Scheduling")
+        self._record(pod, pod, "Warning", "FailedScheduling", message, "Scheduling")
         await self._write_condition(pod, condition_reason(status), message)
+
+    def _is_gone(self, pod: PodInfo) -> bool:
+        """Whether nothing is left to decide: the pod was deleted, or somebody else has given it a node."""
+        now = self._pods.get(pod.namespace, pod.name)
+        return now is None or now["metadata"].get("uid") != pod.uid or bool(now["spec"].get("nodeName"))
 
     async def _run_errands(self, outcome: Outcome) -> None:
         for errand in outcome.cycle.errands:
@@ -428,7 +436,16 @@ class Scheduler:
         self._queue.done(pod)
         self._ended(outcome)
         self.metrics.bound(pod.attempts, self._clock.now() - pod.queued_at)
-        self._events.record(pod.obj, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {outcome.node}", "Binding")
+        self._record(pod, pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {outcome.node}", "Binding")
+
+    def _record(self, decided: PodInfo, about: PodInfo, type: str, reason: str, message: str, action: str) -> None:
+        """An event about a pod, in the name of the profile that decided about one."""
+        name = decided.spec["schedulerName"]
+        recorder = self._recorders.get(name)
+        if recorder is None:
+            recorder = self._recorders[name] = EventRecorder(self._transport, self._clock, name)
+            self._group.create_task(recorder.run())
+        recorder.record(about.obj, type, reason, message, action)
 
 
 def _extenders(config: SchedulerConfig) -> list[Extender]:
@@ -454,33 +471,3 @@ def _gives_up(outcome: Outcome) -> bool:
     """Whether a pod without a node has no reason to wait for the one that it was nominated for."""
     status = outcome.status
     return status is not None and status.code is Code.UNSCHEDULABLE and INELIGIBLE not in outcome.cycle.state
-
-
-def node_changes(old: Obj | None, new: Obj) -> list[str]:
-    """What happened to a node, as actions of a ClusterEvent; a heartbeat is nothing."""
-    if old is None:
-        return ["Add"]
-    out = []
-    if old["metadata"].get("labels") != new["metadata"].get("labels"):
-        out.append("UpdateLabel")
-    was, now = old.get("spec") or {}, new.get("spec") or {}
-    if was.get("taints") != now.get("taints") or was.get("unschedulable") != now.get("unschedulable"):
-        out.append("UpdateTaint")
-    if (old.get("status") or {}).get("allocatable") != (new.get("status") or {}).get("allocatable"):
-        out.append("UpdateAllocatable")
-    if (old.get("status") or {}).get("declaredFeatures") != (new.get("status") or {}).get("declaredFeatures"):
-        out.append("UpdateDeclaredFeature")
-    return out
-
-
-def _claim_names(pod: Obj | None) -> Any:
-    """The claims made for a pod from templates: part of its status, and something that it waits for."""
-    return ((pod or {}).get("status") or {}).get("resourceClaimStatuses")
-
-
-def _only_status_changed(old: Obj | None, new: Obj) -> bool:
-    if old is None:
-        return False
-    meta, was = new["metadata"], old["metadata"]
-    same = all(meta.get(k) == was.get(k) for k in ("uid", "labels", "deletionTimestamp", "ownerReferences", "annotations"))
-    return same and old["spec"] == new["spec"]

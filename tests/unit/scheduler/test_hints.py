@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from world import Obj, claim, node, pod
 
+from pilothouse.scheduler.changes import node_changes
 from pilothouse.scheduler.config import default_config
 from pilothouse.scheduler.framework import ClusterEvent
 from pilothouse.scheduler.podinfo import pod_info
-from pilothouse.scheduler.scheduler import node_changes
 
 PROFILE = default_config().profiles["default-scheduler"]
 SPREAD = {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+
+import pytest
 
 from pilothouse.clock import VirtualClock
 from pilothouse.scheduler.config import default_config
-from pilothouse.scheduler.framework import ClusterEvent
+from pilothouse.scheduler.framework import ClusterEvent, Code, Plugin, Status
 from pilothouse.scheduler.podinfo import PodInfo, pod_info
 from pilothouse.scheduler.queue import SchedulingQueue
 
@@ -78,3 +81,66 @@ async def test_a_pod_for_which_room_was_made_in_vain_waits_for_an_event() -> Non
     await refuse(waiting, "a", "NodeResourcesFit")
     waiting.release("d/a")
     assert waiting.counts()["unschedulable"] == 1
+
+
+async def test_events_that_everybody_has_been_shown_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pilothouse.scheduler.queue.TRIM", 2)
+    waiting = queue()
+    waiting.add(pod("slow"))
+    slow = await waiting.pop()
+    for n in range(5):
+        waiting.add(pod(f"quick-{n}"))
+        quick = await waiting.pop()
+        waiting.happened(ClusterEvent("Node", "Add"), None, None)
+        waiting.done(quick)
+    assert len(waiting._events) == 5
+    waiting.add(pod("last"))
+    last = await waiting.pop()
+    waiting.refused(slow, frozenset({"NodeResourcesFit"}))
+    assert waiting.counts()["backoff"] == 1 and not waiting._events
+    waiting.refused(last, frozenset({"NodeResourcesFit"}))
+    assert waiting.counts()["unschedulable"] == 1
+
+
+async def test_a_pod_need_not_sit_out_its_back_off_when_nothing_else_is_to_be_done() -> None:
+    waiting = queue()
+    await refuse(waiting, "a", "NodeResourcesFit")
+    waiting.happened(ClusterEvent("Node", "Add"), None, None)
+    assert waiting.counts()["backoff"] == 1
+    assert (await waiting.pop()).name == "a"
+
+
+async def test_a_pod_whose_attempt_failed_sits_out_its_back_off() -> None:
+    clock = VirtualClock()
+    waiting = SchedulingQueue(clock, PROFILE.sorter.sort_key, lambda _: PROFILE.plugins)
+    waiting.add(pod("a"))
+    waiting.refused(await waiting.pop(), frozenset({"DefaultBinder"}), error=True)
+    taken = asyncio.ensure_future(waiting.pop())
+    await clock.settle()
+    assert not taken.done()
+    await clock.advance(1)
+    assert (await taken).name == "a"
+
+
+class Doorkeeper(Plugin):
+    """Lets pods in once a node has come."""
+
+    name = "Doorkeeper"
+    events = (ClusterEvent("Node", "Add"),)
+    open = False
+
+    def pre_enqueue(self, pod: PodInfo) -> Status | None:
+        return None if self.open else Status(Code.UNRESOLVABLE, ("closed",), self.name)
+
+
+async def test_a_gate_opens_by_an_event_that_its_plugin_waits_for() -> None:
+    door = Doorkeeper()
+    waiting = SchedulingQueue(VirtualClock(), PROFILE.sorter.sort_key, lambda _: [*PROFILE.plugins, door])
+    waiting.add(pod("a"))
+    waiting.happened(ClusterEvent("Node", "Add"), None, None)
+    assert waiting.counts()["gated"] == 1
+    door.open = True
+    waiting.happened(ClusterEvent("Node", "UpdateTaint"), None, None)
+    assert waiting.counts()["gated"] == 1
+    waiting.happened(ClusterEvent("Node", "Add"), None, None)
+    assert waiting.counts() == {"active": 1, "backoff": 0, "unschedulable": 0, "gated": 0}
