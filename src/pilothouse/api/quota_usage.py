@@ -1,7 +1,7 @@
 """What an object uses of the resources that quotas bound, and which quotas bound it.
 
 Every kind can be counted (`count/<plural>.<group>`; some also under their plain plural). Pods use what their containers ask for, claims
-use storage, in sum and of their class, services use node ports and load balancers. Scopes restrict a quota to some pods.
+use storage, in sum and of their class, services use node ports and load balancers, claims for devices use devices of a class. Scopes restrict a quota to some pods.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ _PLAIN = frozenset(
 )  # fmt: skip
 _CLASS = ".storageclass.storage.k8s.io/"
 _COMPUTE = ("cpu", "memory", "ephemeral-storage")
+_DEVICE_CLAIMS, _DEVICES = ("resource.k8s.io", "resourceclaims"), ".deviceclass.resource.k8s.io/devices"
+#: Who asks for all devices may get as many as one claim can have.
+_ALL_DEVICES = 32
 
 
 def count_name(resource: Counted) -> str:
@@ -43,6 +46,8 @@ def concerns(name: str, resource: Counted) -> bool:
     """Whether objects of this kind can use the resource called `name`."""
     if name == count_name(resource):
         return True
+    if resource.group_resource == _DEVICE_CLAIMS:
+        return name.endswith(_DEVICES)
     if resource.group:
         return False
     if resource.plural in _PLAIN and name == resource.plural:
@@ -79,6 +84,8 @@ def of(resource: Counted, obj: Obj) -> Amounts:
         out |= _claim(obj)
     elif resource.group_resource == _SERVICES:
         out |= _service(obj.get("spec") or {})
+    elif resource.group_resource == _DEVICE_CLAIMS:
+        out |= _devices(obj.get("spec") or {})
     return out
 
 
@@ -119,6 +126,20 @@ def _service(spec: Obj) -> Amounts:
     return {"services.loadbalancers": "1", "services.nodeports": str(len(wanted))}
 
 
+def _devices(spec: Obj) -> Amounts:
+    """How many devices of each class a claim may get: of alternatives, the most of each class."""
+    sums: dict[str, int] = {}
+    for request in (spec.get("devices") or {}).get("requests") or ():
+        most: dict[str, int] = {}
+        for one in request.get("firstAvailable") or [request.get("exactly") or {}]:
+            name = one.get("deviceClassName", "")
+            number = _ALL_DEVICES if one.get("allocationMode") == "All" else one.get("count", 1)
+            most[name] = max(most.get(name, 0), number)
+        for name, number in most.items():
+            sums[name] = sums.get(name, 0) + number
+    return {f"{name}{_DEVICES}": str(number) for name, number in sums.items()}
+
+
 def unspecified(bounded: Iterable[str], resource: Counted, obj: Obj) -> str:
     """What a pod's containers must say and do not, because a quota bounds it: `cpu for: a,b; limits.memory for: a`."""
     if resource.group_resource != _PODS:
@@ -144,13 +165,17 @@ def unspecified(bounded: Iterable[str], resource: Counted, obj: Obj) -> str:
 
 def matches(quota: Obj, resource: Counted, obj: Obj) -> bool:
     """Whether an object is in all of a quota's scopes."""
+    return all(in_scope(s, resource, obj) for s in scopes(quota))
+
+
+def scopes(quota: Obj) -> list[Obj]:
+    """All requirements of a quota's scopes."""
     spec = quota.get("spec") or {}
     selectors = [{"scopeName": s, "operator": "Exists"} for s in spec.get("scopes") or ()]
-    selectors += (spec.get("scopeSelector") or {}).get("matchExpressions") or []
-    return all(_in_scope(s, resource, obj) for s in selectors)
+    return selectors + ((spec.get("scopeSelector") or {}).get("matchExpressions") or [])
 
 
-def _in_scope(selector: Obj, resource: Counted, obj: Obj) -> bool:
+def in_scope(selector: Obj, resource: Counted, obj: Obj) -> bool:
     scope = selector.get("scopeName", "")
     if resource.group_resource == _CLAIMS and scope == "VolumeAttributesClass":
         return _selects(selector, (obj.get("spec") or {}).get("volumeAttributesClassName") or "")

@@ -17,8 +17,6 @@ def test_an_unknown_plugin_is_named() -> None:
         chain.check_names(enable=["Nope"])
     with pytest.raises(ValueError, match="overlapped"):
         chain.check_names(enable=["LimitRanger"], disable=["LimitRanger"])
-    with pytest.raises(ValueError, match=r"ImagePolicyWebhook.*not supported"):
-        chain.check_names(enable=["ImagePolicyWebhook"])
 
 
 async def test_plugins_run_in_kubernetes_order_whatever_the_flags_say() -> None:

@@ -44,13 +44,7 @@ async def annotate(call: Caller, **annotations: str) -> None:
 
 def test_every_plugin_runs_or_says_what_it_waits_for() -> None:
     idle = {name for name, _, where in chain.PLUGINS if not where}
-    assert idle - {"ImagePolicyWebhook"} <= set(chain.INERT) | {
-        "MutatingAdmissionPolicy",
-        "MutatingAdmissionWebhook",
-        "ValidatingAdmissionWebhook",
-    }
-    with pytest.raises(ValueError, match=r"ImagePolicyWebhook.*not supported"):
-        chain.check_names(enable=["ImagePolicyWebhook"])
+    assert idle == set(chain.INERT)
 
 
 async def test_a_server_that_denies_everything_still_starts() -> None:
@@ -268,3 +262,68 @@ async def test_plugins_that_take_no_configuration_and_unknown_ones_say_so() -> N
             chain.build(call.server, configs={"Nope": {}})
         with pytest.raises(ValueError, match="EventRateLimit: limits must not be empty"):
             chain.build(call.server, enable=["EventRateLimit"])
+
+
+# --- ResourceQuota ------------------------------------------------------------------------------------------------------------------
+
+
+async def with_quota(call: Caller, hard: dict[str, str], **spec: Any) -> None:
+    quotas = "/api/v1/namespaces/default/resourcequotas"
+    got = await call("POST", quotas, {"metadata": {"name": "q"}, "spec": {"hard": hard, **spec}})
+    assert got.code == 201, got.body
+    status = {"status": {"hard": hard, "used": dict.fromkeys(hard, "0")}}
+    assert (await call("PATCH", f"{quotas}/q/status", status, media=MERGE)).code == 200
+
+
+def limited(*entries: dict[str, Any]) -> dict[str, Any]:
+    content = {"kind": "ResourceQuotaConfiguration", "apiVersion": "apiserver.config.k8s.io/v1", "limitedResources": entries}
+    return {"ResourceQuota": content}
+
+
+async def test_a_limited_priority_needs_a_quota_for_it(tmp_path: Path) -> None:
+    scope = {"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}
+    configs = limited({"resource": "pods", "matchScopes": [scope]})
+    async with with_plugins(configs=configs, folder=tmp_path) as call:
+        await call("POST", "/apis/scheduling.k8s.io/v1/priorityclasses", {"metadata": {"name": "high"}, "value": 9})
+        assert (await call("POST", PODS, pod("a"))).code == 201
+        got = await call("POST", PODS, pod("b", priorityClassName="high"))
+        why = "insufficient quota to match these scopes: [{PriorityClass In [high]}]"
+        assert (got.code, got.body["message"]) == (403, f'pods "b" is forbidden: {why}')
+        await with_quota(call, {"pods": "1"}, scopeSelector={"matchExpressions": [scope]})
+        assert (await call("POST", PODS, pod("b", priorityClassName="high"))).code == 201
+        assert (await call("POST", PODS, pod("c", priorityClassName="high"))).code == 403
+
+
+async def test_a_limited_class_of_storage_needs_a_quota_for_it(tmp_path: Path) -> None:
+    configs = limited(
+        {"resource": "persistentvolumeclaims", "matchContains": ["gold.storageclass.storage.k8s.io/requests.storage"]}
+    )
+    claims = "/api/v1/namespaces/default/persistentvolumeclaims"
+
+    def claim(name: str, of: str) -> dict[str, Any]:
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": of}
+        return {"metadata": {"name": name}, "spec": spec}
+
+    async with with_plugins(configs=configs, folder=tmp_path) as call:
+        assert (await call("POST", claims, claim("a", "tin"))).code == 201
+        got = await call("POST", claims, claim("b", "gold"))
+        wanted = "insufficient quota to consume: gold.storageclass.storage.k8s.io/requests.storage"
+        assert got.code == 403 and wanted in got.body["message"]
+        await with_quota(call, {"gold.storageclass.storage.k8s.io/requests.storage": "2Gi"})
+        assert (await call("POST", claims, claim("b", "gold"))).code == 201
+
+
+async def test_devices_of_a_class_are_bounded() -> None:
+    claims = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims"
+
+    def claim(name: str, **request: Any) -> dict[str, Any]:
+        return {"metadata": {"name": name}, "spec": {"devices": {"requests": [{"name": "r", **request}]}}}
+
+    async with cluster() as call:
+        await with_quota(call, {"gpu.deviceclass.resource.k8s.io/devices": "5", "count/resourceclaims.resource.k8s.io": "9"})
+        assert (await call("POST", claims, claim("a", exactly={"deviceClassName": "gpu", "count": 2}))).code == 201
+        either = [{"name": f"s{n}", "deviceClassName": of, "count": n} for n, of in ((1, "gpu"), (3, "gpu"), (7, "cpu"))]
+        assert (await call("POST", claims, claim("b", firstAvailable=either))).code == 201
+        for request in ({"count": 1}, {"allocationMode": "All"}):
+            got = await call("POST", claims, claim("c", exactly={"deviceClassName": "gpu", **request}))
+            assert got.code == 403 and "exceeded quota: q" in got.body["message"], got.body

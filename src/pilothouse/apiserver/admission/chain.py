@@ -1,7 +1,7 @@
 """Which admission plugins run, and in which order: --enable-admission-plugins and --disable-admission-plugins.
 
 The order is Kubernetes' own, whatever the order on the command line. All names that Kubernetes 1.36 knows are known here. Some that are on by
-default have nothing to do, because their kinds or gates are off in a stock server (`INERT`). Asking for one that this server cannot run is an error.
+default have nothing to do, because their kinds or gates are off in a stock server (`INERT`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PLUGINS: tuple[tuple[str, bool, str], ...] = (
     ("NodeRestriction", False, "node_restriction:NodeRestriction"),
     ("TaintNodesByCondition", True, "taint_nodes_by_condition:TaintNodesByCondition"),
     ("AlwaysPullImages", False, "always_pull_images:AlwaysPullImages"),
-    ("ImagePolicyWebhook", False, ""),
+    ("ImagePolicyWebhook", False, "image_policy_webhook:ImagePolicyWebhook"),
     ("PodSecurity", True, "pod_security:PodSecurity"),
     ("PodNodeSelector", False, "pod_node_selector:PodNodeSelector"),
     ("Priority", True, "priority:Priority"),
@@ -73,11 +73,10 @@ INERT: Mapping[str, str] = MappingProxyType(
 )
 _NOTHING: Mapping[str, Obj] = MappingProxyType({})
 _NAMES = frozenset(name for name, _, _ in PLUGINS)
-_RUNNABLE = frozenset(name for name, _, where in PLUGINS if where)
 
 
 def check_names(enable: Collection[str] = (), disable: Collection[str] = ()) -> None:
-    """ValueError, in one line, for names that nobody knows and plugins that cannot be switched on here."""
+    """ValueError, in one line, for names that nobody knows and plugins that are switched both on and off."""
     for flag, names in (("enable-admission-plugins", enable), ("disable-admission-plugins", disable)):
         for name in names:
             if name not in _NAMES:
@@ -85,10 +84,6 @@ def check_names(enable: Collection[str] = (), disable: Collection[str] = ()) -> 
     both = sorted(set(enable) & set(disable))
     if both:
         raise ValueError(f"{both} in enable-admission-plugins and disable-admission-plugins overlapped")
-    defaults = {name for name, on, _ in PLUGINS if on}
-    missing = sorted(set(enable) - _RUNNABLE - defaults)
-    if missing:
-        raise ValueError(f"enable-admission-plugins plugin {missing[0]!r} is not supported by pilothouse")
 
 
 def build(

@@ -2,6 +2,9 @@
 
 A reservation is an update of the quota's status.used under its resourceVersion, so that two writers cannot take the same share; the
 quota controller puts right later what a failed write leaves behind. Quotas whose status says nothing yet bound nothing.
+
+Configuration (ResourceQuotaConfiguration): `limitedResources` names what may be used only where a quota bounds it, by `apiGroup`,
+`resource`, parts of names of what is used (`matchContains`) and scopes (`matchScopes`).
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from pilothouse.api import quota_usage as usage
 from pilothouse.api.errors import Obj, StatusError
 from pilothouse.api.resource import Resource
 from pilothouse.apiserver.admission.refuse import refuse
-from pilothouse.apiserver.interface import AdmissionPlugin, AdmissionRequest
+from pilothouse.apiserver.interface import AdmissionPlugin, AdmissionRequest, Hub
 
 _TRIES = 20
 #: Kinds whose updates can use more than before.
@@ -22,6 +25,19 @@ _UPDATED = {("", "services"): "", ("", "persistentvolumeclaims"): "", ("", "pods
 
 class ResourceQuota(AdmissionPlugin):
     name = "ResourceQuota"
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(hub)
+        self._limited: dict[tuple[str, str], list[Obj]] = {}
+
+    def configure(self, config: Obj) -> None:
+        """ValueError for a configuration that makes no sense."""
+        if config.get("kind") != "ResourceQuotaConfiguration":
+            raise ValueError("ResourceQuota: want a ResourceQuotaConfiguration")
+        for entry in config.get("limitedResources") or ():
+            if not isinstance(entry, dict) or not entry.get("resource"):
+                raise ValueError("ResourceQuota: limitedResources: resource: Required value")
+            self._limited.setdefault((entry.get("apiGroup") or "", entry["resource"]), []).append(entry)
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
         if not resource.namespaced or not resource.prefix:
@@ -32,7 +48,10 @@ class ResourceQuota(AdmissionPlugin):
 
     async def validate(self, request: AdmissionRequest) -> None:
         for _ in range(_TRIES):
-            changed = [self._check(request, quota) for quota in self._quotas(request)]
+            quotas = self._quotas(request)
+            if request.resource.group_resource in self._limited:
+                self._check_bounded(request, quotas)
+            changed = [self._check(request, quota) for quota in quotas]
             if request.dry_run or await self._reserve([q for q in changed if q is not None]):
                 return
         raise refuse(request, "the namespace's quotas are changing too fast; try again")
@@ -66,6 +85,23 @@ class ResourceQuota(AdmissionPlugin):
             raise refuse(request, f"exceeded quota: {name}, requested: {requested}, used: {had}, limited: {limited}")
         return {**quota, "status": {**status, "used": {**used, **after}}}
 
+    def _check_bounded(self, request: AdmissionRequest, quotas: list[Obj]) -> None:
+        """403 for a write that uses what only a quota allows, and no quota bounds it."""
+        entries = self._limited[request.resource.group_resource]
+        delta = _delta(request, None)
+        more = {name for name, amount in delta.items() if quantity.sign(amount) > 0}
+        wanted = {name for e in entries for part in e.get("matchContains") or () for name in more if part in name}
+        bounded = {name for q in quotas for name in (q.get("status") or {}).get("hard") or {}}
+        if wanted - bounded:
+            raise refuse(request, f"insufficient quota to consume: {','.join(sorted(wanted - bounded))}")
+        scopes = [
+            s for e in entries for s in e.get("matchScopes") or () if usage.in_scope(s, request.resource, request.obj or {})
+        ]
+        known = {s["scopeName"] for q in quotas for s in usage.scopes(q)}
+        open_scopes = [s for s in scopes if s.get("scopeName") not in known]
+        if open_scopes and delta:
+            raise refuse(request, f"insufficient quota to match these scopes: [{' '.join(map(_shown, open_scopes))}]")
+
     async def _reserve(self, quotas: list[Obj]) -> bool:
         """Store the reservations; False if one has changed meanwhile and all must be looked at again."""
         for quota in quotas:
@@ -78,12 +114,18 @@ class ResourceQuota(AdmissionPlugin):
         return True
 
 
-def _delta(request: AdmissionRequest, bounded: list[str]) -> dict[str, str]:
-    """What the write uses of the bounded resources, more (or less) than before."""
+def _delta(request: AdmissionRequest, bounded: list[str] | None) -> dict[str, str]:
+    """What the write uses of the bounded resources (None: of all), more (or less) than before."""
     new = usage.of(request.resource, request.obj or {})
     old = usage.of(request.resource, request.old) if request.old is not None else {}
-    out = {k: quantity.sub(new.get(k, "0"), old[k]) if k in old else new[k] for k in {*new, *old} if k in bounded}
+    out = {
+        k: quantity.sub(new.get(k, "0"), old[k]) if k in old else new[k] for k in {*new, *old} if bounded is None or k in bounded
+    }
     return {k: v for k, v in out.items() if quantity.sign(v) != 0}
+
+
+def _shown(scope: Obj) -> str:
+    return f"{{{scope.get('scopeName', '')} {scope.get('operator', '')} [{' '.join(scope.get('values') or ())}]}}"
 
 
 def _list(amounts: Mapping[str, str], names: list[str]) -> str:
