@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
+import urllib.error
+import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,6 +13,19 @@ from etcd_server import free_port
 from live_cluster import Kubectl, Program, wait_for
 
 GUESTBOOK = Path(__file__).parents[2] / "examples" / "guestbook" / "guestbook.yaml"
+
+
+def asked(port: int, path: str, token: str = "") -> str:
+    """What a component's own port answers."""
+    request = urllib.request.Request(
+        f"https://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {token}"} if token else {}
+    )
+    context = ssl._create_unverified_context()  # its certificate signs itself
+    try:
+        with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
 
 
 @pytest.mark.xdist_group("live-sqlite")
@@ -25,10 +41,12 @@ def test_the_main_job_with_four_processes(tmp_path: Path) -> None:
         server = run(
             "apiserver", "--data-dir", str(data), "--secure-port", str(free_port()), "--kubeconfig-out", str(config), wait=True
         )
+        manager_port = free_port()
         spokes = [
             run(
                 "controller-manager", "--kubeconfig", str(config), "--leader-elect", "--use-service-account-credentials",
                 "--root-ca-file", str(data / "pki" / "ca.crt"), "--service-account-private-key-file", str(data / "pki" / "sa.key"),
+                "--secure-port", str(manager_port), "--bind-address", "127.0.0.1",
             ),
             run("scheduler", "--kubeconfig", str(config), "--leader-elect", "--secure-port", str(free_port())),
             run("nodes", "--kubeconfig", str(config), "--count", "2"),
@@ -42,6 +60,10 @@ def test_the_main_job_with_four_processes(tmp_path: Path) -> None:
         wait_for(lambda: "kube-root-ca.crt" in guestbook("get", "configmaps"), "the root CA")
         for component in ("kube-controller-manager", "kube-scheduler"):
             assert Kubectl(config, "kube-system").path(f"lease/{component}", ".spec.holderIdentity"), component
+        told = asked(manager_port, "/healthz?verbose")
+        assert "[+]deployment-controller ok" in told and told.endswith("healthz check passed\n")
+        token = Kubectl(config, "kube-system")("create", "token", "default").strip()
+        assert "Forbidden" in asked(manager_port, "/metrics", token)
         for program in (*spokes, server):
             assert program.process.poll() is None, program.told()
             assert "Traceback" not in program.told(), program.told()

@@ -134,3 +134,19 @@ async def test_a_controller_that_fails_is_started_again_and_hurts_no_other(
             assert "no luck" in manager.health["broken-controller"]
             assert await has_account(hub, "default")
             assert "broken-controller failed" in caplog.text
+
+
+async def test_a_manager_tells_how_its_controllers_and_their_queues_are(pilothouse_certificates: Path) -> None:
+    async with a_hub(pilothouse_certificates, SystemClock()) as hub:
+        manager = in_process(hub, controllers=("serviceaccount-controller",), leader_elect=False)
+        assert "leader_election_master_status" in manager.metrics() and manager.checks() == {}
+        task = asyncio.create_task(manager.run())
+        await create(hub, "/api/v1/namespaces", {"metadata": {"name": "n"}})
+        await patiently(lambda: has_account(hub, "n"))
+        assert manager.checks() == {"serviceaccount-controller": True}
+        told = manager.metrics()
+        assert 'running_managed_controllers{manager="kube-controller-manager",name="serviceaccount-controller"} 1' in told
+        assert 'leader_election_master_status{name="kube-controller-manager"} 1' in told
+        assert 'workqueue_adds_total{name="serviceaccount-controller"}' in told
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

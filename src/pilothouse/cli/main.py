@@ -271,8 +271,13 @@ def controller_manager(
         Path | None,
         typer.Option("--config", help="A KubeControllerManagerConfiguration file; what it says stands before the flags."),
     ] = None,
+    secure_port: Annotated[int, typer.Option("--secure-port", help="Port of /metrics and /healthz; 0: none.")] = 10257,
+    bind_address: Annotated[str, typer.Option("--bind-address", help="Address of that port.")] = "0.0.0.0",
+    tls_cert_file: Annotated[Path | None, typer.Option("--tls-cert-file", help="PEM certificate of that port.")] = None,
+    tls_private_key_file: Annotated[Path | None, typer.Option("--tls-private-key-file", help="PEM key of that port.")] = None,
 ) -> None:
     """Run the controllers alone, against any Kubernetes API server."""
+    from pilothouse.client.serving import Serving
     from pilothouse.controllers.config import FileConfig, parse_config
     from pilothouse.controllers.manager import Options
 
@@ -312,7 +317,8 @@ def controller_manager(
         use_service_account_credentials=use_service_account_credentials if accounts is None else accounts,
         settings=settings,
     )
-    raise typer.Exit(_run(lambda: _controllers(target, options)))
+    serving = Serving(secure_port, bind_address, tls_cert_file, tls_private_key_file)
+    raise typer.Exit(_run(lambda: _controllers(target, options, serving)))
 
 
 def _read_yaml(path: Path) -> object:
@@ -325,22 +331,31 @@ def _read_yaml(path: Path) -> object:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
 
 
-async def _controllers(kubeconfig: Path, options: Options) -> int:
+async def _controllers(kubeconfig: Path, options: Options, serving: Serving) -> int:
     from dataclasses import replace
 
     from pilothouse.client.events import default_identity
     from pilothouse.client.http import HttpTransport
     from pilothouse.client.kubeconfig import load
+    from pilothouse.client.serving import ComponentServer
     from pilothouse.clock import SystemClock
     from pilothouse.controllers.manager import ControllerManager
 
     connection = load(kubeconfig)
     options = replace(options, identity=default_identity())
+    clock = SystemClock()
 
     def make(token: str | None) -> HttpTransport:
         return HttpTransport(connection if token is None else connection.as_bearer(token), "kube-controller-manager")
 
-    return await _work(ControllerManager(make, SystemClock(), options).run())
+    manager = ControllerManager(make, clock, options)
+    server = ComponentServer(serving, make(None), clock, manager.metrics, parts=manager.checks)
+    if serving.port:
+        await server.start()
+    try:
+        return await _work(manager.run())
+    finally:
+        await server.stop()
 
 
 @app.command()

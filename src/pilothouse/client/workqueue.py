@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections import deque
 
+from pilothouse.client.queuemetrics import Watched
 from pilothouse.clock import Clock
 
 BASE_DELAY, MAX_DELAY = 0.005, 1000.0
@@ -29,6 +30,8 @@ class WorkQueue:
         self._wake = asyncio.Event()
         self._tokens_at = -math.inf
         self.adds = self.retries = 0
+        #: Whoever counts and times what passes through.
+        self.watched: Watched | None = None
 
     def add(self, item: str) -> None:
         """Let a worker have it, once it is free."""
@@ -36,6 +39,8 @@ class WorkQueue:
         if item in self._waiting:
             return
         self._waiting.add(item)
+        if self.watched is not None:
+            self.watched.add(item)
         if item not in self._working:
             self._ready.append(item)
             self._wake.set()
@@ -59,6 +64,8 @@ class WorkQueue:
     def add_rate_limited(self, item: str) -> None:
         """Add it after the pause that its failures have earned."""
         self.retries += 1
+        if self.watched is not None:
+            self.watched.retry()
         failures = self._failures.get(item, 0)
         self._failures[item] = failures + 1
         self.add_after(item, max(min(BASE_DELAY * 2.0**failures, MAX_DELAY), self._bucket_delay()))
@@ -83,11 +90,15 @@ class WorkQueue:
         item = self._ready.popleft()
         self._waiting.discard(item)
         self._working.add(item)
+        if self.watched is not None:
+            self.watched.get(item)
         return item
 
     def done(self, item: str) -> None:
         """The worker is through; if the key was added meanwhile it is ready again."""
         self._working.discard(item)
+        if self.watched is not None:
+            self.watched.done(item)
         if item in self._waiting:
             self._ready.append(item)
             self._wake.set()

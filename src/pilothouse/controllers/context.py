@@ -12,6 +12,7 @@ from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Informer, InformerFactory
 from pilothouse.client.interface import Transport
 from pilothouse.client.leaderelection import LeaderElector
+from pilothouse.client.queuemetrics import QueueMetrics, Watched
 from pilothouse.client.workqueue import WorkQueue
 from pilothouse.clock import Clock
 from pilothouse.controllers.kinds import Kind
@@ -31,6 +32,7 @@ class Shared:
     def __init__(self, transport: Transport, clock: Clock) -> None:
         self.transport = transport
         self.clock = clock
+        self.queues = QueueMetrics(clock)
         self._informers = InformerFactory(transport, clock)
         self._users: Counter[str] = Counter()
 
@@ -100,6 +102,7 @@ class ControllerContext:
         self._name = name
         self._shared = shared
         self._caches: list[_GuardedCache] = []
+        self._watched: list[Watched] = []
 
     def cache(self, kind: Kind) -> Cache:
         cache = _GuardedCache(self._shared.acquire(kind), self._name)
@@ -120,7 +123,10 @@ class ControllerContext:
         await asyncio.gather(*(cast(_GuardedCache, c).informer.wait_synced() for c in caches))
 
     def queue(self) -> Queue:
-        return WorkQueue(self.clock)
+        queue = WorkQueue(self.clock)
+        queue.watched = self._shared.queues.watch(self._name, queue)
+        self._watched.append(queue.watched)
+        return queue
 
     def event(self, about: Obj, kind: Kind, type: str, reason: str, message: str) -> None:
         typed = about if "kind" in about else {"apiVersion": kind.api_version, "kind": kind.kind, **about}
@@ -129,3 +135,6 @@ class ControllerContext:
     def close(self) -> None:
         for cache in list(self._caches):
             self.release(cache)
+        for watched in self._watched:
+            self._shared.queues.forget(watched)
+        self._watched.clear()

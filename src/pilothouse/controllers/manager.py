@@ -15,6 +15,7 @@ from typing import Any
 
 from pilothouse.client.events import default_identity
 from pilothouse.client.interface import Transport
+from pilothouse.client.metrics import Gauge, text
 from pilothouse.clock import Clock
 from pilothouse.controllers import registry
 from pilothouse.controllers.context import ControllerContext, Shared
@@ -63,12 +64,31 @@ class ControllerManager:
         self._selected = registry.select(self._options.controllers)
         #: By controller name: what is wrong with it, "" if nothing is.
         self.health: dict[str, str] = {}
+        self._shared: Shared | None = None
+        self._leads = False
+
+    def checks(self) -> Mapping[str, bool]:
+        """Whether each controller that was started is well: the parts of /healthz."""
+        return {name: not fault for name, fault in self.health.items()}
+
+    def metrics(self) -> str:
+        """The text of /metrics."""
+        running = Gauge(
+            "running_managed_controllers",
+            "Whether a controller runs.",
+            ("manager", "name"),
+            lambda: [((COMPONENT, name), float(well)) for name, well in self.checks().items()],
+        )
+        leads = Gauge(
+            "leader_election_master_status", "Whether this one leads.", ("name",), lambda: [((COMPONENT,), float(self._leads))]
+        )
+        return text([running, leads, *(self._shared.queues.metrics() if self._shared else ())])
 
     async def run(self) -> None:
         """Work until cancelled (or until leadership is lost)."""
         transport = self._make(None)
         try:
-            shared = Shared(transport, self._clock)
+            shared = self._shared = Shared(transport, self._clock)
             if self._options.leader_elect:
                 await shared.lead(
                     "kube-system", COMPONENT, self._options.identity or default_identity(), lambda: self._run_all(shared)
@@ -79,6 +99,7 @@ class ControllerManager:
             await transport.close()
 
     async def _run_all(self, shared: Shared) -> None:
+        self._leads = True
         chosen = [e for e in self._selected if registry.can_run(e, self._options.settings)]
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(shared.run())

@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from pilothouse.client.metrics import text
+from pilothouse.client.queuemetrics import QueueMetrics
 from pilothouse.client.workqueue import WorkQueue
 from pilothouse.clock import VirtualClock
 
@@ -88,3 +90,27 @@ async def test_workers_that_wait_are_woken_one_a_key(clock: VirtualClock) -> Non
     for w in workers:
         w.cancel()
     await asyncio.gather(*workers, return_exceptions=True)
+
+
+async def test_queues_tell_how_long_keys_wait_and_are_worked_on(clock: VirtualClock) -> None:
+    metrics, queue = QueueMetrics(clock), WorkQueue(clock)
+    watched = queue.watched = metrics.watch("deployment", queue)
+    queue.add("a")
+    queue.add("a")
+    queue.add("b")
+    await clock.advance(3)
+    assert await queue.get() == "a"
+    await clock.advance(2)
+    told = text(metrics.metrics())
+    assert 'workqueue_adds_total{name="deployment"} 2' in told and 'workqueue_depth{name="deployment"} 1' in told
+    assert 'workqueue_queue_duration_seconds_sum{name="deployment"} 3' in told
+    assert 'workqueue_longest_running_processor_seconds{name="deployment"} 2' in told
+    queue.add_rate_limited("a")
+    queue.done("a")
+    told = text(metrics.metrics())
+    assert (
+        'workqueue_work_duration_seconds_sum{name="deployment"} 2' in told
+        and 'workqueue_retries_total{name="deployment"} 1' in told
+    )
+    metrics.forget(watched)
+    assert 'workqueue_depth{name="deployment"} 0' in text(metrics.metrics())
