@@ -361,7 +361,10 @@ async def _controllers(kubeconfig: Path, options: Options, serving: Serving) -> 
 @app.command()
 def scheduler(
     kubeconfig: Kubeconfig,
-    leader_elect: LeaderElect = True,
+    leader_elect: Annotated[
+        bool | None,
+        typer.Option("--leader-elect/--no-leader-elect", help="Work only while holding the Lease (default: as --config says)."),
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A KubeSchedulerConfiguration file.")] = None,
     plugin_file: PluginFiles = None,
     secure_port: Annotated[int, typer.Option("--secure-port", help="Port of /metrics and /healthz; 0: none.")] = 10259,
@@ -376,7 +379,7 @@ def scheduler(
     raise typer.Exit(_run(lambda: _scheduler(kubeconfig, leader_elect, config, plugin_file or [], serving)))
 
 
-async def _scheduler(kubeconfig: Path, elect: bool, config: Path | None, plugins: list[Path], serving: Serving) -> int:
+async def _scheduler(kubeconfig: Path, elect: bool | None, config: Path | None, plugins: list[Path], serving: Serving) -> int:
     from pilothouse.client.events import default_identity
     from pilothouse.client.http import HttpTransport
     from pilothouse.client.kubeconfig import load
@@ -396,8 +399,9 @@ async def _scheduler(kubeconfig: Path, elect: bool, config: Path | None, plugins
     if serving.port:
         await server.start()
     try:
-        if elect:
-            elector = LeaderElector(transport, clock, "kube-system", "kube-scheduler", default_identity())
+        lease = parsed.lease
+        if lease.elect if elect is None else elect:
+            elector = LeaderElector(transport, clock, lease.namespace, lease.name, default_identity())
             return await _work(elector.run(made.run))
         return await _work(made.run())
     finally:

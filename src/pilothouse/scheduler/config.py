@@ -56,6 +56,15 @@ class ConfigError(ValueError):
     """The configuration cannot be used; the text says which part."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """`leaderElection`: whether to work only while holding a Lease, and which. Its durations are Kubernetes' defaults."""
+
+    elect: bool = True
+    namespace: str = "kube-system"
+    name: str = "kube-scheduler"
+
+
 @dataclass(slots=True)
 class SchedulerConfig:
     """What the scheduler runs with. Seconds for the back-offs."""
@@ -63,7 +72,7 @@ class SchedulerConfig:
     profiles: dict[str, Profile] = field(default_factory=dict)
     initial_backoff: float = 1.0
     max_backoff: float = 10.0
-    leader_election: Obj = field(default_factory=dict)
+    lease: Lease = field(default_factory=lambda: Lease())
     #: Extenders as the file has them.
     extenders: list[Obj] = field(default_factory=list)
 
@@ -95,7 +104,12 @@ def parse_config(document: Obj, registry: Mapping[str, type[Plugin]] = BY_NAME) 
         profile.percentage = int((document.get("percentageOfNodesToScore") if percentage is None else percentage) or 0)
         profiles[profile.name] = profile
     initial, maximum = float(document.get("podInitialBackoffSeconds", 1)), float(document.get("podMaxBackoffSeconds", 10))
-    return SchedulerConfig(profiles, initial, maximum, document.get("leaderElection") or {}, extenders)
+    return SchedulerConfig(profiles, initial, maximum, _lease(document.get("leaderElection") or {}), extenders)
+
+
+def _lease(raw: Obj) -> Lease:
+    name, namespace = raw.get("resourceName") or "kube-scheduler", raw.get("resourceNamespace") or "kube-system"
+    return Lease(raw.get("leaderElect", True) is not False, namespace, name)
 
 
 def _ignoring(profile: Obj, resources: list[str]) -> Obj:

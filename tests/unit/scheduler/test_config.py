@@ -82,6 +82,13 @@ def test_mistakes_in_arguments_are_told_by_field(plugin: str, args: Obj, told: s
     assert "profiles[0].pluginConfig[0].args" in str(raised.value) and told in str(raised.value)
 
 
+def test_the_lease_is_the_one_of_the_file() -> None:
+    default = parsed().lease
+    assert (default.elect, default.namespace, default.name) == (True, "kube-system", "kube-scheduler")
+    lease = parsed(leaderElection={"leaderElect": False, "resourceName": "mine", "resourceNamespace": "here"}).lease
+    assert (lease.elect, lease.namespace, lease.name) == (False, "here", "mine")
+
+
 def test_several_profiles_share_one_queue() -> None:
     config = parsed(
         profiles=[{"schedulerName": "a"}, {"schedulerName": "b", "percentageOfNodesToScore": 50}], percentageOfNodesToScore=20
