@@ -17,6 +17,7 @@ from pilothouse.controllers.kinds import JOBS, PODS
 from pilothouse.controllers.kit import Context, Controller, gather, is_not_found, log
 from pilothouse.controllers.objects import Obj, controller_of, controller_uid, is_deleting, key, labels_of, split_key, uid
 from pilothouse.controllers.pod_control import PodControl
+from pilothouse.controllers.pods import is_active
 from pilothouse.controllers.selection import Selectors
 
 #: Seconds for which changes of pods are gathered before a look at their Job.
@@ -36,6 +37,8 @@ class JobController(Controller):
         self.orphans = context.queue()
         #: By Job: uids of pods whose finalizer is gone though the cache may not show it yet.
         self.released: dict[str, set[str]] = {}
+        #: By Job: the revision of the last status of ours. A cache that does not have it yet would have us start pods again.
+        self.written: dict[str, int] = {}
         self.backoffs: dict[str, plans.Backoff] = {}
         #: By Job: uids of finished pods that its back-off has heard of.
         self.heard: dict[str, set[str]] = {}
@@ -60,7 +63,7 @@ class JobController(Controller):
     def _forget(self, job: Obj) -> None:
         self.expectations.forget(uid(job))
         self.selectors.forget(job)
-        for memory in (self.released, self.backoffs, self.heard):
+        for memory in (self.released, self.written, self.backoffs, self.heard):
             memory.pop(uid(job), None)
 
     def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
@@ -101,10 +104,10 @@ class JobController(Controller):
 
     async def sync(self, key: str) -> None:
         job = self.jobs.get(*split_key(key))
-        if job is None or job["spec"].get("managedBy", MANAGER) != MANAGER:
+        if job is None or job["spec"].get("managedBy", MANAGER) != MANAGER or self._is_behind(job):
             return
         if plans.is_over(job):
-            self._forget(job)
+            await self._after_the_end(job)
             return
         satisfied = self.expectations.satisfied(uid(job))
         if not satisfied:
@@ -130,6 +133,21 @@ class JobController(Controller):
         self._look_again(job, now)
         if error is not None:
             raise error
+
+    def _is_behind(self, job: Obj) -> bool:
+        """Whether the cache will soon show a newer Job, and wake us again."""
+        written = self.written.get(uid(job), 0)
+        if int(job["metadata"]["resourceVersion"]) < written:
+            return True
+        self.written.pop(uid(job), None)
+        return False
+
+    async def _after_the_end(self, job: Obj) -> None:
+        """Pods that were seen too late to be counted need not be held any longer."""
+        late = [p for p in self.pods.indexed("controller", uid(job)) if plans.is_tracked(p) and not is_active(p)]
+        self._forget(job)
+        for pod in late:
+            await self._take_finalizer(pod)
 
     def _begun(self, job: Obj, now: float) -> Obj:
         status = dict(job.get("status") or {})
@@ -216,7 +234,9 @@ class JobController(Controller):
         status = statuses.tidy(status)
         if status == (job.get("status") or {}):
             return job
-        return await self.api.update(JOBS, {**job, "status": status}, "status")
+        done = await self.api.update(JOBS, {**job, "status": status}, "status")
+        self.written[uid(done)] = int(done["metadata"]["resourceVersion"])
+        return done
 
     async def _release(self, job: Obj, pods: Sequence[Obj]) -> None:
         """Take the finalizer from pods; the first error, once all were tried."""

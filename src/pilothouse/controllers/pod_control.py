@@ -76,8 +76,9 @@ class PodControl:
             await self._api.delete(PODS, meta["namespace"], meta["name"], {"preconditions": {"uid": meta["uid"]}})
         except (StatusError, OSError) as error:
             self._expectations.deletion_seen(uid(owner), meta["uid"])
-            if is_not_found(error) or is_conflict(error):
+            if is_not_found(error):
                 return
-            self._context.event(owner, self._kind, "Warning", "FailedDelete", f"Error deleting: {error}")
+            if not is_conflict(error):  # the name has passed to another pod, which the cache will show
+                self._context.event(owner, self._kind, "Warning", "FailedDelete", f"Error deleting: {error}")
             raise
         self._context.event(owner, self._kind, "Normal", "SuccessfulDelete", f"Deleted pod: {meta['name']}")

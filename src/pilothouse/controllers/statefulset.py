@@ -194,10 +194,11 @@ class StatefulSetController(Controller):
         try:
             await self.api.delete(PODS, meta["namespace"], meta["name"], {"preconditions": {"uid": meta["uid"]}})
         except (StatusError, OSError) as error:
-            if is_not_found(error) or is_conflict(error):
+            if is_not_found(error):
                 return
-            message = f"Delete Pod {meta['name']} in StatefulSet {of} failed error: {error}"
-            self._event(owner, "Warning", "FailedDelete", message)
+            if not is_conflict(error):  # the name has passed to another pod, which the cache will show
+                message = f"Delete Pod {meta['name']} in StatefulSet {of} failed error: {error}"
+                self._event(owner, "Warning", "FailedDelete", message)
             raise
         self._event(owner, "Normal", "SuccessfulDelete", f"Delete Pod {meta['name']} in StatefulSet {of} successful")
 

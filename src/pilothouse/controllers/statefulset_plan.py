@@ -133,7 +133,10 @@ def _replace_in_order(state: State) -> tuple[Plan, bool]:
 
 
 def _remove_condemned(state: State, out: Plan) -> bool:
-    """Delete pods beyond the size; whether to go on to updates."""
+    """Delete pods beyond the size; whether to go on to updates.
+
+    In order, one that is not ready may get ready and is waited for, unless it is the lowest of these. One that has ended never will.
+    """
     if is_parallel(state.stateful_set):
         out.delete += [state.pods[n] for n in state.condemned if not is_deleting(state.pods[n])]
         return True
@@ -142,7 +145,7 @@ def _remove_condemned(state: State, out: Plan) -> bool:
         pod = state.pods[number]
         if is_deleting(pod):
             return False
-        if not state.is_available(pod) and number != sick[0]:
+        if not state.is_available(pod) and number != sick[0] and not pod_facts.is_finished(pod):
             return False
         out.delete.append(pod)
         return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pilothouse.api.errors import StatusError
 from pilothouse.controllers import bootstrap_tokens as tokens
 from pilothouse.controllers.kinds import SECRETS
-from pilothouse.controllers.kit import Context, Controller, is_conflict, is_not_found
+from pilothouse.controllers.kit import Context, Controller, is_not_found
 from pilothouse.controllers.objects import Obj, split_key, uid
 
 
@@ -39,5 +39,5 @@ class TokenCleanerController(Controller):
         try:
             await self.api.delete(SECRETS, meta["namespace"], meta["name"], options)
         except StatusError as error:
-            if not is_not_found(error) and not is_conflict(error):
+            if not is_not_found(error):
                 raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pilothouse.api.errors import StatusError
 from pilothouse.clock import parse_rfc3339
 from pilothouse.controllers.kinds import JOBS
-from pilothouse.controllers.kit import Context, Controller, is_conflict, is_not_found
+from pilothouse.controllers.kit import Context, Controller, is_not_found
 from pilothouse.controllers.objects import Obj, condition, is_deleting, split_key, uid
 
 
@@ -48,7 +48,7 @@ class TTLAfterFinishedController(Controller):
         try:
             await self._delete(job)
         except StatusError as error:
-            if not is_not_found(error) and not is_conflict(error):
+            if not is_not_found(error):
                 raise
 
     async def _delete(self, job: Obj) -> None:

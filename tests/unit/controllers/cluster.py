@@ -107,6 +107,9 @@ class Cluster:
         self.writes: list[tuple[str, str]] = []
         self.lists = 0
         self.refuse: Callable[[str, Kind, Obj], Exception | None] = lambda verb, kind, obj: None
+        #: Seconds by which caches are behind.
+        self.lag: Callable[[], float] = lambda: 0.0
+        self.delivered: dict[Kind, float] = {}
         self.tasks: list[asyncio.Task[None]] = []
         self.options: Mapping[str, Any] = {}
         #: What other paths answer.
@@ -182,8 +185,18 @@ class Cluster:
             self.stored[kind].pop(key, None)
         else:
             self.stored[kind][key] = obj
-        asyncio.get_running_loop().call_soon(self.caches[kind].put, key, None if gone else copy(obj))
+        self._deliver(kind, key, None if gone else copy(obj))
         return copy(obj)
+
+    def _deliver(self, kind: Kind, key: tuple[str, str], obj: Obj | None) -> None:
+        """Let the cache know, at once or after a while, but always in order."""
+        now = self.clock.monotonic()
+        due = max(now + self.lag(), self.delivered.get(kind, 0.0))
+        if due <= now:
+            asyncio.get_running_loop().call_soon(self.caches[kind].put, key, obj)
+        else:
+            self.delivered[kind] = due
+            self.clock.call_later(due - now, lambda: self.caches[kind].put(key, obj))
 
     def _check(self, verb: str, kind: Kind, obj: Obj) -> None:
         self.writes.append((verb, kind.plural))
