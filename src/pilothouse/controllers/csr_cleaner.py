@@ -7,14 +7,12 @@ Signing Requests".
 from __future__ import annotations
 
 import base64
-from collections.abc import Coroutine, Iterable
-from typing import Any
 
 from pilothouse.api.errors import StatusError
 from pilothouse.clock import parse_rfc3339
 from pilothouse.controllers.certificates import certificate
 from pilothouse.controllers.kinds import CERTIFICATE_SIGNING_REQUESTS
-from pilothouse.controllers.kit import Context, Controller, is_not_found, log
+from pilothouse.controllers.kit import Context, RoundsController, is_not_found, log
 from pilothouse.controllers.objects import Obj, created_at, uid
 
 PERIOD = 3600.0
@@ -41,25 +39,18 @@ def _expiry(text: str) -> float:
         return float("inf")
 
 
-class CSRCleanerController(Controller):
+class CSRCleanerController(RoundsController):
     name = "certificatesigningrequest-cleaner-controller"
-    workers = 0
+    period = PERIOD
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.requests = self.cache(CERTIFICATE_SIGNING_REQUESTS)
 
-    async def sync(self, key: str) -> None:
-        """Nothing is queued: rounds look at all requests."""
-
-    def loops(self) -> Iterable[Coroutine[Any, Any, None]]:
-        return (self._rounds(),)
-
-    async def _rounds(self) -> None:
-        async for _ in self.every(PERIOD):
-            for csr in list(self.requests.list()):
-                if is_done(csr, self.clock.now()):
-                    await self._delete(csr)
+    async def round(self) -> None:
+        for csr in list(self.requests.list()):
+            if is_done(csr, self.clock.now()):
+                await self._delete(csr)
 
     async def _delete(self, csr: Obj) -> None:
         name = csr["metadata"]["name"]

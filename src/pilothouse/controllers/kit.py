@@ -178,6 +178,29 @@ class Controller:
             await self.clock.sleep(seconds)
 
 
+class RoundsController(Controller):
+    """A controller that has nothing to hear of: it looks at everything, each `period` seconds. Subclasses define `round`."""
+
+    workers = 0
+    period: ClassVar[float]
+
+    async def sync(self, key: str) -> None:
+        """Nothing is queued."""
+
+    async def round(self) -> None:
+        raise NotImplementedError
+
+    def loops(self) -> Iterable[Coroutine[Any, Any, None]]:
+        return (self._rounds(),)
+
+    async def _rounds(self) -> None:
+        async for _ in self.every(self.period):
+            try:
+                await self.round()
+            except (StatusError, OSError) as error:
+                log.warning("%s: %s", self.name, error)
+
+
 def is_not_found(error: BaseException) -> bool:
     return isinstance(error, StatusError) and error.code == 404
 

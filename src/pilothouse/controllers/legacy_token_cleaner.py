@@ -7,12 +7,11 @@ year has passed. Reference: KEP-2799.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Coroutine, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 from pilothouse.api.errors import StatusError
 from pilothouse.controllers.kinds import CONFIG_MAPS, PODS, SECRETS, SERVICE_ACCOUNTS
-from pilothouse.controllers.kit import Context, Controller, is_not_found, log
+from pilothouse.controllers.kit import Context, RoundsController, is_not_found, log
 from pilothouse.controllers.objects import Obj, annotations_of, created_at, is_deleting, key, labels_of, uid
 from pilothouse.controllers.token import ACCOUNT, ACCOUNT_UID, is_token
 
@@ -56,26 +55,13 @@ def verdict(secret: Obj, since: dt.date, today: dt.date) -> str:
     return "delete" if today - invalid > limit else ""
 
 
-class LegacyTokenCleaner(Controller):
+class LegacyTokenCleaner(RoundsController):
     name = "legacy-serviceaccount-token-cleaner-controller"
-    workers = 0
+    period = PERIOD
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.secrets, self.accounts, self.pods = self.cache(SECRETS), self.cache(SERVICE_ACCOUNTS), self.cache(PODS)
-
-    async def sync(self, key: str) -> None:
-        """Nothing is queued: rounds look at all Secrets."""
-
-    def loops(self) -> Iterable[Coroutine[Any, Any, None]]:
-        return (self._rounds(),)
-
-    async def _rounds(self) -> None:
-        async for _ in self.every(PERIOD):
-            try:
-                await self.round()
-            except (StatusError, OSError) as error:
-                log.warning("%s: %s", self.name, error)
 
     async def round(self) -> None:
         since = await self._tracked_since()

@@ -7,15 +7,14 @@ lifecycle: garbage collection of Pods", KEP-2268.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from pilothouse.api.errors import StatusError
 from pilothouse.controllers import pods as pod_facts
 from pilothouse.controllers import taints
 from pilothouse.controllers.kinds import NODES, PODS
-from pilothouse.controllers.kit import Context, Controller, gather, is_conflict, is_not_found, log
+from pilothouse.controllers.kit import Context, RoundsController, gather, is_conflict, is_not_found, log
 from pilothouse.controllers.objects import Obj, condition, created_at, is_deleting
 from pilothouse.controllers.pod_status import mark
 
@@ -47,9 +46,9 @@ def is_out_of_service(node: Obj) -> bool:
     return taints.has(node, taints.OUT_OF_SERVICE) and (ready is None or ready["status"] != "True")
 
 
-class PodGarbageCollector(Controller):
+class PodGarbageCollector(RoundsController):
     name = "pod-garbage-collector-controller"
-    workers = 0
+    period = PERIOD
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -57,19 +56,6 @@ class PodGarbageCollector(Controller):
         self.nodes = self.cache(NODES)
         self.threshold = int(context.options.get("terminated_pod_gc_threshold", 12500))
         self._missing: dict[str, float] = {}
-
-    async def sync(self, key: str) -> None:
-        """Nothing is queued: rounds look at all pods."""
-
-    def loops(self) -> Iterable[Coroutine[Any, Any, None]]:
-        return (self._rounds(),)
-
-    async def _rounds(self) -> None:
-        async for _ in self.every(PERIOD):
-            try:
-                await self.round()
-            except (StatusError, OSError) as error:
-                log.warning("%s: %s", self.name, error)
 
     async def round(self) -> None:
         pods = list(self.pods.list())
