@@ -49,6 +49,9 @@ fuzz: $(STAMP) ## Send 100,000 malformed bodies, and find no 500
 differential: $(STAMP) ## Scheduler plugins against plain readings of their rules, on 10,000 random clusters each
 	PILOTHOUSE_EXAMPLES=10000 $(BIN)/python -m pytest -q -n auto tests/unit/scheduler/differential
 
+contract: $(STAMP) ## Send 20,000 requests that Schemathesis makes up from our OpenAPI, and find no 500
+	$(BIN)/python tools/contract.py
+
 lock: $(STAMP) ## Pin the newest versions that satisfy pyproject.toml
 	$(BIN)/python -m pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --all-extras --output-file requirements.lock --no-emit-index-url --no-emit-find-links --strip-extras pyproject.toml requirements-dev.in

@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from golden.published import DEFINITION, Made, offence, requests_of
 
 SECONDS = 30.0
+http.client._MAXHEADERS = 1000  # type: ignore[attr-defined]  # a hundred warnings and more
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 

@@ -1,7 +1,7 @@
 """Requests that Schemathesis makes up from the OpenAPI which the server publishes: nothing may be answered with 500.
 
-Half of them go as they are made; almost all of those are refused at once, for their namespace, their apiVersion or their name. The other half
-is steered past that, so that the rules of kinds see what Schemathesis makes of their fields and some objects come to be.
+Each goes twice. First as it is made: almost all of those are refused at once, for their namespace, their apiVersion or their name. Then steered
+past that, so that the rules of kinds see what Schemathesis makes of their fields and some objects come to be.
 """
 
 from __future__ import annotations
@@ -82,19 +82,17 @@ class Made:
 
 
 def requests_of(document: dict[str, Any], count: int, number: int, share: float = 1.0) -> Iterator[Made]:
-    """`count` requests for each operation of a document, the same for the same `number`; of a `share` of the operations only."""
+    """About `count` requests for each operation of a document, the same for the same `number`; for a `share` of the operations only."""
     draw = random.Random(number)
     for found in openapi.from_dict(document).get_all_operations():
         operation = found.ok()
         if draw.random() < share:
             kind = operation.definition.raw.get("x-kubernetes-group-version-kind") or {}
-            for n, mode in enumerate(GenerationMode):
-                for case in _cases(operation, mode, (count + n) // 2, number):
-                    if draw.random() < 0.5:
-                        steer(case, kind, draw)
-                    made = _made(case)
-                    if made is not None:
-                        yield made
+            for mode in GenerationMode:
+                for case in _cases(operation, mode, -(-count // 4), number):
+                    yield from filter(None, [_made(case)])
+                    steer(case, kind, draw)
+                    yield from filter(None, [_made(case)])
 
 
 def _cases(operation: Any, mode: GenerationMode, count: int, number: int) -> list[Case]:

@@ -33,6 +33,8 @@ _SCHEMES = {
     "apiextensions.k8s.io": "k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:55",
 }
 _SCHEME = "pkg/api/legacyscheme/scheme.go:30"
+#: More unknown and duplicate fields than these are not told of.
+_MAX_PROBLEMS = 100
 #: Older names of a kind that its endpoint still takes.
 _ALIASES = {("policy", "v1beta1", "Eviction"): ("policy", "v1", "Eviction")}
 #: Versions of a kind that are still understood, though nobody serves them.
@@ -87,6 +89,7 @@ def decode_parsed(
     if findings.unknown:
         check_kind(_said(parsed), gvk)
         problems = problems + [f'unknown field "{p}"' for p in unknown_fields(parsed, schema)]
+    problems = problems[:_MAX_PROBLEMS]
     obj.pop("kind", None)
     obj.pop("apiVersion", None)
     obj = {"kind": kind, "apiVersion": api_version, **obj}

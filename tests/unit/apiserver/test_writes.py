@@ -112,6 +112,8 @@ async def test_warnings_are_said_once_without_control_characters_and_cut_short_w
         odd = await call("POST", CONFIGMAPS, {**configmap("a"), "a\r\nb": 1, "c\x85": 1, "d": 1})
         assert said(odd) == ['299 - "unknown field \\"d\\""']
         many = said(await call("POST", CONFIGMAPS, {**configmap("b"), **{f"{n}{'x' * 500}": 1 for n in range(30)}}))
+        short = await call("POST", CONFIGMAPS, {**configmap("c"), **{f"x{n}": 1 for n in range(150)}})
+        assert len(said(short)) == 100
         assert len(many) == 16 and {len(text) for text in many} == {len('299 - ""') + 256 + 1}
 
 
