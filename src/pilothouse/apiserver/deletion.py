@@ -134,8 +134,11 @@ class Deleter:
             return False, False
         if wanted is None or wanted >= running:
             return False, True
-        begun = parse_rfc3339(metadata["deletionTimestamp"]) - running
-        _set_grace(metadata, begun + wanted, wanted)
+        deadline = parse_rfc3339(metadata["deletionTimestamp"]) - running + wanted
+        if deadline < self.clock.now() and wanted:
+            # The deadline does not move into the past; whoever is to stop the object is still given the shortest time there is.
+            deadline, wanted = self.clock.now(), 1
+        _set_grace(metadata, deadline, wanted)
         return True, False
 
     async def _terminate(self, deletion: Deletion, entry: Entry, obj: Obj) -> Deleted:

@@ -69,6 +69,17 @@ async def test_a_scheduled_pod_gets_its_grace_period_and_may_get_less() -> None:
         assert (await call("GET", f"{PODS}/p")).code == 404
 
 
+async def test_a_grace_period_that_is_shortened_too_late_ends_now_and_not_in_the_past() -> None:
+    clock = VirtualClock()
+    async with hub(clock=clock) as call:
+        await make_pod(call)
+        await call("DELETE", f"{PODS}/p")
+        await clock.advance(10)
+        late = await call("DELETE", f"{PODS}/p", query={"gracePeriodSeconds": "5"})
+        assert late.body["metadata"]["deletionGracePeriodSeconds"] == 1
+        assert parse_rfc3339(late.body["metadata"]["deletionTimestamp"]) == int(clock.now())
+
+
 async def test_a_pod_that_is_on_no_node_goes_at_once() -> None:
     async with hub() as call:
         await make_pod(call, node="")
