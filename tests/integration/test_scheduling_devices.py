@@ -104,3 +104,19 @@ async def test_an_extended_resource_becomes_a_claim_of_the_pod(cluster: TestClus
     assert claim["status"]["allocation"]["devices"]["results"][0]["device"] == "large-black-cat"
     assert claim["status"]["reservedFor"][0]["name"] == "owner"
     assert claim["metadata"]["ownerReferences"][0]["uid"] == pod["metadata"]["uid"]
+
+
+async def test_a_template_gives_each_pod_a_claim_of_its_own(cluster: TestCluster) -> None:
+    template = CLAIM_AND_POD.split("---")[0].replace("kind: ResourceClaim", "kind: ResourceClaimTemplate")
+    head, spec = template.split("spec:\n", 1)
+    nested = "spec:\n  spec:\n" + "".join(f"  {line}\n" for line in spec.splitlines())
+    pod = CLAIM_AND_POD.split("---")[1].replace("resourceClaimName:", "resourceClaimTemplateName:")
+    await apply(cluster, CLASS_AND_SLICE + "---\n" + head + nested)
+    await apply(cluster, pod)
+    await kubectl(cluster, "wait", "pod/pod-with-cats", "--for=condition=Ready", "--timeout=30s")
+    shown = json.loads(await kubectl(cluster, "get", "pod", "pod-with-cats", "-o", "json"))
+    name = shown["status"]["resourceClaimStatuses"][0]["resourceClaimName"]
+    claim = json.loads(await kubectl(cluster, "get", "resourceclaim", name, "-o", "json"))
+    assert claim["status"]["reservedFor"][0]["uid"] == shown["metadata"]["uid"]
+    events = json.loads(await kubectl(cluster, "get", "events", "-o", "json"))["items"]
+    assert not [e for e in events if e["reason"] == "FailedScheduling"]

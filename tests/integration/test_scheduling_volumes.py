@@ -62,20 +62,6 @@ async def until(cluster: TestCluster, path: str, wanted: Callable[[Obj], bool]) 
     raise AssertionError(f"{path} did not become as wanted: {answer.body}")
 
 
-async def patch(cluster: TestCluster, path: str, body: Obj) -> None:
-    answer = await cluster.admin.request("PATCH", path, body=body, content_type="application/merge-patch+json")
-    assert answer.status == 200, answer.body
-
-
-async def play_volume_controller(cluster: TestCluster, claim: str, volume: str) -> None:
-    """Bind a claim whose volume the scheduler has chosen."""
-    path = f"/api/v1/namespaces/default/persistentvolumeclaims/{claim}"
-    await patch(cluster, f"/api/v1/persistentvolumes/{volume}/status", {"status": {"phase": "Bound"}})
-    bound = {"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": volume}}
-    await patch(cluster, path, bound)
-    await patch(cluster, f"{path}/status", {"status": {"phase": "Bound", "capacity": {"storage": "100Gi"}}})
-
-
 async def apply(cluster: TestCluster, text: str) -> None:
     manifest = cluster.kubeconfig.parent / "manifest.yaml"
     manifest.write_text(text)
@@ -84,31 +70,33 @@ async def apply(cluster: TestCluster, text: str) -> None:
 
 async def test_a_local_volume_takes_its_pod_to_its_node(cluster: TestCluster) -> None:
     await apply(cluster, MANIFESTS)
-    await patch(cluster, "/api/v1/persistentvolumes/example-pv/status", {"status": {"phase": "Available"}})
-    chosen = await until(cluster, "/api/v1/persistentvolumes/example-pv", lambda o: "claimRef" in o["spec"])
-    assert (chosen["spec"]["claimRef"]["name"], chosen["spec"]["claimRef"]["namespace"]) == ("data", "default")
-    waiting = await until(cluster, "/api/v1/namespaces/default/pods/app", lambda o: "nominatedNodeName" in o["status"])
-    assert waiting["status"]["nominatedNodeName"] == "node-1" and "nodeName" not in waiting["spec"]
-    await play_volume_controller(cluster, "data", "example-pv")
     await kubectl(cluster, "wait", "pod/app", "--for=condition=Ready", "--timeout=30s")
     shown = json.loads(await kubectl(cluster, "get", "pod", "app", "-o", "json"))
     assert shown["spec"]["nodeName"] == "node-1"
+    bound = json.loads(await kubectl(cluster, "get", "pv", "example-pv", "-o", "json"))
+    assert (bound["spec"]["claimRef"]["name"], bound["status"]["phase"]) == ("data", "Bound")
+    events = json.loads(await kubectl(cluster, "get", "events", "-o", "json"))["items"]
+    assert not [e for e in events if e["reason"] == "FailedScheduling" and "error" in e["message"]]
 
 
-async def test_a_pod_waits_for_its_claim_and_says_so(cluster: TestCluster) -> None:
+async def test_a_pod_waits_for_its_claim_and_its_volume(cluster: TestCluster) -> None:
     await apply(cluster, MANIFESTS.split("---")[-1])
     refused = await until(cluster, "/api/v1/namespaces/default/pods/app", lambda o: bool(o["status"].get("conditions")))
     told = refused["status"]["conditions"][0]["message"]
     assert told.startswith('0/2 nodes are available: persistentvolumeclaim "data" not found.')
-    await apply(cluster, MANIFESTS.split("---")[2].replace("local-storage", "made"))
     made = {"metadata": {"name": "made"}, "provisioner": "csi.example.com", "volumeBindingMode": "WaitForFirstConsumer"}
     await cluster.admin.request("POST", "/apis/storage.k8s.io/v1/storageclasses", body=made)
+    await apply(cluster, MANIFESTS.split("---")[2].replace("local-storage", "made"))
     key = "volume.kubernetes.io/selected-node"
     path = "/api/v1/namespaces/default/persistentvolumeclaims/data"
     asked = await until(cluster, path, lambda o: key in (o["metadata"].get("annotations") or {}))
-    volume = {"metadata": {"name": "fresh"}, "spec": {"capacity": {"storage": "10Gi"}, "accessModes": ["ReadWriteOnce"],
-              "storageClassName": "made", "csi": {"driver": "csi.example.com", "volumeHandle": "h"}}}  # fmt: skip
+    node = asked["metadata"]["annotations"][key]
+    waiting = await until(cluster, "/api/v1/namespaces/default/pods/app", lambda o: "nominatedNodeName" in o["status"])
+    assert waiting["status"]["nominatedNodeName"] == node and "nodeName" not in waiting["spec"]
+    claim = {"kind": "PersistentVolumeClaim", "namespace": "default", "name": "data", "uid": asked["metadata"]["uid"]}
+    volume = {"metadata": {"name": "fresh", "annotations": {"pv.kubernetes.io/provisioned-by": "csi.example.com"}},
+              "spec": {"capacity": {"storage": "10Gi"}, "accessModes": ["ReadWriteOnce"], "claimRef": claim,
+                       "storageClassName": "made", "csi": {"driver": "csi.example.com", "volumeHandle": "h"}}}  # fmt: skip
     assert (await cluster.admin.request("POST", "/api/v1/persistentvolumes", body=volume)).status == 201
-    await play_volume_controller(cluster, "data", "fresh")
     running = await until(cluster, "/api/v1/namespaces/default/pods/app", lambda o: "nodeName" in o["spec"])
-    assert running["spec"]["nodeName"] == asked["metadata"]["annotations"][key]
+    assert running["spec"]["nodeName"] == node
