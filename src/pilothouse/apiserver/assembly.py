@@ -20,6 +20,7 @@ from pilothouse.apiserver.adminaccess import admin_access_hooks
 from pilothouse.apiserver.admission import chain
 from pilothouse.apiserver.admission import config as admission_config
 from pilothouse.apiserver.admission.escalation import Escalation
+from pilothouse.apiserver.admission.param_access import ParamAccess
 from pilothouse.apiserver.admission.requester import Requester
 from pilothouse.apiserver.allocators import Addresses, NodePortRange, service_hooks
 from pilothouse.apiserver.allocators.repair import GRACE_SECONDS, Repair
@@ -205,7 +206,8 @@ class _Assembly:
     def _admission(self, hub: Hub) -> Sequence[AdmissionPlugin]:
         settings = self.settings
         configs = admission_config.load(settings.admission_control_config_file) if settings.admission_control_config_file else {}
-        plugins = list(chain.build(hub, settings.enable_admission_plugins, settings.disable_admission_plugins, configs))
+        plugins: list[AdmissionPlugin] = [ParamAccess(hub)]
+        plugins += chain.build(hub, settings.enable_admission_plugins, settings.disable_admission_plugins, configs)
         plugins.append(Requester(hub))
         rbac = modes.find_rbac(self.authorizers)
         if rbac is not None:

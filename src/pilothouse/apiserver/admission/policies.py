@@ -102,11 +102,19 @@ async def params(hub: ApiServer, use: Use, request: AdmissionRequest) -> list[Ob
     return found
 
 
-def _param_resource(hub: ApiServer, kind: Obj) -> Served:
+def param_resource(hub: ApiServer, kind: Obj) -> Served | None:
+    """What serves the kind of a policy's parameters."""
     group, _, version = kind.get("apiVersion", "").rpartition("/")
     for served in hub.registry.versions.get((group, version), {}).values():
         if served.stored and served.resource.kind == kind.get("kind"):
             return served
+    return None
+
+
+def _param_resource(hub: ApiServer, kind: Obj) -> Served:
+    served = param_resource(hub, kind)
+    if served is not None:
+        return served
     told = f"'{kind.get('apiVersion')}, Kind={kind.get('kind')}'"
     raise Unusable(f"failed to configure policy: failed to find resource referenced by paramKind: {told}")
 
