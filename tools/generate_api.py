@@ -38,7 +38,7 @@ POINTERS = {
     "io.k8s.api.apps.v1.DeploymentSpec.replicas", "io.k8s.api.apps.v1.ReplicaSetSpec.replicas", "io.k8s.api.apps.v1.StatefulSetSpec.replicas",
     "io.k8s.api.core.v1.ReplicationControllerSpec.replicas", "io.k8s.api.autoscaling.v1.HorizontalPodAutoscalerStatus.observedGeneration",
     "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerStatus.observedGeneration", "io.k8s.api.storage.v1.VolumeNodeResources.count",
-    "io.k8s.api.core.v1.AzureDiskVolumeSource.readOnly", "io.k8s.api.admissionregistration.v1.ServiceReference.port",
+    "io.k8s.api.core.v1.AzureDiskVolumeSource.readOnly", "io.k8s.api.core.v1.CSIVolumeSource.readOnly", "io.k8s.api.admissionregistration.v1.ServiceReference.port",
     "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.ServiceReference.port",
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.ServiceReference.port",
 }  # fmt: skip
@@ -58,7 +58,7 @@ STRING_POINTERS = {
     "core.v1": "AppArmorProfile.localhostProfile AzureDiskVolumeSource.cachingMode AzureDiskVolumeSource.fsType AzureDiskVolumeSource.kind "
     "AzureFilePersistentVolumeSource.secretNamespace CSIVolumeSource.fsType ClusterTrustBundleProjection.name "
     "ClusterTrustBundleProjection.signerName Container.restartPolicy ContainerStatus.stopSignal EndpointAddress.nodeName "
-    "EndpointPort.appProtocol EphemeralContainer.restartPolicy GRPCAction.service HostPathVolumeSource.type ISCSIPersistentVolumeSource.initiatorName "
+    "EndpointPort.appProtocol EphemeralContainer.restartPolicy GRPCAction.service GlusterfsPersistentVolumeSource.endpointsNamespace HostPathVolumeSource.type ISCSIPersistentVolumeSource.initiatorName "
     "ISCSIVolumeSource.initiatorName Lifecycle.stopSignal LoadBalancerIngress.ipMode LocalVolumeSource.fsType "
     "PersistentVolumeClaimSpec.storageClassName PersistentVolumeClaimSpec.volumeAttributesClassName PersistentVolumeClaimSpec.volumeMode "
     "PersistentVolumeClaimStatus.currentVolumeAttributesClassName PersistentVolumeSpec.volumeAttributesClassName PersistentVolumeSpec.volumeMode "

@@ -14,12 +14,17 @@ from pilothouse.api.internal_form import difference
 from pilothouse.api.kinds.nodeselector import deprecated_labels, shown_affinity, validate_node_selector
 from pilothouse.api.kinds.volumesource import MOUNTABLE, default_source, source_dump, sources_of, validate_sources
 from pilothouse.api.podspec.affinity import RENAMED_LABELS
+from pilothouse.api.podspec.warnings import DEPRECATED_VOLUMES
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Context, Strategy
 
 STORAGE_CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 MOUNT_OPTIONS_ANNOTATION = "volume.beta.kubernetes.io/mount-options"
 ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 VOLUME_MODES = ("Block", "Filesystem")
+#: Sources whose use brings a Warning.
+_DEPRECATED = ("cephfs", "photonPersistentDisk", "rbd", "scaleIO", "storageos", "glusterfs")
+_SHOWN = {"storageos": "storageOS"}
+_RECYCLE = "The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning."
 _POLICIES = ("Delete", "Recycle", "Retain")
 
 
@@ -56,7 +61,7 @@ class PersistentVolumeStrategy(Strategy):
         out += _validate_capacity(spec.get("capacity"))
         out += some_of("spec.persistentVolumeReclaimPolicy", spec["persistentVolumeReclaimPolicy"], _POLICIES)
         out += _validate_affinity(spec.get("nodeAffinity"))
-        out += validate_sources(spec, "spec")
+        out += validate_sources(spec, "spec", obj["metadata"].get("name") or "")
         if (spec.get("hostPath") or {}).get("path") == "/" and spec["persistentVolumeReclaimPolicy"] == "Recycle":
             out.append(forbidden("spec.persistentVolumeReclaimPolicy", "may not be 'recycle' for a hostPath mount of '/'"))
         if spec.get("storageClassName"):
@@ -82,9 +87,17 @@ class PersistentVolumeStrategy(Strategy):
         return out
 
     def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
-        spec = obj["spec"]
+        spec, out = obj["spec"], storage_class_warning(obj)
+        if MOUNT_OPTIONS_ANNOTATION in (obj["metadata"].get("annotations") or {}):
+            told = 'deprecated since v1.31; use "mountOptions" attribute instead'
+            out.append(f"metadata.annotations[{MOUNT_OPTIONS_ANNOTATION}]: {told}")
+        if spec.get("persistentVolumeReclaimPolicy") == "Recycle":
+            out.append(f"spec.persistentVolumeReclaimPolicy: {_RECYCLE}")
         required = (spec.get("nodeAffinity") or {}).get("required")
-        return storage_class_warning(obj) + deprecated_labels(required, "spec.nodeAffinity.required")
+        out += deprecated_labels(required, "spec.nodeAffinity.required")
+        return out + [
+            f"spec.{_SHOWN.get(key, key)}: {DEPRECATED_VOLUMES[key]}" for key in _DEPRECATED if spec.get(key) is not None
+        ]
 
     def cells(self, obj: Obj, now: float) -> list[Any]:
         spec, status = obj.get("spec") or {}, obj.get("status") or {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from pilothouse.api import names
 from pilothouse.api.checks import named
 from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, not_supported, required
 from pilothouse.api.internal_form import Fields, dump
+from pilothouse.api.podspec import disks
+from pilothouse.api.podspec.disks import iscsi_name
 
 _SECRET: Fields = "Name:name Namespace:namespace"
 #: All sources in the reference server's order: JSON name, internal name and fields.
@@ -49,19 +50,7 @@ _NESTED = dict.fromkeys(("controllerPublishSecretRef", "nodeStageSecretRef", "no
 #: Which mount options may be given in the old annotation.
 MOUNTABLE = frozenset(("gcePersistentDisk", "awsElasticBlockStore", "glusterfs", "nfs", "rbd", "quobyte", "iscsi", "cinder", "cephfs",
                        "azureFile", "vsphereVolume", "azureDisk", "photonPersistentDisk"))  # fmt: skip
-_NEEDED = {
-    "gcePersistentDisk": ("pdName",), "awsElasticBlockStore": ("volumeID",), "glusterfs": ("endpoints", "path"), "rbd": ("monitors", "image"),
-    "quobyte": ("registry", "volume"), "cephfs": ("monitors",), "cinder": ("volumeID",), "flexVolume": ("driver",),
-    "azureFile": ("secretName", "shareName"), "vsphereVolume": ("volumePath",), "azureDisk": ("diskName", "diskURI"),
-    "photonPersistentDisk": ("pdID",), "portworxVolume": ("volumeID",), "scaleIO": ("gateway", "system", "volumeName"),
-    "storageos": ("volumeName",),
-}  # fmt: skip
 _HOST_PATH_TYPES = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
-_IQN = re.compile(
-    r"(iqn\.\d{4}-\d{2}\.([a-zA-Z0-9-]*\.)*[a-zA-Z0-9-]*(:.*)?|eui\.[0-9A-Fa-f]{16}|naa\.[0-9A-Fa-f]{16}([0-9A-Fa-f]{16})?)"
-).fullmatch
-
-
 _DEFAULTS: dict[str, Obj] = {
     "hostPath": {"type": ""}, "iscsi": {"iscsiInterface": "default"},
     "rbd": {"pool": "rbd", "user": "admin", "keyring": "/etc/ceph/keyring"},
@@ -86,8 +75,8 @@ def sources_of(spec: Obj) -> Obj:
     return {key: spec[key] for key, _, _ in SOURCES if spec.get(key) is not None}
 
 
-def validate_sources(spec: Obj, path: str) -> list[FieldError]:
-    """Errors of the one source that there must be."""
+def validate_sources(spec: Obj, path: str, name: str = "") -> list[FieldError]:
+    """Errors of the one source that the volume of this name must have."""
     found = sorted(sources_of(spec), key=_first_the_simple)
     if not found:
         return [required(path, "must specify a volume type")]
@@ -96,7 +85,7 @@ def validate_sources(spec: Obj, path: str) -> list[FieldError]:
         if n:
             out.append(forbidden(f"{path}.{key}", "may not specify more than 1 volume type"))
         else:
-            out += _validate_source(key, spec, path)
+            out += _validate_source(key, spec, path, name)
     return out
 
 
@@ -104,16 +93,17 @@ def _first_the_simple(key: str) -> int:
     return 0 if key == "hostPath" else 1
 
 
-def _validate_source(key: str, spec: Obj, path: str) -> list[FieldError]:
+def _validate_source(key: str, spec: Obj, path: str, name: str) -> list[FieldError]:
     source, where = spec[key], f"{path}.{key}"
-    check = _CHECKS.get(key)
-    if check is not None:
-        return check(source, where)
-    out = [required(f"{where}.{field}") for field in _NEEDED.get(key, ()) if not source.get(field)]
-    if key == "local":
-        out += _path(source, where)
-        if spec.get("nodeAffinity") is None:
-            out.append(required(f"{path}.nodeAffinity", "Local volume requires node affinity"))
+    if key in _OWN:
+        out = _OWN[key](source, where)
+    else:
+        out = []
+        _SHARED[key](source, where, out)
+    if key == "iscsi" and (told := disks.iscsi_target_too_long(source, name)):
+        out.insert(0, invalid(f"{where}.targetportal", source.get("targetPortal") or "", told))
+    if key == "local" and spec.get("nodeAffinity") is None:
+        out.append(required(f"{path}.nodeAffinity", "Local volume requires node affinity"))
     return out
 
 
@@ -131,19 +121,12 @@ def _host_path(source: Obj, where: str) -> list[FieldError]:
     return out
 
 
-def _nfs(source: Obj, where: str) -> list[FieldError]:
-    out = [required(f"{where}.{key}") for key in ("server", "path") if not source.get(key)]
-    if not (source.get("path") or "").startswith("/"):
-        out.append(invalid(f"{where}.path", source.get("path") or "", "must be an absolute path"))
-    return out
-
-
 def _iscsi(source: Obj, where: str) -> list[FieldError]:
     out = [] if source.get("targetPortal") else [required(f"{where}.targetPortal")]
     iqn, lun = source.get("iqn") or "", source.get("lun") or 0
     if not iqn:
         out.append(required(f"{where}.iqn"))
-    elif not iqn.startswith(("iqn", "eui", "naa")) or not _IQN(iqn):
+    elif not iscsi_name(iqn):
         out.append(invalid(f"{where}.iqn", iqn, "must be valid format"))
     if not 0 <= lun <= 255:
         out.append(invalid(f"{where}.lun", lun, "must be between 0 and 255, inclusive"))
@@ -152,21 +135,48 @@ def _iscsi(source: Obj, where: str) -> list[FieldError]:
         out.append(required(f"{where}.secretRef"))
     if secret is not None and not secret.get("name"):
         out.append(required(f"{where}.secretRef.name"))
+    initiator = source.get("initiatorName")
+    if initiator is not None and not iscsi_name(initiator):
+        out.append(invalid(f"{where}.initiatorname", initiator, "must be valid format"))
     return out
 
 
-def _fc(source: Obj, where: str) -> list[FieldError]:
-    worldwide, ids = source.get("targetWWNs"), source.get("wwids")
-    if not worldwide and not ids:
-        return [required(f"{where}.targetWWNs", "must specify either targetWWNs or wwids, but not both")]
-    if worldwide and ids:
-        return [invalid(f"{where}.targetWWNs", worldwide, "targetWWNs and wwids can not be specified simultaneously")]
-    if not worldwide:
+def _glusterfs(source: Obj, where: str) -> list[FieldError]:
+    out: list[FieldError] = []
+    disks.check_glusterfs(source, where, out)
+    namespace = source.get("endpointsNamespace")
+    if namespace == "":
+        out.append(
+            invalid(f"{where}.endpointsNamespace", "", "if the endpointnamespace is set, it must be a valid namespace name")
+        )
+    elif namespace is not None:
+        out += named(f"{where}.endpointsNamespace", namespace, names.dns1123_label(namespace))
+    return out
+
+
+def _azure_file(source: Obj, where: str) -> list[FieldError]:
+    out: list[FieldError] = []
+    disks.check_azure_file(source, where, out)
+    return [*out, required(f"{where}.secretNamespace")] if source.get("secretNamespace") == "" else out
+
+
+def _cinder(source: Obj, where: str) -> list[FieldError]:
+    out = [] if source.get("volumeID") else [required(f"{where}.volumeID")]
+    return out + _whole_reference(source, where)
+
+
+def _storageos(source: Obj, where: str) -> list[FieldError]:
+    out: list[FieldError] = []
+    disks.check_storageos({**source, "secretRef": None}, where, out)
+    return out + _whole_reference(source, where)
+
+
+def _whole_reference(source: Obj, where: str) -> list[FieldError]:
+    """A reference to a Secret, if there is one, names its namespace, too."""
+    ref = source.get("secretRef")
+    if ref is None:
         return []
-    lun = source.get("lun")
-    if lun is None:
-        return [required(f"{where}.lun", "lun is required if targetWWNs is specified")]
-    return [] if 0 <= lun <= 255 else [invalid(f"{where}.lun", lun, "must be between 0 and 255, inclusive")]
+    return [required(f"{where}.secretRef.{key}") for key in ("name", "namespace") if not ref.get(key)]
 
 
 def csi_driver_name(driver: str, where: str) -> list[FieldError]:
@@ -195,10 +205,14 @@ def _secret(ref: Obj, where: str) -> list[FieldError]:
     return out + named(f"{where}.namespace", namespace, names.dns1123_label(namespace))
 
 
-_CHECKS: dict[str, Callable[[Obj, str], list[FieldError]]] = {
-    "hostPath": _host_path,
-    "nfs": _nfs,
-    "iscsi": _iscsi,
-    "fc": _fc,
-    "csi": _csi,
-}
+#: Sources that volumes check otherwise than pods do.
+_OWN: dict[str, Callable[[Obj, str], list[FieldError]]] = {
+    "hostPath": _host_path, "local": _path, "iscsi": _iscsi, "glusterfs": _glusterfs, "azureFile": _azure_file, "cinder": _cinder,
+    "storageos": _storageos, "csi": _csi,
+}  # fmt: skip
+_SHARED: dict[str, Callable[[Obj, str, list[FieldError]], None]] = {
+    "gcePersistentDisk": disks.check_gce, "awsElasticBlockStore": disks.check_aws, "nfs": disks.check_nfs, "rbd": disks.check_rbd,
+    "quobyte": disks.check_quobyte, "flexVolume": disks.check_flex, "cephfs": disks.check_cephfs, "fc": disks.check_fc,
+    "flocker": disks.check_flocker, "vsphereVolume": disks.check_vsphere, "azureDisk": disks.check_azure_disk,
+    "photonPersistentDisk": disks.check_photon, "portworxVolume": disks.check_portworx, "scaleIO": disks.check_scaleio,
+}  # fmt: skip

@@ -65,11 +65,22 @@ def check_iscsi(source: Obj, path: str, out: Errors) -> None:
 
 
 def _check_iscsi_name(name: str, path: str, out: Errors) -> None:
-    kind = next((k for k in _ISCSI_NAMES if name.startswith(k)), None)
-    if kind is None:
+    if not name.startswith(_ISCSI_NAMES):
         out.append(invalid(path, name, "must be valid format starting with iqn, eui, or naa"))
-    elif not _ISCSI_FORMS[kind].fullmatch(name):
+    elif not iscsi_name(name):
         out.append(invalid(path, name, "must be valid format"))
+
+
+def iscsi_name(name: str) -> bool:
+    """Whether a name is one of the three forms that names of iSCSI have."""
+    return name.startswith(_ISCSI_NAMES) and _ISCSI_FORMS[name[:3]].fullmatch(name) is not None
+
+
+def iscsi_target_too_long(source: Obj, name: str) -> str:
+    """What is wrong with a portal of a volume of this name, where the initiator has a name of its own; "" if nothing is."""
+    if source.get("initiatorName") is None or names.size(f"{name}:{source.get('targetPortal') or ''}") <= 64:
+        return ""
+    return "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified."
 
 
 def check_glusterfs(source: Obj, path: str, out: Errors) -> None:

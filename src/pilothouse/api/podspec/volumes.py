@@ -33,6 +33,8 @@ def _check_volume(volume: Obj, pod_name: str, path: str, others: Volumes) -> Err
     out: Errors = []
     name = volume.get("name") or ""
     _check_source(volume, path, out)
+    if volume.get("iscsi") is not None and (told := disks.iscsi_target_too_long(volume["iscsi"], name)):
+        out.append(invalid(f"{path}.name", name, told))
     if pod_name and volume.get("ephemeral") is not None:
         claim = f"{pod_name}-{name}"
         for message in names.dns1123_subdomain(claim):

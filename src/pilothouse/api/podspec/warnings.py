@@ -18,7 +18,8 @@ _ANNOTATIONS = {
     "security.alpha.kubernetes.io/sysctls": 'non-functional in v1.11+; use the "sysctls" field instead',
     "security.alpha.kubernetes.io/unsafe-sysctls": 'non-functional in v1.11+; use the "sysctls" field instead',
 }
-_VOLUMES = {
+#: Kinds of volumes that nobody should use any more.
+DEPRECATED_VOLUMES = {
     "gitRepo": "deprecated in v1.11, and disabled by default in v1.33+",
     "glusterfs": "deprecated in v1.25, non-functional in v1.26+",
     "scaleIO": "deprecated in v1.16, non-functional in v1.22+",
@@ -157,7 +158,7 @@ def _selector(term: Obj, path: str) -> Iterator[str]:
 
 def _volumes(volumes: list[Obj], path: str) -> Iterator[str]:
     for n, volume in enumerate(volumes):
-        for field, told in _VOLUMES.items():
+        for field, told in DEPRECATED_VOLUMES.items():
             if volume.get(field) is not None:
                 yield f"{path}[{n}].{field}: {told}"
         if (volume.get("hostPath") or {}).get("type") == "bad":

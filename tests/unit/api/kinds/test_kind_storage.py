@@ -194,3 +194,81 @@ def test_a_claim_grows_once_it_is_bound_and_changes_no_further(phase: str, chang
     after = claims.decoded({**before, "spec": {**before["spec"], **change}})
     wrong = claims.strategy.validate_update(after, before)
     assert (wrong == []) is good, wrong
+
+
+# --- sources of volumes -------------------------------------------------------------------------------------------------------------
+
+_QUOBYTE = "must be a host:port pair or multiple pairs separated by commas"
+_BLOB = "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"
+_IQN = "iqn.2012-01.com.x:y"
+
+
+def of(key: str, source: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return {"spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], key: source, **spec}}
+
+
+@pytest.mark.parametrize(
+    ("key", "source", "told"),
+    [
+        ("awsElasticBlockStore", {}, ["volumeID: Required value"]),
+        (
+            "gcePersistentDisk",
+            {"pdName": "x", "partition": 256},
+            ["partition: Invalid value: 256: must be between 1 and 255, inclusive"],
+        ),
+        ("azureDisk", {}, ["diskName: Required value", "diskURI: Required value"]),
+        ("azureDisk", {"diskName": "d", "diskURI": "u"}, [f'diskURI: Unsupported value: "u": supported values: "{_BLOB}"']),
+        ("azureFile", {"secretName": "s", "shareName": "x", "secretNamespace": ""}, ["secretNamespace: Required value"]),
+        ("cephfs", {}, ["monitors: Required value"]),
+        ("cinder", {"volumeID": "x", "secretRef": {"name": "a"}}, ["secretRef.namespace: Required value"]),
+        ("fc", {"targetWWNs": ["a"]}, ["lun: Required value: lun is required if targetWWNs is specified"]),
+        (
+            "flexVolume",
+            {"driver": "a/b", "options": {"kubernetes.io/x": "y"}},
+            ['options[kubernetes.io/x]: Invalid value: "kubernetes.io/x": kubernetes.io and k8s.io namespaces are reserved'],
+        ),
+        ("flocker", {"datasetName": "a/b"}, ["datasetName: Invalid value: \"a/b\": must not contain '/'"]),
+        (
+            "glusterfs",
+            {"endpoints": "e", "path": "p", "endpointsNamespace": ""},
+            ['endpointsNamespace: Invalid value: "": if the endpointnamespace is set, it must be a valid namespace name'],
+        ),
+        ("iscsi", {"targetPortal": "a", "iqn": "x", "lun": 0}, ['iqn: Invalid value: "x": must be valid format']),
+        (
+            "iscsi",
+            {"targetPortal": "a", "iqn": _IQN, "lun": 0, "initiatorName": "bad"},
+            ['initiatorname: Invalid value: "bad": must be valid format'],
+        ),
+        (
+            "iscsi",
+            {"targetPortal": "a" * 63, "iqn": _IQN, "lun": 0, "initiatorName": _IQN},
+            [
+                f'targetportal: Invalid value: "{"a" * 63}": Total length of <volume name>:<iscsi.targetPortal> must be under 64 '
+                "characters if iscsi.initiatorName is specified."
+            ],
+        ),
+        ("photonPersistentDisk", {}, ["pdID: Required value"]),
+        ("portworxVolume", {}, ["volumeID: Required value"]),
+        ("quobyte", {"registry": "a", "volume": "v"}, [f'registry: Invalid value: "a": {_QUOBYTE}']),
+        ("rbd", {}, ["monitors: Required value", "image: Required value"]),
+        ("scaleIO", {}, ["gateway: Required value", "system: Required value", "volumeName: Required value"]),
+        ("storageos", {"volumeName": "a", "secretRef": {"name": "s"}}, ["secretRef.namespace: Required value"]),
+        ("vsphereVolume", {}, ["volumePath: Required value"]),
+        ("local", {"path": "/a/../b"}, ["path: Invalid value: \"/a/../b\": must not contain '..'"]),
+    ],
+)
+def test_a_volume_says_where_it_is(key: str, source: dict[str, Any], told: list[str]) -> None:
+    affinity = {"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]}}
+    more = {"nodeAffinity": affinity} if key == "local" else {}
+    assert volumes.wrong(of(key, source, **more)) == [f"spec.{key}.{one}" for one in told]
+
+
+def test_what_nobody_should_use_any_more_brings_warnings() -> None:
+    made = volumes.create(of("storageos", {"volumeName": "a"}, persistentVolumeReclaimPolicy="Recycle"))[0]
+    made["metadata"]["annotations"] = {"volume.beta.kubernetes.io/mount-options": "ro"}
+    assert volumes.strategy.warnings(made, None) == [
+        'metadata.annotations[volume.beta.kubernetes.io/mount-options]: deprecated since v1.31; use "mountOptions" attribute instead',
+        "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use "
+        "dynamic provisioning.",
+        "spec.storageOS: deprecated in v1.22, non-functional in v1.25+",
+    ]
