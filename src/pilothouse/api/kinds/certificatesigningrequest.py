@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pilothouse.api import names, table, times
@@ -17,6 +18,8 @@ USAGES = (
     "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping",
 )  # fmt: skip
 _DECISIONS = ("Approved", "Denied", "Failed")
+#: Who issues may neither add nor take away nor change these.
+_BY_APPROVAL = ("Approved", "Denied")
 
 
 class CertificateSigningRequestStrategy(Strategy):
@@ -62,7 +65,12 @@ class CertificateSigningRequestStrategy(Strategy):
         for kind in _DECISIONS:
             if kind in then and kind not in now:
                 out.append(forbidden("status.conditions", f'updates may not remove a condition of type "{kind}"'))
-        if sub == "status" and before.get("certificate") and status.get("certificate") != before["certificate"]:
+            elif sub == "status" and kind in _BY_APPROVAL and kind in now and kind not in then:
+                out.append(forbidden("status.conditions", f'updates may not add a condition of type "{kind}"'))
+        issued, had = status.get("certificate"), before.get("certificate")
+        if issued and issued != had:
+            out += _validate_certificate(issued, "status.certificate")
+        if sub == "status" and had and issued != had:
             out.append(forbidden("status.certificate", "updates may not set certificate content when it is already set"))
         return out
 
@@ -76,10 +84,9 @@ class CertificateSigningRequestStrategy(Strategy):
             if before.get("certificate"):
                 status["certificate"] = before["certificate"]
         elif sub == "status":
-            decided = [c for c in before.get("conditions") or () if c.get("type") in ("Approved", "Denied")]
-            others = [c for c in status.get("conditions") or () if c.get("type") not in ("Approved", "Denied")]
-            if decided or others:
-                status["conditions"] = [*decided, *others]
+            kept = [known.get(c.get("type"), c) if c.get("type") in _BY_APPROVAL else c for c in status.get("conditions") or ()]
+            if kept:
+                status["conditions"] = kept
             else:
                 status.pop("conditions", None)
         now = times.text(ctx.now)
@@ -139,6 +146,29 @@ def _validate_request(text: str | None, path: str) -> list[FieldError]:
     return []
 
 
+def _validate_certificate(text: str, path: str) -> list[FieldError]:
+    """One or more certificates in PEM, and nothing else."""
+    import base64
+
+    from cryptography import x509
+
+    content = base64.b64decode(text)
+    kinds = re.findall(rb"-----BEGIN ([^-]+)-----", content)
+    other = next((kind for kind in kinds if kind != b"CERTIFICATE"), None)
+    if other is not None:
+        told = f'only CERTIFICATE PEM blocks are allowed, found "{other.decode(errors="replace")}"'
+    elif not kinds:
+        told = "must contain at least one CERTIFICATE PEM block"
+    else:
+        try:
+            x509.load_pem_x509_certificates(content)
+        except ValueError as e:
+            told = str(e)
+        else:
+            return []
+    return [invalid(path, "<certificate data>", told)]
+
+
 def _validate_usages(usages: list[str], path: str) -> list[FieldError]:
     out = [] if usages else [required(path)]
     for n, usage in enumerate(usages):
@@ -158,12 +188,13 @@ def validate_signer_name(name: str, path: str) -> list[FieldError]:
         return [invalid(path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'")]
     out: list[FieldError] = []
     for label in domain.split("."):
-        if names.dns1123_label(label):
-            return [invalid(path, domain, f'validating label "{label}": {m}') for m in names.dns1123_label(label)]
+        if told := names.dns1123_label(label):
+            out += [invalid(path, domain, f'validating label "{label}": {m}') for m in told]
+            break
     if "." not in domain:
-        out.append(invalid(path, name, "should be a domain with at least two segments separated by dots"))
+        out.append(invalid(path, domain, "should be a domain with at least two segments separated by dots"))
     for label in rest.split("."):
-        out += [invalid(path, name, f'validating label "{label}": {m}') for m in names.dns1123_subdomain(label)]
+        out += [invalid(path, rest, f'validating label "{label}": {m}') for m in names.dns1123_subdomain(label)]
     if name == LEGACY_SIGNER:
         out.append(invalid(path, name, "the legacy signerName is not allowed via this API version"))
     return out

@@ -201,13 +201,27 @@ def test_approval_and_denial_exclude_each_other_and_last() -> None:
     ]
 
 
-def test_only_the_approval_endpoint_decides_and_only_the_status_endpoint_issues() -> None:
+def test_the_approval_endpoint_issues_nothing_and_the_status_endpoint_keeps_what_was_decided() -> None:
     approved = {"type": "Approved", "status": "True", "reason": "R"}
-    written = {"metadata": {}, "status": {"conditions": [approved], "certificate": "eA=="}}
-    for sub, kept in (("approval", "conditions"), ("status", "certificate")):
-        obj: dict[str, Any] = {"metadata": {}, "status": dict(written["status"])}
-        requests.strategy.prepare_subresource(sub, obj, {"metadata": {}, "spec": {}}, Context(NOW, "certificates.k8s.io/v1"))
-        assert list(obj["status"]) == [kept]
+    pending = {"metadata": {}, "spec": {}}
+    decided: dict[str, Any] = {"metadata": {}, "status": {"conditions": [approved], "certificate": "eA=="}}
+    requests.strategy.prepare_subresource("approval", decided, pending, Context(NOW, "certificates.k8s.io/v1"))
+    assert list(decided["status"]) == ["conditions"]
+    issued: dict[str, Any] = {"metadata": {}, "status": {"conditions": [{**approved, "reason": "Other"}], "certificate": "eA=="}}
+    old = {**pending, "status": {"conditions": [approved]}}
+    requests.strategy.prepare_subresource("status", issued, old, Context(NOW, "certificates.k8s.io/v1"))
+    assert [c["reason"] for c in issued["status"]["conditions"]] == ["R"]
+    assert issued["status"]["certificate"] == "eA=="
+
+
+def test_a_status_write_may_neither_decide_nor_issue_something_that_is_no_certificate() -> None:
+    approved = {"type": "Approved", "status": "True", "reason": "R"}
+    content = base64.b64encode(b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n").decode()
+    check = requests.strategy.validate_subresource
+    assert [str(e.detail) for e in check("status", {"status": {"conditions": [approved], "certificate": content}}, {})] == [
+        'updates may not add a condition of type "Approved"',
+        'only CERTIFICATE PEM blocks are allowed, found "PUBLIC KEY"',
+    ]
 
 
 @pytest.mark.parametrize("name", ["exempt", "catch-all"])
