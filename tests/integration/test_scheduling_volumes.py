@@ -83,6 +83,7 @@ async def test_a_pod_waits_for_its_claim_and_its_volume(cluster: TestCluster) ->
     await apply(cluster, MANIFESTS.split("---")[-1])
     refused = await until(cluster, "/api/v1/namespaces/default/pods/app", lambda o: bool(o["status"].get("conditions")))
     told = refused["status"]["conditions"][0]["message"]
+    assert refused["status"]["conditions"][0]["observedGeneration"] == refused["metadata"]["generation"]
     assert told.startswith('0/2 nodes are available: persistentvolumeclaim "data" not found.')
     made = {"metadata": {"name": "made"}, "provisioner": "csi.example.com", "volumeBindingMode": "WaitForFirstConsumer"}
     await cluster.admin.request("POST", "/apis/storage.k8s.io/v1/storageclasses", body=made)
@@ -99,4 +100,4 @@ async def test_a_pod_waits_for_its_claim_and_its_volume(cluster: TestCluster) ->
                        "storageClassName": "made", "csi": {"driver": "csi.example.com", "volumeHandle": "h"}}}  # fmt: skip
     assert (await cluster.admin.request("POST", "/api/v1/persistentvolumes", body=volume)).status == 201
     running = await until(cluster, "/api/v1/namespaces/default/pods/app", lambda o: "nodeName" in o["spec"])
-    assert running["spec"]["nodeName"] == node
+    assert running["spec"]["nodeName"] == node and "nominatedNodeName" not in running["status"]

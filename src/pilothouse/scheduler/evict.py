@@ -13,7 +13,7 @@ from typing import Any
 from pilothouse.client.interface import Transport
 from pilothouse.clock import Clock, rfc3339
 from pilothouse.scheduler.framework import Preemption
-from pilothouse.scheduler.podinfo import PodInfo
+from pilothouse.scheduler.podinfo import PodInfo, observed_generation
 
 log = logging.getLogger("pilothouse.scheduler")
 
@@ -71,6 +71,7 @@ class Evictor:
             "reason": "PreemptionByScheduler",
             "message": f"{pod.spec.get('schedulerName', '')}: preempting to accommodate a higher priority pod",
             "lastTransitionTime": rfc3339(self._clock.now()),
+            **observed_generation(victim),
         }
         await self._patch_status(victim, {"conditions": [condition]})
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": victim.uid}}

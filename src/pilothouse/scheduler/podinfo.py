@@ -171,6 +171,12 @@ _SIGNATURE_FIELDS = (
 )
 
 
+def observed_generation(pod: PodInfo) -> Obj:
+    """What a condition says of the state of the pod that it is about."""
+    generation = pod.obj["metadata"].get("generation")
+    return {"observedGeneration": generation} if generation else {}
+
+
 def _resources_text(spec: Obj) -> bytes:
     """What of a spec says how much it needs: the same for all pods of a template."""
     kinds = ("containers", "initContainers")

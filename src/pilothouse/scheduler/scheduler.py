@@ -26,7 +26,7 @@ from pilothouse.scheduler.laps import Laps
 from pilothouse.scheduler.metrics import ERROR, SCHEDULED, UNSCHEDULABLE, Metrics
 from pilothouse.scheduler.owners import OWNERS, owner_selectors
 from pilothouse.scheduler.plugins.default_preemption import INELIGIBLE
-from pilothouse.scheduler.podinfo import PodInfo, pod_info
+from pilothouse.scheduler.podinfo import PodInfo, observed_generation, pod_info
 from pilothouse.scheduler.profile import Profile
 from pilothouse.scheduler.queue import SchedulingQueue
 from pilothouse.scheduler.record import condition_reason, status_message
@@ -350,7 +350,7 @@ class Scheduler:
 
     async def _write_condition(self, pod: PodInfo, reason: str, message: str) -> None:
         condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message, "lastProbeTime": None,
-                     "lastTransitionTime": rfc3339(self._clock.now())}  # fmt: skip
+                     "lastTransitionTime": rfc3339(self._clock.now()), **observed_generation(pod)}  # fmt: skip
         await self._patch_status(pod, {"conditions": [condition]})
 
     async def _patch_status(self, pod: PodInfo, status: Obj) -> None:

@@ -57,6 +57,7 @@ class Bind:
             more = binding["metadata"].get(key)
             if more:
                 metadata[key] = {**(metadata.get(key) or {}), **more}
+        (pod.get("status") or {}).pop("nominatedNodeName", None)  # it has its node now (KEP-5278)
         _set_scheduled(pod, rfc3339(self._server.clock.now()))
 
 
