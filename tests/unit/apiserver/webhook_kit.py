@@ -24,6 +24,7 @@ from .kit import Caller
 
 Obj = dict[str, Any]
 GROUP = "/apis/admissionregistration.k8s.io/v1"
+MAPS = "/api/v1/namespaces/default/configmaps"
 RULE = {"operations": ["CREATE", "UPDATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}
 _NAMES = ("localhost", "hook.default.svc")
 
@@ -151,6 +152,11 @@ def deny(review: Obj, **status: Any) -> Obj:
 
 def patch(review: Obj, *operations: Obj, **more: Any) -> Obj:
     return allow(review, patchType="JSONPatch", patch=base64.b64encode(json.dumps(operations).encode()).decode(), **more)
+
+
+def config(name: str = "a", **metadata: Any) -> Obj:
+    """A ConfigMap."""
+    return {"metadata": {"name": name, **metadata}, "data": {"k": "v"}}
 
 
 def webhook(client: Obj, name: str = "a.example.com", **more: Any) -> Obj:
