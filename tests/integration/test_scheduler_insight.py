@@ -11,6 +11,10 @@ from pathlib import Path
 import yaml
 from test_main_job import kubectl
 
+from pilothouse.apiserver.assembly import Settings
+from pilothouse.clock import SystemClock
+from pilothouse.cluster import ApiHub, Cluster, Spokes
+from pilothouse.store.memory import MemoryStore
 from pilothouse.testing.plugin import TestCluster
 
 POD = """
@@ -77,6 +81,18 @@ async def test_what_if_on_the_live_cluster_by_dump_and_as_a_call(cluster: TestCl
     question["spec"]["drain"] = ["nowhere"]  # type: ignore[index]
     asked.write_text(json.dumps(question))
     assert "there is no node nowhere" in await kubectl(cluster, "create", "-f", str(asked), code=1)
+
+
+async def test_where_no_scheduler_explains_itself_the_command_decides_anew(pilothouse_certificates: Path, tmp_path: Path) -> None:
+    clock = SystemClock()
+    hub = ApiHub(Settings(pilothouse_certificates, port=0), clock=clock, store=MemoryStore(clock))
+    config = tmp_path / "kubeconfig"
+    async with Cluster(hub, Spokes(controllers=True, scheduler=False, nodes=2)).running():
+        hub.write_kubeconfig(config)
+        admin = hub.transport("admin", "system:masters")
+        await admin.request("POST", "/api/v1/namespaces/default/pods", body=yaml.safe_load(POD % ("big", "500")))
+        told = await pilothouse("explain", "big", kubeconfig=config)
+    assert "as default-scheduler decides now" in told and "Insufficient cpu" in told and "short (asks for 500" in told
 
 
 async def test_what_cannot_be_asked_is_told_in_one_line(tmp_path: Path) -> None:

@@ -71,6 +71,20 @@ def test_other_workloads_do_too() -> None:
     assert nodes_of(report)["agent-a"] == "a"
 
 
+def test_claims_of_a_stateful_set_are_there_for_its_pods() -> None:
+    storage = "storage.k8s.io/v1"
+    late = {"apiVersion": storage, "kind": "StorageClass", "metadata": {"name": "late"}, "provisioner": "example.com/disk",
+            "volumeBindingMode": "WaitForFirstConsumer"}  # fmt: skip
+    claim = {"metadata": {"name": "data"}, "spec": {"storageClassName": "late", "accessModes": ["ReadWriteOnce"],
+                                                    "resources": {"requests": {"storage": "1Gi"}}}}  # fmt: skip
+    base = cluster(node("a", cpu="2"))
+    wanted = workload("StatefulSet", name="db", replicas=3, serviceName="db", volumeClaimTemplates=[claim])
+    assert nodes_of(tried(base, wanted, late)) == {"db-0": "a", "db-1": "a", "db-2": ""}
+    assert base.snapshot.view.stock.get("persistentvolumeclaims", "default", "data-db-0") is None
+    without = tried(base, workload("Deployment", pod={"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "no"}}]}))
+    assert 'persistentvolumeclaim "no" not found' in without.placements[0].message
+
+
 def test_more_nodes_help() -> None:
     report = tried(cluster(node("a", cpu="1")), workload("Deployment", replicas=3), add_nodes=2, like="a")
     assert report.added == ["a-like-1", "a-like-2"] and sorted(nodes_of(report).values()) == ["a", "a-like-1", "a-like-2"]
