@@ -74,27 +74,25 @@ class StatefulSetController(Controller):
         owner = self.sets.get(*split_key(key))
         if owner is None:
             return
-        matches = self.selectors.of(owner)
-        known = await self.revisions.of(owner, matches)
         pods = await self._claim(owner)
+        if is_deleting(owner):
+            before = owner.get("status") or {}
+            names = before.get("currentRevision") or "", before.get("updateRevision") or ""
+            await self._tell(self._state(owner, *names, pods), plans.Plan())
+            return
+        known = await self.revisions.of(owner, self.selectors.of(owner))
         update = await self.revisions.present(owner, known, dict(owner["metadata"].get("annotations") or {}))
         if update is None:
             await self._count_collision(owner)
             return
         current = self._current(owner, known, update)
-        state = self._state(owner, current, update, pods)
-        failed: list[BaseException] = []
-        plan = plans.Plan()
-        if not is_deleting(owner):
-            plan = plans.plan(state)
-            failed = await self._carry_out(
-                state, plan, {current["metadata"]["name"]: current, update["metadata"]["name"]: update}
-            )
+        state = self._state(owner, current["metadata"]["name"], update["metadata"]["name"], pods)
+        plan = plans.plan(state)
+        failed = await self._carry_out(state, plan, {current["metadata"]["name"]: current, update["metadata"]["name"]: update})
         await self._tell(state, plans.Plan() if failed else plan)
         if failed and not namespace_is_terminating(failed[0]):
             raise failed[0]
-        if not is_deleting(owner):
-            await self._forget_old(owner, known, current, update, pods)
+        await self._forget_old(owner, known, current, update, pods)
 
     async def _claim(self, owner: Obj) -> list[Obj]:
         """The set's pods. Pods that are not named after the set are never its own, whatever their labels."""
@@ -112,9 +110,9 @@ class StatefulSetController(Controller):
         name = (owner.get("status") or {}).get("currentRevision")
         return next((r for r in known if r["metadata"]["name"] == name), update)
 
-    def _state(self, owner: Obj, current: Obj, update: Obj, pods: Iterable[Obj]) -> plans.State:
+    def _state(self, owner: Obj, current: str, update: str, pods: Iterable[Obj]) -> plans.State:
         numbered = {n: p for p in pods if (n := identity.ordinal(p, owner)) is not None}
-        return plans.State(owner, current["metadata"]["name"], update["metadata"]["name"], numbered, self.clock.now())
+        return plans.State(owner, current, update, numbered, self.clock.now())
 
     async def _carry_out(self, state: plans.State, plan: plans.Plan, revisions: dict[str, Obj]) -> list[BaseException]:
         owner = state.stateful_set

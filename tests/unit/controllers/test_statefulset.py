@@ -184,3 +184,17 @@ async def test_an_adopted_pod_gets_its_identity_and_strangers_are_left_alone():
         await rounds(cluster, 2)
         assert cluster.find(PODS, "web-0")["metadata"]["labels"][identity.NAME_LABEL] == "web-0"
         assert "ownerReferences" not in cluster.find(PODS, "webby")["metadata"]
+
+
+async def test_a_set_that_is_being_deleted_makes_nothing_new():
+    async with Cluster() as cluster:
+        cluster.start(StatefulSetController)
+        await cluster.create(STATEFUL_SETS, stateful_set(1))
+        await rounds(cluster, 2)
+        await cluster.delete(STATEFUL_SETS, "ns", "web", {"propagationPolicy": "Orphan"})
+        for each in (*cluster.all(CONTROLLER_REVISIONS), *cluster.all(PODS)):
+            kind = CONTROLLER_REVISIONS if "revision" in each else PODS
+            await cluster.patch(kind, "ns", each["metadata"]["name"], {"metadata": {"ownerReferences": []}}, "merge")
+        await cluster.settle(60)
+        assert len(cluster.all(CONTROLLER_REVISIONS)) == 1
+        assert "ownerReferences" not in {k for k, v in cluster.find(PODS, "web-0")["metadata"].items() if v}
