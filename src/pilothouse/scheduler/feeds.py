@@ -1,17 +1,20 @@
 """Fills the stock from the API server: a resource is followed from the first pod on for which a plugin wants to look it up.
 
 So a cluster without volumes or devices pays nothing for them. Pods that were refused before a resource was followed cannot have been
-refused because of it, so no event is missed.
+refused because of it, so no event is missed. What a server does not have (an older Kubernetes), or does not show, counts as empty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Collection
 
 from pilothouse.client.informer import Informer, InformerFactory
-from pilothouse.client.interface import Obj
+from pilothouse.client.interface import Obj, Transport
 from pilothouse.scheduler.framework import ClusterEvent
 from pilothouse.scheduler.stock import Stock
+
+log = logging.getLogger("pilothouse.scheduler")
 
 #: Plural: where it is read, and its kind.
 PATHS = {
@@ -33,19 +36,30 @@ Happened = Callable[[ClusterEvent, Obj | None, Obj | None], None]
 class Feeds:
     """The resources followed so far."""
 
-    def __init__(self, informers: InformerFactory, stock: Stock, happened: Happened) -> None:
+    def __init__(self, transport: Transport, informers: InformerFactory, stock: Stock, happened: Happened) -> None:
+        self._transport = transport
         self._informers = informers
         self._stock = stock
         self._happened = happened
         self._followed: dict[str, Informer] = {}
+        self._absent: set[str] = set()
 
-    async def ready(self, plurals: Iterable[str]) -> None:
+    async def ready(self, plurals: Collection[str]) -> None:
         """Follow these resources, and wait until what exists of them is in the stock."""
         for plural in plurals:
-            if plural not in self._followed:
-                self._follow(plural)
+            if plural not in self._followed and plural not in self._absent:
+                await self._begin(plural)
         for plural in plurals:
-            await self._followed[plural].wait_synced()
+            if plural in self._followed:
+                await self._followed[plural].wait_synced()
+
+    async def _begin(self, plural: str) -> None:
+        answer = await self._transport.request("GET", PATHS[plural][0], {"limit": "1"})
+        if answer.status in (403, 404):
+            log.warning("%s cannot be read (%d): going on as if there were none", plural, answer.status)
+            self._absent.add(plural)
+        elif plural not in self._followed:
+            self._follow(plural)
 
     def _follow(self, plural: str) -> None:
         path, kind = PATHS[plural]

@@ -81,7 +81,7 @@ class Scheduler:
         self.metrics = Metrics(self._queue.counts, self._cache_size, self._queue.refused_by)
         #: None before it runs, False until it has seen everything that existed at its start.
         self.synced: bool | None = None
-        self._feeds = Feeds(self._informers, self._stock, self._queue.happened)
+        self._feeds = Feeds(transport, self._informers, self._stock, self._queue.happened)
         self._extenders = _extenders(self._config)
         self._assumed: dict[str, str] = {}
         self._waiting_conditions: dict[str, str] = {}
@@ -248,7 +248,12 @@ class Scheduler:
         profile = self._profile(pod)
         wanted = {plural for plugin in profile.readers for plural in plugin.needs(pod)}
         if wanted:
-            await self._feeds.ready(wanted)
+            try:
+                await self._feeds.ready(wanted)
+            except OSError as error:
+                log.warning("%s was not decided: %s", pod.key, error)
+                self._queue.refused(pod, frozenset(), error=True)
+                return
         began = self._clock.monotonic()
         laps = Laps(self._clock.monotonic)
         if self._extenders:
