@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from urllib.parse import urlencode
 
 import pytest
 from etcd_server import EtcdServer, binary
@@ -153,3 +155,43 @@ async def test_the_past_of_a_store_that_others_share_is_told_alike(etcd_server: 
             while not late.ended:
                 await asyncio.sleep(0.01)
         assert late.events[0]["object"]["reason"] == "Expired"
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_from_every_revision_the_events_lead_from_what_was_listed_then_to_what_is_there_now(seed: int) -> None:
+    """Any past list, and the events after it, make the present list: for all objects, and for a selection that they enter and leave."""
+    draw = random.Random(seed)
+    async with hub() as call:
+        began = call.server.feed.revision
+        there: set[str] = set()
+        for n in range(30):
+            name = draw.choice("abcd")
+            if name not in there:
+                await call("POST", CONFIGMAPS, configmap(name, {"n": str(n)}, labels={"g": draw.choice("01")}))
+                there.add(name)
+            elif draw.random() < 0.3:
+                await call("DELETE", f"{CONFIGMAPS}/{name}")
+                there.remove(name)
+            else:
+                change = {"metadata": {"labels": {"g": draw.choice("01")}}, "data": {"n": str(n)}}
+                await call("PATCH", f"{CONFIGMAPS}/{name}", change, media=MERGE)
+        for selector in ({}, {"labelSelector": "g=1"}):
+            now = await state(call, **selector)
+            for revision in range(began, call.server.feed.revision + 1):
+                then = await state(call, resourceVersion=str(revision), resourceVersionMatch="Exact", **selector)
+                wire, stream = await follow(call, urlencode({"resourceVersion": str(revision), **selector}))
+                await until(lambda: not call.server.handlers.replays)
+                for event in wire.events:
+                    name, data = event["object"]["metadata"]["name"], event["object"]["data"]
+                    assert (event["type"] == "ADDED") == (name not in then)
+                    if event["type"] == "DELETED":
+                        del then[name]
+                    else:
+                        then[name] = data
+                assert then == now
+                stream.peer_gone()
+
+
+async def state(call: Caller, **query: str) -> dict[str, dict[str, str]]:
+    got = await call("GET", CONFIGMAPS, query=query)
+    return {item["metadata"]["name"]: item["data"] for item in got.body["items"]}
