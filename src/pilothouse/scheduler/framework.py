@@ -166,6 +166,8 @@ class Plugin:
     name: str = ""
     #: Events after which a pod that this plugin refused is worth another try.
     events: tuple[ClusterEvent, ...] = ()
+    #: `hint` looks only at what a pod's signature is made of: one answer is good for all pods that have the same.
+    hints_alike: bool = False
 
     def __init__(self, args: Obj | None = None) -> None:
         self.args = args or {}

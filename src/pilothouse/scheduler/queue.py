@@ -15,11 +15,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pilothouse.clock import Clock
-from pilothouse.scheduler.framework import EXTENDER, ClusterEvent, Code, Plugin
+from pilothouse.scheduler.framework import EXTENDER, ClusterEvent, Code, Plugin, implements
 from pilothouse.scheduler.podinfo import PodInfo
 
 Obj = dict[str, Any]
+#: Scheduler name, and the plugins that refused.
 _Group = tuple[str, frozenset[str]]
+#: What hints go by: the signature of pods that are all alike to them, or the key of a single pod.
+_Kind = bytes | str
 
 INITIAL_BACKOFF = 1.0
 MAX_BACKOFF = 10.0
@@ -55,9 +58,10 @@ class SchedulingQueue:
         self._patient: set[str] = set()  # keys of those that sit out their back-off
         self._where: dict[str, tuple[str, PodInfo]] = {}  # key -> (active, backoff, unschedulable, gated), pod
         self._since: dict[str, float] = {}  # unschedulable since
-        #: Unschedulable pods by scheduler name and the plugins that refused them: an event asks only groups that it can help.
-        self._groups: dict[_Group, dict[str, None]] = {}
-        self._group_of: dict[str, _Group] = {}
+        #: Unschedulable pods by scheduler name and the plugins that refused them, and by kind: an event asks only groups that it can help,
+        #: and each kind once.
+        self._groups: dict[_Group, dict[_Kind, dict[str, None]]] = {}
+        self._group_of: dict[str, tuple[_Group, _Kind]] = {}
         self._in_flight: dict[str, int] = {}  # key -> number of the first event that it has not been shown, oldest first
         self._first_event = 0  # number of the first one in the list
         self._events: list[tuple[ClusterEvent, Obj | None, Obj | None]] = []
@@ -181,17 +185,27 @@ class SchedulingQueue:
         """Something changed: move the pods that it can help."""
         if self._in_flight:
             self._events.append((event, old, new))
-        for members in list(self._groups.values()):
-            if not self._listens(self._where[next(iter(members))][1], event):
+        for kinds in list(self._groups.values()):
+            if not self._listens(self._one_of(next(iter(kinds.values()))), event):
                 continue
-            for key in list(members):
-                where, pod = self._where[key]
-                if not self._helps(pod, event, old, new):
-                    continue
-                if where != "gated":
-                    self._back_off(pod, event.resource + event.action)
-                elif self._gate_of(pod) is None:
-                    self._activate(pod, event.resource + event.action)
+            for members in list(kinds.values()):
+                if self._helps(self._one_of(members), event, old, new):
+                    for key in list(members):
+                        self._wake(*self._where[key], event.resource + event.action)
+
+    def _one_of(self, members: dict[str, None]) -> PodInfo:
+        return self._where[next(iter(members))][1]
+
+    def _wake(self, where: str, pod: PodInfo, event: str) -> None:
+        if where != "gated":
+            self._back_off(pod, event)
+        elif self._gate_of(pod) is None:
+            self._activate(pod, event)
+
+    def _kind_of(self, pod: PodInfo) -> _Kind:
+        """Pods are of one kind when no plugin that refused them can tell them apart in its hint."""
+        refusing = (plugin for plugin in self._plugins(pod) if plugin.name in pod.refused_by)
+        return pod.signature if all(p.hints_alike or not implements(p, "hint") for p in refusing) else pod.key
 
     def _listens(self, pod: PodInfo, event: ClusterEvent) -> bool:
         """Whether any plugin that refused this pod, and so the others of its group, has to do with such events."""
@@ -234,16 +248,20 @@ class SchedulingQueue:
             return
         if where == "unschedulable":
             self._since[pod.key] = since
-        group = self._group_of[pod.key] = (pod.spec.get("schedulerName", ""), pod.refused_by)
-        self._groups.setdefault(group, {})[pod.key] = None
+        group, kind = self._group_of[pod.key] = (pod.spec.get("schedulerName", ""), pod.refused_by), self._kind_of(pod)
+        self._groups.setdefault(group, {}).setdefault(kind, {})[pod.key] = None
 
     def _leave_unschedulable(self, key: str) -> None:
         self._since.pop(key, None)
-        group = self._group_of.pop(key, None)
-        if group is not None:
-            del self._groups[group][key]
-            if not self._groups[group]:
-                del self._groups[group]
+        if key not in self._group_of:
+            return
+        group, kind = self._group_of.pop(key)
+        kinds = self._groups[group]
+        del kinds[kind][key]
+        if not kinds[kind]:
+            del kinds[kind]
+        if not kinds:
+            del self._groups[group]
 
     def _activate(self, pod: PodInfo, event: str) -> None:
         self._put("active", pod, event)
@@ -286,8 +304,8 @@ class SchedulingQueue:
     def refused_by(self) -> dict[tuple[str, str], int]:
         """How many unschedulable pods each plugin holds up, by plugin and scheduler name."""
         out: dict[tuple[str, str], int] = {}
-        for (scheduler, plugins), members in self._groups.items():
-            held = sum(1 for key in members if self._where[key][0] == "unschedulable")
+        for (scheduler, plugins), kinds in self._groups.items():
+            held = sum(1 for members in kinds.values() for key in members if self._where[key][0] == "unschedulable")
             for plugin in plugins if held else ():
                 out[plugin, scheduler] = out.get((plugin, scheduler), 0) + held
         return out

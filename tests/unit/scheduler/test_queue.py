@@ -144,3 +144,33 @@ async def test_a_gate_opens_by_an_event_that_its_plugin_waits_for() -> None:
     assert waiting.counts()["gated"] == 1
     waiting.happened(ClusterEvent("Node", "Add"), None, None)
     assert waiting.counts() == {"active": 1, "backoff": 0, "unschedulable": 0, "gated": 0}
+
+
+class Counting(Plugin):
+    """Counts how often its hint is asked for."""
+
+    name = "NodeResourcesFit"
+    events = (ClusterEvent("Node", "Add"),)
+
+    def __init__(self, alike: bool) -> None:
+        super().__init__()
+        self.hints_alike = alike
+        self.asked = 0
+
+    def hint(self, pod: PodInfo, event: ClusterEvent, old: Any, new: Any) -> bool:
+        self.asked += 1
+        return False
+
+
+@pytest.mark.parametrize(("alike", "asked"), [(True, 2), (False, 6)])
+async def test_pods_that_are_alike_are_asked_about_once(alike: bool, asked: int) -> None:
+    plugin = Counting(alike)
+    waiting = SchedulingQueue(VirtualClock(), PROFILE.sorter.sort_key, lambda _: [plugin])
+    for n in range(6):
+        waiting.add(pod(f"p{n}", app=str(n % 2)))
+        waiting.refused(await waiting.pop(), frozenset({"NodeResourcesFit"}))
+    waiting.happened(ClusterEvent("Node", "Add"), None, None)
+    assert (plugin.asked, waiting.counts()["unschedulable"]) == (asked, 6)
+    waiting.remove("d/p0")
+    waiting.happened(ClusterEvent("Node", "Add"), None, None)
+    assert waiting.counts()["unschedulable"] == 5

@@ -37,6 +37,7 @@ class _Required:
 
 class InterPodAffinity(Plugin):
     name = "InterPodAffinity"
+    hints_alike = True
     events = (
         ClusterEvent("AssignedPod", "Add"),
         ClusterEvent("AssignedPod", "Delete"),

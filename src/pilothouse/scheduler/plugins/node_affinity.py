@@ -31,6 +31,7 @@ REASON = "node(s) didn't match Pod's node affinity/selector"
 
 class NodeAffinity(Plugin):
     name = "NodeAffinity"
+    hints_alike = True
     events = (ClusterEvent("Node", "Add"), ClusterEvent("Node", "UpdateLabel"))
 
     def __init__(self, args: dict[str, Any] | None = None) -> None:

@@ -19,6 +19,7 @@ RESTART_ALL, HOST_NETWORK = "RestartAllContainersOnContainerExits", "UserNamespa
 
 class NodeDeclaredFeatures(Plugin):
     name = "NodeDeclaredFeatures"
+    hints_alike = True
     events = (ClusterEvent("Node", "Add"), ClusterEvent("Node", "UpdateDeclaredFeature"))
 
     def idle(self, pod: PodInfo) -> frozenset[str]:

@@ -10,6 +10,7 @@ from pilothouse.scheduler.podinfo import PodInfo
 
 class NodeName(Plugin):
     name = "NodeName"
+    hints_alike = True
     events = (ClusterEvent("Node", "Add"),)
 
     def idle(self, pod: PodInfo) -> frozenset[str]:

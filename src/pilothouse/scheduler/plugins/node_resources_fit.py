@@ -22,6 +22,7 @@ _NATIVE = ("cpu", "memory", "ephemeral-storage")
 
 class NodeResourcesFit(Plugin):
     name = "NodeResourcesFit"
+    hints_alike = True
     events = (
         ClusterEvent("AssignedPod", "Delete"),
         ClusterEvent("AssignedPod", "UpdateScaleDown"),

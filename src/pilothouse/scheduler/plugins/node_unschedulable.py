@@ -13,6 +13,7 @@ TAINT = ("node.kubernetes.io/unschedulable", "", "NoSchedule")
 
 class NodeUnschedulable(Plugin):
     name = "NodeUnschedulable"
+    hints_alike = True
     events = (ClusterEvent("Node", "Add"), ClusterEvent("Node", "UpdateTaint"), ClusterEvent("Pod", "UpdateTolerations"))
 
     def idle(self, pod: PodInfo) -> frozenset[str]:

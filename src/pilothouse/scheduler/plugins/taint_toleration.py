@@ -20,6 +20,7 @@ SOFT = ("PreferNoSchedule",)
 
 class TaintToleration(Plugin):
     name = "TaintToleration"
+    hints_alike = True
     events = (ClusterEvent("Node", "Add"), ClusterEvent("Node", "UpdateTaint"), ClusterEvent("Pod", "UpdateTolerations"))
 
     def hint(self, pod: PodInfo, event: ClusterEvent, old: Obj | None, new: Obj | None) -> bool:

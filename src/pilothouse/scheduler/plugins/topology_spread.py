@@ -61,6 +61,7 @@ class Constraint:
 
 class PodTopologySpread(Plugin):
     name = "PodTopologySpread"
+    hints_alike = True
     events = (
         ClusterEvent("AssignedPod", "Add"),
         ClusterEvent("AssignedPod", "Delete"),
