@@ -252,3 +252,27 @@ async def test_what_a_policy_notes_of_a_request_is_kept_for_the_audit_log() -> N
         await plugin.validate(request)
         assert request.annotations["p/size"] == "1"
         assert '"message":"denied by data"' in request.annotations["validation.policy.admission.k8s.io/validation_failure"]
+
+
+async def test_parameters_of_an_unknown_kind_are_the_fault_of_the_policy() -> None:
+    async with cluster() as call:
+        await policy(call, DENY, actions=("Warn",), paramKind={"apiVersion": "example.com/v1", "kind": "Nope"})
+        got = await call("POST", MAPS, config("a"))
+        why = "failed to configure policy: failed to find resource referenced by paramKind: 'example.com/v1, Kind=Nope'"
+        assert got.body["details"]["causes"] == [{"message": f"ValidatingAdmissionPolicy 'p' denied request: {why}"}]
+
+
+async def test_expressions_that_refuse_or_fail_are_counted() -> None:
+    for failure in ("Fail", "Ignore"):
+        async with cluster() as call:
+            await policy(call, DENY, {"expression": "object.nope == 1"}, actions=("Warn", "Audit"), failurePolicy=failure)
+            assert (await call("POST", MAPS, config("a", deny="1"))).code == 201
+            lines = (await call("GET", "/metrics")).body.splitlines()
+            found = [line for line in lines if line.startswith("apiserver_validating_admission_policy_check_total{")]
+            errors = {"Fail": ("audit", "warn"), "Ignore": ("allow",)}[failure]
+            told = [("audit", "no_error"), ("warn", "no_error"), *((action, "invalid_error") for action in errors)]
+            assert sorted(found) == sorted(
+                f'apiserver_validating_admission_policy_check_total{{enforcement_action="{action}",error_type="{error}",'
+                'policy="p",policy_binding="b"} 1'
+                for action, error in told
+            )

@@ -184,3 +184,21 @@ async def test_a_patch_may_not_add_fields_that_a_built_in_kind_does_not_have() -
         await policy(call, patches("[JSONPatch{op: 'add', path: '/bogus', value: 1}]"))
         got = await call("POST", MAPS, config())
         assert (got.code, got.body["message"]) == (500, 'Internal error occurred: strict decoding error: unknown field "bogus"')
+
+
+async def test_mutations_are_counted() -> None:
+    async with cluster() as call:
+        await policy(call, label("a"), label("b", "string(object.nope)"), failurePolicy="Ignore")
+        assert (await call("POST", MAPS, config())).code == 201
+        text = (await call("GET", "/metrics")).body
+        for error in ("no_error", "invalid_error"):
+            labels = f'error_type="{error}",policy="p",policy_binding="p-b"'
+            assert f"apiserver_mutating_admission_policy_check_total{{{labels}}} 1" in text
+            assert f"apiserver_mutating_admission_policy_check_duration_seconds_count{{{labels}}} 1" in text
+
+
+async def test_parameters_of_an_unknown_kind_are_the_fault_of_the_policy() -> None:
+    async with cluster() as call:
+        await policy(call, label("a"), paramKind={"apiVersion": "example.com/v1", "kind": "Nope"})
+        got = await call("POST", MAPS, config())
+        assert got.body["message"].startswith('policy "p" denied request: failed to configure policy: ')

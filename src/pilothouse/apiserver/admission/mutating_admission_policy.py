@@ -17,12 +17,13 @@ from pilothouse.api.apply.typed import merge
 from pilothouse.api.apply.types import LEAF, Type, type_of
 from pilothouse.api.cel import mutation as parts
 from pilothouse.api.cel.errors import CelError
-from pilothouse.api.errors import Obj, StatusError
+from pilothouse.api.errors import Obj, StatusError, quote
 from pilothouse.api.resource import Resource
 from pilothouse.api.schema import Schema
 from pilothouse.apiserver.admission import mutation, policies
 from pilothouse.apiserver.admission.expressions import POLICY_BUDGET, Expressions, Failed, Scope, scope_of
 from pilothouse.apiserver.admission.policies import Use
+from pilothouse.apiserver.admission.policy_metrics import PolicyMetrics, error_type
 from pilothouse.apiserver.admission.reinvocation import Reinvocation
 from pilothouse.apiserver.admission.versions import View, view
 from pilothouse.apiserver.interface import AdmissionPlugin, AdmissionRequest
@@ -39,6 +40,7 @@ class MutatingAdmissionPolicy(AdmissionPlugin):
         super().__init__(hub)
         self._expressions = Expressions(parts.messages)
         self._bindings = policies.Bindings(hub, "mutatingadmissionpolicies", "mutatingadmissionpolicybindings")
+        self._metrics = PolicyMetrics(hub.metrics, "mutating")
 
     def handles(self, operation: str, resource: Resource, subresource: str) -> bool:
         return operation != "DELETE" and policies.handled(resource)
@@ -54,10 +56,10 @@ class MutatingAdmissionPolicy(AdmissionPlugin):
             try:
                 params = await policies.params(self.hub, use, request)
             except policies.Unusable as error:
-                wrong.add(use, str(error))
+                wrong.add(use, str(error), binding=not error.of_policy)
                 continue
             for n, one in enumerate(params):
-                await self._use(use, request, again, f"{use.name}/{use.binding['metadata']['name']}/{n}", one, wrong)
+                await self._use(use, request, again, f"{use.name}/{use.bound}/{n}", one, wrong)
         again.end(request)
         wrong.tell()
 
@@ -77,10 +79,13 @@ class MutatingAdmissionPolicy(AdmissionPlugin):
             return
         changed = False
         for one in spec["mutations"]:
+            begun, why = self.hub.clock.monotonic(), ""
             try:
                 changed |= await self._mutate(use, request, one, scope)
             except Failed as failed:
-                wrong.add(use, str(failed), "Invalid")
+                why = str(failed)
+                wrong.add(use, why, "Invalid")
+            self._metrics.checked(self.hub.clock.monotonic() - begun, use.name, use.bound, error_type(why))
         again.ran(request, key, changed, spec.get("reinvocationPolicy") == "IfNeeded")
 
     async def _mutate(self, use: Use, request: AdmissionRequest, one: Obj, scope: Scope) -> bool:
@@ -156,11 +161,11 @@ class _Wrong:
         self._request = request
         self._told: list[tuple[str, str]] = []
 
-    def add(self, use: Use, why: str, reason: str = "Forbidden") -> None:
+    def add(self, use: Use, why: str, reason: str = "Forbidden", *, binding: bool = True) -> None:
+        """Unless the policy ignores failures; `binding` is whether that has to do with it."""
         if use.fails:
-            self._told.append(
-                (f"policy '{use.name}' with binding '{use.binding['metadata']['name']}' denied request: {why}", reason)
-            )
+            who = f"'{use.name}' with binding '{use.bound}'" if binding else quote(use.name)
+            self._told.append((f"policy {who} denied request: {why}", reason))
 
     def tell(self) -> None:
         """403 with the first of them, if there is any."""

@@ -46,12 +46,22 @@ class Use:
         return name
 
     @property
+    def bound(self) -> str:
+        """The name of the binding."""
+        name: str = self.binding["metadata"]["name"]
+        return name
+
+    @property
     def who(self) -> str:
-        return f"{self.policy['kind']} '{self.name}' with binding '{self.binding['metadata']['name']}'"
+        return f"{self.policy['kind']} '{self.name}' with binding '{self.bound}'"
 
 
 class Unusable(Exception):
     """A policy or binding that cannot be evaluated as it is configured."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"failed to configure {what}: {why}")
+        self.of_policy = what == "policy"
 
 
 def handled(resource: Resource) -> bool:
@@ -85,9 +95,11 @@ def _bound(policies: list[Obj], bindings: list[Obj]) -> list[tuple[Obj, Obj]]:
 async def params(hub: ApiServer, use: Use, request: AdmissionRequest) -> list[Obj | None]:
     """The objects that a policy is evaluated with, one after the other. Unusable where there must be some, and are none."""
     kind, ref = use.policy["spec"].get("paramKind"), use.binding["spec"].get("paramRef")
-    if not kind or not ref:
+    if not kind:
         return [None]
     served = _param_resource(hub, kind)
+    if not ref:
+        return [None]
     space = _param_space(served, ref, request)
     if ref.get("name"):
         entry = served.cache.get(space, ref["name"])
@@ -98,7 +110,7 @@ async def params(hub: ApiServer, use: Use, request: AdmissionRequest) -> list[Ob
     served = await served.ready(entries)
     found: list[Obj | None] = [served.obj(e) for e in entries]
     if not found and ref.get("parameterNotFoundAction") != "Allow":
-        raise Unusable("failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction")
+        raise Unusable("binding", "no params found for policy binding with `Deny` parameterNotFoundAction")
     return found
 
 
@@ -116,22 +128,18 @@ def _param_resource(hub: ApiServer, kind: Obj) -> Served:
     if served is not None:
         return served
     told = f"'{kind.get('apiVersion')}, Kind={kind.get('kind')}'"
-    raise Unusable(f"failed to configure policy: failed to find resource referenced by paramKind: {told}")
+    raise Unusable("policy", f"failed to find resource referenced by paramKind: {told}")
 
 
 def _param_space(served: Served, ref: Obj, request: AdmissionRequest) -> str:
     """The namespace in which parameters are: the binding's choice, or the request's own."""
     if not served.resource.namespaced:
         if ref.get("namespace"):
-            raise Unusable(
-                "failed to configure binding: paramRef.namespace must not be provided for a cluster-scoped `paramKind`"
-            )
+            raise Unusable("binding", "paramRef.namespace must not be provided for a cluster-scoped `paramKind`")
         return ""
     space: str = ref.get("namespace") or request.namespace
     if not space:
-        raise Unusable(
-            "failed to configure binding: cannot use namespaced paramRef in policy binding that matches cluster-scoped resources"
-        )
+        raise Unusable("binding", "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources")
     return space
 
 
