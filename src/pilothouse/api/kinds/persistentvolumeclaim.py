@@ -10,7 +10,7 @@ from typing import Any
 
 from pilothouse.api import names, quantity, table
 from pilothouse.api.checks import immutable, named, positive_quantity, some_of
-from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, required
+from pilothouse.api.errors import FieldError, Obj, forbidden, invalid, not_supported, required
 from pilothouse.api.internal_form import difference, dump
 from pilothouse.api.kinds.persistentvolume import (
     VOLUME_MODES,
@@ -24,6 +24,9 @@ from pilothouse.api.selectors import validate_label_selector
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Context, Strategy
 
 _SNAPSHOTS = "snapshot.storage.k8s.io"
+_RESIZING = (
+    "ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible", "NodeResizePending",
+)  # fmt: skip
 _UNCHANGEABLE = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 
 
@@ -63,6 +66,15 @@ class PersistentVolumeClaimStrategy(Strategy):
                 out.append(forbidden("spec.resources.requests.storage", "field can not be less than status.capacity"))
         return out + immutable("volumeMode", spec.get("volumeMode"), before.get("volumeMode"))
 
+    def validate_subresource(self, sub: str, obj: Obj, old: Obj) -> list[FieldError]:
+        status = obj.get("status") or {}
+        out = _amounts(status.get("capacity"), "status.capacity", free=True)
+        for key, told in (status.get("allocatedResourceStatuses") or {}).items():
+            out += _of_a_claim(key, "status.allocatedResourceStatus")
+            if told not in _RESIZING:
+                out.append(not_supported("status.allocatedResourceStatus", told, _RESIZING))
+        return out + _amounts(status.get("allocatedResources"), "status.allocatedResources", free=False)
+
     def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
         resources = obj["spec"].get("resources") or {}
         out = storage_class_warning(obj)
@@ -84,6 +96,25 @@ class PersistentVolumeClaimStrategy(Strategy):
             table.age(obj, now),
             table.or_word(spec.get("volumeMode"), table.UNSET),
         ]
+
+
+def _amounts(amounts: dict[str, str] | None, path: str, free: bool) -> list[FieldError]:
+    """Errors of what a claim has or is given. `free`: under whichever names."""
+    out: list[FieldError] = []
+    for key, amount in (amounts or {}).items():
+        wrong = [] if free else _of_a_claim(key, path)
+        if not wrong and quantity.sign(amount) < 0:
+            wrong = [invalid(f"{path}[{key}]", quantity.parse(amount).nano // quantity.NANO, "must be a valid resource quantity")]
+        out += wrong
+    return out
+
+
+def _of_a_claim(name: str, path: str) -> list[FieldError]:
+    """Storage, or something with a domain that is not Kubernetes' own."""
+    out = named(path, name, names.qualified_name(name))
+    domain, slash, _ = name.partition("/")
+    reserved = not slash or domain == "kubernetes.io" or domain.endswith(".kubernetes.io")
+    return out if out or name == "storage" or not reserved else [not_supported(path, name, ("storage",))]
 
 
 def validate_claim_spec(spec: Obj, path: str) -> list[FieldError]:

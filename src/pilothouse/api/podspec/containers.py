@@ -117,7 +117,7 @@ def _check_common(container: Obj, scope: Scope, path: str, out: Errors) -> None:
     if container.get("ports"):
         _check_ports(container["ports"], f"{path}.ports", out)
     if container.get("env"):
-        check_env(container["env"], f"{path}.env", out)
+        check_env(container["env"], scope.volumes, f"{path}.env", out)
     if container.get("envFrom"):
         check_env_from(container["envFrom"], f"{path}.envFrom", out)
     if container.get("volumeMounts"):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from pilothouse.api import names, quantity
-from pilothouse.api.errors import Obj, invalid, not_supported, required
+from pilothouse.api.errors import Obj, invalid, not_found, not_supported, required
 from pilothouse.api.podspec.checks import Errors, config_key_problems, env_name_problems, local_name, name_errors
 
 ENV_FIELDS = ("metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP",
@@ -29,8 +30,8 @@ _SUBSCRIPT = re.compile(r"([^\[\]]+)\['([^\[\]]*)'\]")
 _SOURCES = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
 
 
-def check_env(variables: list[Obj], path: str, out: Errors) -> None:
-    """Names, and at most one place where the value comes from."""
+def check_env(variables: list[Obj], volumes: Mapping[str, Obj], path: str, out: Errors) -> None:
+    """Names, and at most one place where the value comes from. `volumes`: the pod's good ones by name."""
     for n, variable in enumerate(variables):
         name = variable.get("name")
         if not name:
@@ -39,6 +40,8 @@ def check_env(variables: list[Obj], path: str, out: Errors) -> None:
             name_errors(name, env_name_problems, f"{path}[{n}].name", out)
         if variable.get("valueFrom") is not None:
             _check_value_from(variable, f"{path}[{n}].valueFrom", out)
+            if variable["valueFrom"].get("fileKeyRef") is not None:
+                _check_file_volume(variable["valueFrom"]["fileKeyRef"], volumes, f"{path}[{n}].valueFrom.fileKeyRef", out)
 
 
 def _check_value_from(variable: Obj, path: str, out: Errors) -> None:
@@ -87,6 +90,17 @@ def _check_file_ref(ref: Obj, path: str, out: Errors) -> None:
         out.append(required(f"{path}.key"))
     else:
         name_errors(ref["key"], env_name_problems, f"{path}.key", out)
+
+
+def _check_file_volume(ref: Obj, volumes: Mapping[str, Obj], path: str, out: Errors) -> None:
+    """Files of variables are in volumes that live as long as the pod."""
+    name = ref.get("volumeName")
+    if not name:
+        return
+    if name not in volumes:
+        out.append(not_found(f"{path}.volumeName", name))
+    elif volumes[name].get("emptyDir") is None:
+        out.append(invalid(f"{path}.volumeName", name, "referenced volume must be of type emptyDir"))
 
 
 def check_env_from(sources: list[Obj], path: str, out: Errors) -> None:

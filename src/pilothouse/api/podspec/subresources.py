@@ -5,9 +5,11 @@ API reference: Pod operations; KEP-277 (ephemeral containers), KEP-1287 (in-plac
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from pilothouse.api import names
 from pilothouse.api.checks import check_ip
-from pilothouse.api.errors import Obj, forbidden, invalid
+from pilothouse.api.errors import Obj, duplicate, forbidden, invalid, not_supported
 from pilothouse.api.podspec import internal
 from pilothouse.api.podspec.annotations import MIRROR
 from pilothouse.api.podspec.checks import Errors, name_errors
@@ -126,10 +128,16 @@ def check_status_update(new: Obj, old: Obj, out: Errors) -> None:
     _check_transitions(status, had, new["spec"], out)
     _check_claim_statuses(status.get("resourceClaimStatuses") or [], new["spec"], out)
     _check_addresses(status, out)
+    _check_devices(status, new["spec"], out)
+
+
+_STATUSES = (
+    ("containerStatuses", "containers"), ("initContainerStatuses", "initContainers"), ("ephemeralContainerStatuses", "ephemeralContainers"),
+)  # fmt: skip
 
 
 def _check_transitions(status: Obj, had: Obj, spec: Obj, out: Errors) -> None:
-    for field, group in (("containerStatuses", "containers"), ("initContainerStatuses", "initContainers")):
+    for field, group in _STATUSES:
         own = {c.get("name"): c for c in spec.get(group) or ()}
         now = {s.get("name"): s for s in status.get(field) or ()}
         for n, old in enumerate(had.get(field) or ()):
@@ -137,6 +145,8 @@ def _check_transitions(status: Obj, had: Obj, spec: Obj, out: Errors) -> None:
             if ended is None or current is None or (current.get("state") or {}).get("terminated") is not None:
                 continue
             policy = (own.get(old.get("name")) or {}).get("restartPolicy") or spec.get("restartPolicy")
+            if group == "ephemeralContainers":
+                policy = "Never"  # whatever the pod does
             if policy == "Never" or (policy == "OnFailure" and ended.get("exitCode", 0) == 0):
                 told = "may not be transitioned to non-terminated state"
                 out.append(forbidden(f"status.{field}[{n}].state", told))
@@ -153,7 +163,45 @@ def _check_claim_statuses(statuses: list[Obj], spec: Obj, out: Errors) -> None:
             name_errors(status["resourceClaimName"], names.dns1123_subdomain, f"{where}.name", out)
 
 
+_HEALTH = ("Healthy", "Unhealthy", "Unknown")
+
+
+def _check_devices(status: Obj, spec: Obj, out: Errors) -> None:
+    """What is told of a container's devices: of those that it asks for, each once."""
+    for field, group in _STATUSES:
+        own = {c.get("name"): c.get("resources") or {} for c in spec.get(group) or ()}
+        for n, container in enumerate(status.get(field) or ()):
+            asked = own.get(container.get("name")) or {}
+            claims = (
+                f"claim:{c['name']}/{c['request']}" if c.get("request") else f"claim:{c['name']}"
+                for c in asked.get("claims") or ()
+            )
+            known = {*(asked.get("requests") or ()), *claims}
+            for k, told in enumerate(container.get("allocatedResourcesStatus") or ()):
+                _check_told_devices(told, known, f"status.{field}[{n}].allocatedResourcesStatus[{k}]", out)
+
+
+def _check_told_devices(told: Obj, known: set[str], path: str, out: Errors) -> None:
+    if told.get("name") not in known:
+        out.append(invalid(f"{path}.name", told.get("name") or "", "must match one of the container's resource requests"))
+    seen: set[str] = set()
+    for n, device in enumerate(told.get("resources") or ()):
+        if device.get("health") not in _HEALTH:
+            out.append(not_supported(f"{path}.resources[{n}].health", device.get("health") or "", _HEALTH))
+        if device.get("resourceID") in seen:
+            out.append(duplicate(f"{path}.resources[{n}].resourceID", device["resourceID"]))
+        seen.add(device.get("resourceID") or "")
+
+
 def _check_addresses(status: Obj, out: Errors) -> None:
+    hosts = status.get("hostIPs") or []
+    if hosts and hosts[0].get("ip") != status.get("hostIP"):
+        out.append(invalid("status.hostIPs[0].ip", hosts[0].get("ip") or "", "must be equal to `hostIP`"))
     for field in ("podIPs", "hostIPs"):
-        for n, entry in enumerate(status.get(field) or ()):
-            out += check_ip(f"status.{field}[{n}]", entry.get("ip") or "")
+        found = [entry.get("ip") or "" for entry in status.get(field) or ()]
+        wrong = [error for n, ip in enumerate(found) for error in check_ip(f"status.{field}[{n}]", ip)]
+        out += wrong
+        if len(found) > 1 and not wrong and sorted(ip_address(ip).version for ip in found) != [4, 6]:
+            out.append(invalid(f"status.{field}", status[field], "may specify no more than one IP for each IP family"))
+        if field == "podIPs":
+            out.extend(duplicate(f"status.{field}[{n}]", status[field][n]) for n, ip in enumerate(found) if ip in found[:n])

@@ -272,3 +272,32 @@ def test_what_nobody_should_use_any_more_brings_warnings() -> None:
         "dynamic provisioning.",
         "spec.storageOS: deprecated in v1.22, non-functional in v1.25+",
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (
+            {
+                "allocatedResources": {"storage": "2Gi", "example.com/x": "1"},
+                "allocatedResourceStatuses": {"storage": "NodeResizePending"},
+            },
+            [],
+        ),
+        ({"capacity": {"storage": "-1"}}, ["status.capacity[storage]: Invalid value: -1: must be a valid resource quantity"]),
+        (
+            {"allocatedResources": {"cpu": "1"}},
+            ['status.allocatedResources: Unsupported value: "cpu": supported values: "storage"'],
+        ),
+        (
+            {"allocatedResourceStatuses": {"storage": "Bogus"}},
+            [
+                'status.allocatedResourceStatus: Unsupported value: "Bogus": supported values: "ControllerResizeInProgress", '
+                '"ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible", "NodeResizePending"'
+            ],
+        ),
+    ],
+)
+def test_a_claims_status_tells_of_storage(status: dict[str, Any], told: list[str]) -> None:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    assert claims.write_status({"spec": spec}, status)[1] == told

@@ -160,3 +160,36 @@ def test_cells_say_how_a_pod_is_doing() -> None:
         == "Init:0/1"
     )
     assert _cells({"phase": "Failed", "reason": "Evicted"})[2] == "Evicted"
+
+
+_FAMILIES = "may specify no more than one IP for each IP family"
+
+
+@pytest.mark.parametrize(
+    ("status", "wanted"),
+    [
+        ({"hostIP": "10.0.0.1", "hostIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}, []),
+        ({"hostIPs": [{"ip": "10.0.0.1"}]}, ['status.hostIPs[0].ip: Invalid value: "10.0.0.1": must be equal to `hostIP`']),
+        (
+            {"podIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}]},
+            [f'status.podIPs: Invalid value: [{{"ip":"10.0.0.1"}},{{"ip":"10.0.0.2"}}]: {_FAMILIES}'],
+        ),
+        (
+            {"containerStatuses": [{"name": "c", "allocatedResourcesStatus": [{"name": "example.com/x"}]}]},
+            [
+                'status.containerStatuses[0].allocatedResourcesStatus[0].name: Invalid value: "example.com/x": must match one of the '
+                "container's resource requests"
+            ],
+        ),
+        (
+            {"ephemeralContainerStatuses": [{"name": "d", "state": {"running": {}}}]},
+            ["status.ephemeralContainerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"],
+        ),
+    ],
+)
+def test_a_status_makes_sense(status: Obj, wanted: list[str]) -> None:
+    old = created(PODS, pod())
+    old["status"]["ephemeralContainerStatuses"] = [{"name": "d", "state": {"terminated": {"exitCode": 0}}}]
+    new = {**pod(), "status": status}
+    PODS.prepare_subresource("status", new, old, CONTEXT)
+    assert told(PODS.validate_subresource("status", new, old)) == wanted

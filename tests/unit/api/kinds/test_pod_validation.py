@@ -158,3 +158,18 @@ def test_tokens_need_a_service_account() -> None:
 )  # fmt: skip
 def test_doubtful_pods_are_warned_of(made: Obj, wanted: str) -> None:
     assert PODS.warnings(created(PODS, made), None) == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("volume", "wanted"),
+    [
+        ({"emptyDir": {}}, []),
+        (None, ['Not found: "v"']),
+        ({"configMap": {"name": "x"}}, ['Invalid value: "v": referenced volume must be of type emptyDir']),
+    ],
+)
+def test_files_of_variables_are_in_a_volume_of_the_pod(volume: Obj | None, wanted: list[str]) -> None:
+    env = [{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "p", "key": "K"}}}]
+    volumes = {} if volume is None else {"volumes": [{"name": "v", **volume}]}
+    told = errors(PODS, pod(container(env=env), **volumes))
+    assert told == [f"{C}.env[0].valueFrom.fileKeyRef.volumeName: {one}" for one in wanted]
