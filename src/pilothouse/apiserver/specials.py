@@ -20,8 +20,6 @@ from pilothouse.apiserver.render import ListMeta, Wish, json_response, object_re
 if TYPE_CHECKING:
     from pilothouse.apiserver.handlers import Ask, Handlers
 
-#: Versions of a body that are still understood, though nothing is served in them.
-_OLDER_VERSIONS = {("policy", "v1", "Eviction"): ("v1beta1",)}
 Handler = Callable[[SpecialRequest], Any]
 #: Bodies of an older version that are still understood.
 _ALSO = {("policy", "v1", "Eviction"): (("policy", "v1beta1", "Eviction"),)}
