@@ -8,10 +8,12 @@ import pytest
 
 from pilothouse.api.cel import rules
 from pilothouse.api.cel.declarations import type_of
+from pilothouse.api.cel.errors import CostExceeded
 from pilothouse.api.cel.program import compile_expression
 from pilothouse.api.cel.rule_checks import rule_errors
 from pilothouse.api.cel.rules import checker
 from pilothouse.api.cel.sizes import bounds_of
+from pilothouse.api.cel.types import DYN
 
 ADVICE = (
     "(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)"
@@ -165,3 +167,13 @@ def test_arguments_of_the_wrong_type_are_told_with_the_rule() -> None:
         """Invalid value: "": 'no such overload': call arguments did not match a supported operator, function or macro signature for """
         "rule: self > 5"
     ]
+
+
+@pytest.mark.parametrize("expression", ["self", "[1, 2].all(x, x > 0)", "self == 1 || self == 2", "has(self.a) ? true : false"])
+def test_an_expression_that_costs_one_more_than_it_may_is_cancelled(expression: str) -> None:
+    program = compile_expression(expression, {"self": DYN})
+    value = {"self": {"a": 1}} if "has" in expression else {"self": 2}
+    cost = program.evaluate(value)[1]
+    assert program.evaluate(value, cost)[1] == cost
+    with pytest.raises(CostExceeded):
+        program.evaluate(value, cost - 1)

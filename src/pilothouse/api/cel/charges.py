@@ -90,8 +90,9 @@ def _validated(values: list[Any]) -> int:
     return matched(size(values[1]), _PATTERN_SIZES.get(getattr(values[0], "name", ""), _NAME_PATTERN))
 
 
+COMPARISONS = ("_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_")
 _CHARGES: dict[str, Charge] = {
-    **dict.fromkeys(("_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_"), _compared),
+    **dict.fromkeys(COMPARISONS, _compared),
     "_+_": _added,
     "@in": _contained,
     **dict.fromkeys(("startsWith", "endsWith", "format", "strings.quote"), _walk()),
@@ -118,10 +119,10 @@ _CHARGES: dict[str, Charge] = {
 }
 
 
-def _one(values: list[Any]) -> int:
+def charge_one(values: list[Any]) -> int:
     return 1
 
 
 def charge_of(function: str) -> Charge:
     """What a function costs for given arguments, the target of a method first."""
-    return _CHARGES.get(function, _one)
+    return _CHARGES.get(function, charge_one)

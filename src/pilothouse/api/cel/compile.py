@@ -7,22 +7,28 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pilothouse.api.cel.ast import Bind, Call, Comprehension, Ident, ListLiteral, Literal, MapLiteral, Node, Select
-from pilothouse.api.cel.charges import charge_of
+from pilothouse.api.cel.charges import COMPARISONS, charge_of, charge_one
 from pilothouse.api.cel.check import Checker
 from pilothouse.api.cel.convert import converter
 from pilothouse.api.cel.errors import CelError, CostExceeded
 from pilothouse.api.cel.values import NONE, Message, Optional, TypeValue, Uint, type_name
 
+EXCEEDED = "operation cancelled: actual cost limit exceeded"
 LIST_COST, MAP_COST, MESSAGE_COST = 10, 30, 40
 _MISSING: Any = object()
 #: How a function fails when it is handed what it was not made for: null passes the check of types, and so does what has no type.
 _NOT_MADE_FOR = (TypeError, AttributeError, ValueError, LookupError, ArithmeticError)
 #: What the keys of a map may be.
 _KEYS = (str, int, bool, Uint)
+#: Values that are no function which makes the value when it is asked for.
+_READY = frozenset((str, int, bool, float, dict, list))
+#: Types of values that are compared at once, whatever with.
+_SIZELESS = frozenset(("int", "uint", "double", "bool", "timestamp", "duration"))
 
 
 class Frame:
-    """One evaluation: its variables and what it has cost."""
+    """One evaluation: its variables and what it has cost. Names and selections only add to the cost: calls and loops, and the end of it
+    all, look whether it is too much."""
 
     __slots__ = ("cost", "limit", "vars")
 
@@ -34,7 +40,7 @@ class Frame:
     def spend(self, cost: int) -> None:
         self.cost += cost
         if self.cost > self.limit:
-            raise CostExceeded("operation cancelled: actual cost limit exceeded")
+            raise CostExceeded(EXCEEDED)
 
 
 Run = Callable[[Frame], Any]
@@ -72,9 +78,9 @@ class Compiler:
         as_type = TypeValue(name) if kind.kind == "type" else None
 
         def run(frame: Frame) -> Any:
-            frame.spend(1)
+            frame.cost += 1
             found = frame.vars.get(name, as_type)
-            if callable(found):
+            if type(found) not in _READY and callable(found):
                 found = frame.vars[name] = found()
             return found
 
@@ -87,7 +93,7 @@ class Compiler:
             variable = self.checker.named[node]
 
             def named(frame: Frame) -> Any:
-                frame.spend(1)
+                frame.cost += 1
                 return frame.vars[variable]
 
             return named
@@ -104,7 +110,18 @@ class Compiler:
             found = value.get(name, _MISSING)
             return convert(found) if convert is not None and found is not _MISSING and found is not None else found
 
-        return _selecting(operand, find, name, node)
+        general = _selecting(operand, find, name, node)
+        if node.test or node.optional or self._open(node.operand) or self.checker.type_of(node.operand).kind == "optional_type":
+            return general
+
+        def plain(frame: Frame) -> Any:
+            frame.cost += 1
+            found = find(operand(frame))
+            if found is _MISSING:
+                raise CelError(f"no such key: {name}")
+            return found
+
+        return plain
 
     # --- calls ----------------------------------------------------------------------------------------------------------------------
 
@@ -117,16 +134,19 @@ class Compiler:
         nodes = list(node.args) if node.target is None or node in self.checker.qualified else [node.target, *node.args]
         args = [self.compile(a) for a in nodes]
         charge = charge_of(overload_name(node, node in self.checker.qualified))
+        if node.function in COMPARISONS and any(self.checker.type_of(a).kind in _SIZELESS for a in nodes):
+            charge = charge_one
         overloads = self.checker.overloads[node]
         only = overloads[0].run if len({o.run for o in overloads}) == 1 else None
         exact = only is not None and (node.function[0] in "_@!-" or not any(self._open(a) for a in nodes))
+
+        if exact and only is not None:
+            return _calling(only, args, charge)
 
         def run(frame: Frame) -> Any:
             values = [a(frame) for a in args]
             frame.spend(charge(values))
             try:
-                if exact:
-                    return only(*values)  # type: ignore[misc]
                 for overload in overloads:
                     if overload.takes(values):
                         return overload.run(*values)
@@ -144,11 +164,15 @@ class Compiler:
         """&& and ||: an error on one side does not matter where the other side decides."""
         left, right = map(self.compile, node.args)
         decides = node.function == "_||_"
+        other = not decides
 
         def run(frame: Frame) -> bool:
             try:
-                if _truth(left(frame)) is decides:
+                found = left(frame)
+                if found is decides:
                     return decides
+                if found is not other:
+                    raise CelError("no such overload")
             except CostExceeded:
                 raise
             except CelError:
@@ -208,14 +232,17 @@ class Compiler:
         def steps(frame: Frame, items: Any) -> Iterator[Any]:
             if not isinstance(items, (list, dict)):
                 raise CelError("no such overload")
-            pairs = items.items() if isinstance(items, dict) else enumerate(items)
-            for key, value in pairs:
+            variables, name = frame.vars, names[0]
+            if len(names) == 1:
+                for item in items:
+                    frame.spend(each)
+                    variables[name] = item
+                    yield item
+                return
+            for key, value in items.items() if isinstance(items, dict) else enumerate(items):
                 frame.spend(each)
-                single = key if isinstance(items, dict) else value
-                frame.vars[names[0]] = single if len(names) == 1 else key
-                if len(names) == 2:
-                    frame.vars[names[1]] = value
-                yield single if len(names) == 1 else key
+                variables[name], variables[names[1]] = key, value
+                yield key
 
         def run(frame: Frame) -> Any:
             items = source(frame)
@@ -253,13 +280,43 @@ class Compiler:
         return run
 
 
+def _calling(function: Callable[..., Any], args: list[Run], charge: Callable[[list[Any]], int]) -> Run:
+    """A call of the one function that it can be; those of two arguments, the most by far, without a loop."""
+    constant = 1 if charge is charge_one else 0
+
+    def several(frame: Frame) -> Any:
+        values = [a(frame) for a in args]
+        frame.spend(constant or charge(values))
+        try:
+            return function(*values)
+        except _NOT_MADE_FOR as error:
+            raise CelError("no such overload") from error
+
+    if len(args) != 2:
+        return several
+    first, second = args
+
+    def two(frame: Frame) -> Any:
+        a = first(frame)
+        b = second(frame)
+        frame.cost += constant or charge([a, b])
+        if frame.cost > frame.limit:
+            raise CostExceeded(EXCEEDED)
+        try:
+            return function(a, b)
+        except _NOT_MADE_FOR as error:
+            raise CelError("no such overload") from error
+
+    return two
+
+
 def _selecting(operand: Run, find: Callable[[Any], Any], name: str, node: Select) -> Run:
     test, optional = node.test, node.optional
 
     def run(frame: Frame) -> Any:
         value = operand(frame)
         if not test:
-            frame.spend(1)
+            frame.cost += 1
         wrapped = isinstance(value, Optional)
         if wrapped and not value.present:
             return False if test else NONE
@@ -298,14 +355,18 @@ def _truth(value: Any) -> bool:
 def _decide(frame: Frame, steps: Iterator[Any], args: list[Run], decisive: bool) -> bool:
     """all and exists: an error does not matter where another element decides."""
     error: CelError | None = None
+    condition, other = args[0], not decisive
     for _ in steps:
         try:
-            if _truth(args[0](frame)) is decisive:
+            found = condition(frame)
+            if found is decisive:
                 return decisive
+            if found is not other:
+                raise CelError("no such overload")
         except CostExceeded:
             raise
-        except CelError as found:
-            error = found
+        except CelError as wrong:
+            error = wrong
     if error is not None:
         raise error
     return not decisive

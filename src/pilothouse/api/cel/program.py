@@ -50,7 +50,9 @@ class Program:
         """The value and what it cost; CelError where there is none, CostExceeded where it would cost more than `limit`."""
         frame = Frame(dict(variables), limit)
         try:
-            return self.run(frame), frame.cost
+            value = self.run(frame)
+            frame.spend(0)
+            return value, frame.cost
         except RecursionError:
             raise CelError(_TOO_DEEP) from None
 
