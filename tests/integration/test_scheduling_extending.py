@@ -154,3 +154,11 @@ async def test_events_are_told_in_the_name_of_the_profile(cluster: TestCluster) 
         listed = await until(cluster, path, lambda o: any(e["reason"] == "Scheduled" for e in o["items"]))
     told = next(e for e in listed["items"] if e["reason"] == "Scheduled")
     assert (told["reportingComponent"], told["message"].partition(" to ")[0]) == ("second", "Successfully assigned default/mine")
+
+
+async def test_a_pod_that_needs_a_declared_feature_runs_on_a_simulated_node(cluster: TestCluster) -> None:
+    rules = [{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]
+    container = {"name": "c", "image": "i:1", "restartPolicy": "Never", "restartPolicyRules": rules}
+    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "all"}, "spec": {"containers": [container]}}
+    await apply(cluster, json.dumps(manifest))
+    await kubectl(cluster, "wait", "pod/all", "--for=condition=Ready", "--timeout=30s")

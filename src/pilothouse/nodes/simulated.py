@@ -31,6 +31,8 @@ WORKERS = 16
 #: Where the hub says whether it wants to know what pods use, and when to ask again one that does not know what that is.
 USAGE_PATH, USAGE_RETRY_SECONDS = "/pilothouse/node-usage", 300.0
 _SMP = "application/strategic-merge-patch+json"
+#: What a kubelet of this version declares with the features that are on by default (KEP-5328); a simulated pod does not miss any of them.
+DECLARED_FEATURES = ("ExtendWebSocketsToKubelet", "GuaranteedQoSPodCPUResize", "RestartAllContainersOnContainerExits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class SimulatedNodes:
             "nodeInfo": {"kubeletVersion": VERSION, "osImage": "simulated", "kernelVersion": "simulated", "operatingSystem": "linux",
                          "architecture": "amd64", "containerRuntimeVersion": "simulated://1.0", "machineID": name, "systemUUID": name,
                          "bootID": name, "kubeProxyVersion": ""},
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}}, "declaredFeatures": list(DECLARED_FEATURES),
         }  # fmt: skip
         await self._transport.request("PATCH", f"/api/v1/nodes/{name}/status", body={"status": status}, content_type=_SMP)
 
