@@ -18,7 +18,7 @@ from pilothouse.clock import NAME_ALPHABET
 from pilothouse.controllers import adoption, ownership
 from pilothouse.controllers.kinds import CONTROLLER_REVISIONS, Kind
 from pilothouse.controllers.kit import Api, Cache, is_not_found
-from pilothouse.controllers.objects import Obj, controller_reference, controller_uid, created_at, labels_of, uid
+from pilothouse.controllers.objects import Obj, controller_reference, created_at, labels_of, uid
 
 
 def data_of(template: Obj) -> Obj:
@@ -133,7 +133,7 @@ class Revisions:
             if error.reason != "AlreadyExists":
                 raise
         found = await self._api.get(CONTROLLER_REVISIONS, meta["namespace"], body["metadata"]["name"])
-        return found if controller_uid(found) == uid(owner) and same(found["data"], data) else None
+        return found if same(found["data"], data) else None  # one that is not (or not yet) the owner's own is adopted later
 
     async def forget(self, revisions: Iterable[Obj]) -> None:
         for each in revisions:

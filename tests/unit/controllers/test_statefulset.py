@@ -198,3 +198,20 @@ async def test_a_set_that_is_being_deleted_makes_nothing_new():
         await cluster.settle(60)
         assert len(cluster.all(CONTROLLER_REVISIONS)) == 1
         assert "ownerReferences" not in {k for k, v in cluster.find(PODS, "web-0")["metadata"].items() if v}
+
+
+async def test_a_revision_that_a_former_set_has_yet_to_let_go_is_taken_as_it_is():
+    """A set made again while the garbage collector still orphans what the former one left: no collision, no second revision."""
+    async with Cluster() as cluster:
+        cluster.start(StatefulSetController)
+        await cluster.create(STATEFUL_SETS, stateful_set(1))
+        await cluster.settle()
+        (left,) = cluster.all(CONTROLLER_REVISIONS)
+        former = copy(left["metadata"]["ownerReferences"])
+        former[0]["uid"] = "former"
+        await cluster.update(
+            CONTROLLER_REVISIONS, {**copy(left), "metadata": {**copy(left["metadata"]), "ownerReferences": former}}
+        )
+        await cluster.settle()
+        assert len(cluster.all(CONTROLLER_REVISIONS)) == 1
+        assert not cluster.find(STATEFUL_SETS, "web")["status"].get("collisionCount")
