@@ -212,6 +212,7 @@ async def test_a_revision_that_a_former_set_has_yet_to_let_go_is_taken_as_it_is(
         await cluster.update(
             CONTROLLER_REVISIONS, {**copy(left), "metadata": {**copy(left["metadata"]), "ownerReferences": former}}
         )
+        await cluster.patch(STATEFUL_SETS, "ns", "web", {"metadata": {"labels": {"touched": "yes"}}}, "merge")
         await cluster.settle()
         assert len(cluster.all(CONTROLLER_REVISIONS)) == 1
         assert not cluster.find(STATEFUL_SETS, "web")["status"].get("collisionCount")
