@@ -9,7 +9,7 @@ from typing import Any
 
 from pilothouse.api import tables
 from pilothouse.api.errors import Obj, StatusError, bad_request, invalid, invalid_object
-from pilothouse.api.normalize import Findings, Mismatch, decoder, json_type, keep, normalize, unknown_fields, zero_of
+from pilothouse.api.normalize import Findings, Mismatch, decoder, json_type, keep, normalize, unkept, unknown_fields, zero_of
 from pilothouse.api.parse import duplicate_fields, parse, shown, unrecognized
 from pilothouse.api.schema import Schema
 
@@ -115,7 +115,19 @@ def check_kind(parsed: Obj, gvk: tuple[str, str, str]) -> None:
     said_group, _, bare = said_version.rpartition("/")
     said = (said_group, bare, said_kind)
     if said != gvk and _ALIASES.get(said) != gvk:
+        _read_as(said, parsed, kind)
         raise wrong_kind(*said, gvk)
+
+
+def _read_as(said: tuple[str, str, str], parsed: Obj, kind: str) -> None:
+    """A body is read as what it says it is before it is found to be of another kind: 400 if it is not even that."""
+    if said[2] == kind or not tables.is_known_kind(*said):
+        return
+    try:
+        decoder(tables.schema_for(*said))(unkept(parsed), Findings())
+    except (Mismatch, RecursionError) as e:
+        why = e.text() if isinstance(e, Mismatch) else "exceeded max depth"
+        raise bad_request(f'{said[2]} in version "{said[1]}" cannot be handled as a {kind}: {why}') from None
 
 
 def _check_custom_body(parsed: Obj, body: bytes, gvk: tuple[str, str, str]) -> None:

@@ -48,6 +48,15 @@ class Kept:
         self.value = value
 
 
+def unkept(value: Any) -> Any:
+    """The value without marks: all of it is decoded again."""
+    if type(value) is Kept:
+        return value.value
+    if type(value) is dict:
+        return {k: unkept(v) for k, v in value.items()}
+    return [unkept(v) for v in value] if type(value) is list else value
+
+
 def keep(value: Any, known: Any, schema: Schema) -> Any:
     """`value` with every part that it shares with `known`, a value in the reference server's form, marked as kept."""
     if value is known:

@@ -96,6 +96,8 @@ def test_another_kind_is_refused_by_what_is_wrong_with_it() -> None:
         'Nope in version "v1" cannot be handled as a ConfigMap: no kind "Nope"'
     )
     assert "unknown conversion" in refusal({"kind": "Secret", "apiVersion": "v1"})
+    misread = refusal({"kind": "Secret", "apiVersion": "v1", "data": {"k": "v"}})
+    assert misread == 'Secret in version "v1" cannot be handled as a ConfigMap: illegal base64 data at input byte 0'
     assert refusal(
         {"kind": "HorizontalPodAutoscaler", "apiVersion": "autoscaling/v1"}, ("autoscaling", "v2", "HorizontalPodAutoscaler")
     ) == ("the API version in the data (autoscaling/v1) does not match the expected API version (autoscaling/v2)")
