@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from pilothouse.api import names, quantity
 from pilothouse.api.checks import conditions, named
@@ -12,6 +13,7 @@ from pilothouse.api.kinds.devicerequests import (
     MOST,
     at_most,
     request_names,
+    validate_bindings,
     validate_config,
     validate_raw,
     validate_reference,
@@ -23,6 +25,7 @@ from pilothouse.api.kinds.volumesource import csi_driver_name
 
 MOST_CONSUMERS, MOST_CONDITIONS, MOST_IPS, LONGEST_POOL = 256, 8, 16, 253
 LONGEST_INTERFACE, LONGEST_ADDRESS = 256, 128
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 _SOURCES = ("FromClaim", "FromClass")
 _NOT_ALLOCATED = "may not be specified when `allocated` is not set"
 _BEING_DELETED = "new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set"
@@ -81,6 +84,8 @@ def _validate_allocation(allocation: Obj, known: set[str], path: str) -> list[Fi
         where = f"{path}.devices.results[{n}]"
         out += validate_reference(result.get("request") or "", known, f"{where}.request")
         out += _validate_device(result, where)
+        out += validate_bindings(result, where)
+        out += _validate_share(result, where)
         out += validate_tolerations(result.get("tolerations") or [], f"{where}.tolerations")
     out += at_most(f"{path}.devices.config", configs, 2 * MOST)
     for n, config in enumerate(configs):
@@ -102,6 +107,12 @@ def _validate_device(entry: Obj, path: str) -> list[FieldError]:
     pool, device = entry.get("pool") or "", entry.get("device") or ""
     out = csi_driver_name(entry.get("driver") or "", f"{path}.driver")
     return out + validate_pool_name(pool, f"{path}.pool") + named(f"{path}.device", device, names.dns1123_label(device))
+
+
+def _validate_share(entry: Obj, path: str) -> list[FieldError]:
+    share = entry.get("shareID")
+    wrong = share is not None and not _UUID(share)
+    return [invalid(f"{path}.shareID", share, "must be a lowercase UUID in 8-4-4-4-12 format")] if wrong else []
 
 
 def validate_pool_name(pool: str, path: str) -> list[FieldError]:
@@ -131,7 +142,7 @@ def _validate_devices(status: Obj, path: str) -> list[FieldError]:
         out += _validate_device(device, where)
         if identity not in allocated:
             out.append(invalid(where, _shown_identity(identity), "must be an allocated device in the claim"))
-        out += _validate_report(device, where)
+        out += _validate_share(device, where) + _validate_report(device, where)
     return out
 
 

@@ -13,6 +13,8 @@ _DEFAULTS: Obj = {
     "attachRequired": True, "podInfoOnMount": False, "storageCapacity": False, "fsGroupPolicy": "ReadWriteOnceWithFSType",
     "requiresRepublish": False, "seLinuxMount": False,
 }  # fmt: skip
+#: Gate VolumeLimitScaling is off.
+_DISABLED = "preventPodSchedulingIfMissing"
 _GROUP_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
 _MODES = ("Persistent", "Ephemeral")
 SHORTEST_TOKEN, LONGEST_TOKEN = 600, 1 << 32
@@ -34,8 +36,14 @@ class CSIDriverStrategy(Strategy):
         if not spec.get("volumeLifecycleModes"):
             spec["volumeLifecycleModes"] = ["Persistent"]
 
+    def prepare_create(self, obj: Obj, ctx: Context) -> None:
+        super().prepare_create(obj, ctx)
+        obj["spec"].pop(_DISABLED, None)
+
     def prepare_update(self, obj: Obj, old: Obj, ctx: Context) -> None:
         """The generation counts changes, but is not there before the first one."""
+        if old["spec"].get(_DISABLED) is None:
+            obj["spec"].pop(_DISABLED, None)
         super().prepare_update(obj, old, ctx)
         generation = old["metadata"].get("generation", 0) + (1 if self.spec_changed(obj, old) else 0)
         if generation:

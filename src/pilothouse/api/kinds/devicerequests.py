@@ -15,7 +15,7 @@ from pilothouse.api.kinds.volumesource import csi_driver_name
 
 #: Requests, constraints, configurations, selectors, and references to requests, each.
 MOST = 32
-MOST_OPTIONS, MOST_TOLERATIONS = 8, 16
+MOST_OPTIONS, MOST_TOLERATIONS, MOST_BINDINGS = 8, 16, 4
 #: Bytes of a driver's parameters or data.
 LONGEST_RAW = 10 * 1024
 _MODES = ("All", "ExactCount")
@@ -238,3 +238,16 @@ def _shown_wanted(wanted: Obj, first: Obj, access: Obj) -> Obj:
         "Tolerations": None if tolerations is None else [dump(t, _TOLERATION) for t in tolerations],
         "Capacity": capacity and {"Requests": amounts and {k: quantity.canonical(v) for k, v in amounts.items()}},
     }
+
+
+def validate_bindings(device: Obj, path: str) -> list[FieldError]:
+    """Errors of the conditions for which binding waits: those of failure go with those of success."""
+    out: list[FieldError] = []
+    for key in ("bindingConditions", "bindingFailureConditions"):
+        out += at_most(f"{path}.{key}", device.get(key) or (), MOST_BINDINGS)
+        for n, condition in enumerate(device.get(key) or ()):
+            out += named(f"{path}.{key}[{n}]", condition, names.qualified_name(condition))
+    for key, other in (("bindingConditions", "bindingFailureConditions"), ("bindingFailureConditions", "bindingConditions")):
+        if device.get(key) and not device.get(other):
+            out.append(invalid(f"{path}.{other}", device.get(other), f"{other} are required to use {key}"))
+    return out

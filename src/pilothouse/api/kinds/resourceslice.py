@@ -13,9 +13,9 @@ from pilothouse.api.errors import FieldError, Obj, duplicate, invalid, required
 from pilothouse.api.kinds.claimstatus import validate_pool_name
 from pilothouse.api.kinds.devicecapacity import validate_counter_sets
 from pilothouse.api.kinds.devicerequests import at_most
-from pilothouse.api.kinds.sliceddevice import validate_device, validate_one_term
+from pilothouse.api.kinds.sliceddevice import drop_disabled, validate_device, validate_one_term
 from pilothouse.api.kinds.volumesource import csi_driver_name
-from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
+from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Context, Strategy
 
 MOST_DEVICES, MOST_SPECIAL_DEVICES = 128, 64
 _NOT_BOTH = "only one of `sharedCounters` or `devices` is allowed"
@@ -28,6 +28,14 @@ class ResourceSliceStrategy(Strategy):
     has_generation = True
     selectable = ("spec.nodeName", "spec.driver")
     columns = (NAME_COLUMN, Column("Node"), Column("Driver"), Column("Pool"), AGE_COLUMN)
+
+    def prepare_create(self, obj: Obj, ctx: Context) -> None:
+        super().prepare_create(obj, ctx)
+        drop_disabled(obj.get("spec") or {}, {})
+
+    def prepare_update(self, obj: Obj, old: Obj, ctx: Context) -> None:
+        drop_disabled(obj.get("spec") or {}, old.get("spec") or {})
+        super().prepare_update(obj, old, ctx)
 
     def validate(self, obj: Obj) -> list[FieldError]:
         spec = obj.get("spec") or {}

@@ -9,14 +9,15 @@ from pilothouse.api.checks import named
 from pilothouse.api.errors import FieldError, Obj, invalid, not_supported, required, too_long
 from pilothouse.api.internal_form import dump
 from pilothouse.api.kinds.devicecapacity import validate_consumption, validate_policy
-from pilothouse.api.kinds.devicerequests import at_most
+from pilothouse.api.kinds.devicerequests import at_most, validate_bindings
 from pilothouse.api.kinds.nodeselector import shown_affinity, validate_node_selector
 
 LONGEST_VALUE = 64
-MOST_ATTRIBUTES, MOST_TAINTS, MOST_BINDINGS = 32, 16, 4
+MOST_ATTRIBUTES, MOST_TAINTS = 32, 16
 _VALUES = "IntValue:int? BoolValue:bool? StringValue:string? VersionValue:version? IntValues:ints? BoolValues:bools? " \
           "StringValues:strings? VersionValues:versions?"  # fmt: skip
 _KEYS = tuple(field.partition(":")[2][:-1] for field in _VALUES.split())
+_LISTS = ("ints", "bools", "strings", "versions")
 _EFFECTS = ("NoExecute", "NoSchedule", "None")
 _SEMVER = re.compile(
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?"
@@ -28,6 +29,24 @@ _HERE = (
     "exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required when `perDeviceNodeSelection` is set to true in the "
     "ResourceSlice spec"
 )
+
+
+def drop_disabled(spec: Obj, old: Obj) -> None:
+    """Forget what gates DRAListTypeAttributes and DRANodeAllocatableResources, both off, would let in, unless it was there before."""
+    keep_lists = any(_lists(device) for device in old.get("devices") or ())
+    keep_mappings = any(device.get("nodeAllocatableResourceMappings") for device in old.get("devices") or ())
+    for device in spec.get("devices") or ():
+        if not keep_lists:
+            for attribute in _lists(device):
+                for key in _LISTS:
+                    attribute.pop(key, None)
+        if not keep_mappings:
+            device.pop("nodeAllocatableResourceMappings", None)
+
+
+def _lists(device: Obj) -> list[Obj]:
+    """Attributes with several values."""
+    return [value for value in (device.get("attributes") or {}).values() if value and any(value.get(key) for key in _LISTS)]
 
 
 def validate_device(device: Obj, path: str, own_place: bool) -> list[FieldError]:
@@ -46,7 +65,7 @@ def validate_device(device: Obj, path: str, own_place: bool) -> list[FieldError]
     for n, taint in enumerate(device.get("taints") or ()):
         out += _validate_taint(taint, f"{path}.taints[{n}]")
     out += validate_consumption(device.get("consumesCounters") or [], f"{path}.consumesCounters")
-    return out + _validate_bindings(device, path) + _validate_place(device, path, own_place)
+    return out + validate_bindings(device, path) + _validate_place(device, path, own_place)
 
 
 def _qualified(key: str, path: str) -> list[FieldError]:
@@ -76,18 +95,6 @@ def _validate_taint(taint: Obj, path: str) -> list[FieldError]:
     if not effect:
         return [*out, required(f"{path}.effect")]
     return out if effect in _EFFECTS else [*out, not_supported(f"{path}.effect", effect, _EFFECTS)]
-
-
-def _validate_bindings(device: Obj, path: str) -> list[FieldError]:
-    out: list[FieldError] = []
-    for key in ("bindingConditions", "bindingFailureConditions"):
-        out += at_most(f"{path}.{key}", device.get(key) or (), MOST_BINDINGS)
-        for n, condition in enumerate(device.get(key) or ()):
-            out += named(f"{path}.{key}[{n}]", condition, names.qualified_name(condition))
-    for key, other in (("bindingConditions", "bindingFailureConditions"), ("bindingFailureConditions", "bindingConditions")):
-        if device.get(key) and not device.get(other):
-            out.append(invalid(f"{path}.{other}", device.get(other), f"{other} are required to use {key}"))
-    return out
 
 
 def _validate_place(device: Obj, path: str, own_place: bool) -> list[FieldError]:

@@ -253,3 +253,28 @@ def test_an_allocation_stays_what_it_is() -> None:
     (wrong,) = claims.strategy.validate_subresource("status", after, before)
     assert (wrong.field, wrong.detail) == ("status.allocation", "field is immutable")
     assert claims.strategy.validate_subresource("status", {**before, "status": {}}, before) == []
+
+
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        ({"shareID": "Bad"}, '.shareID: Invalid value: "Bad": must be a lowercase UUID in 8-4-4-4-12 format'),
+        (
+            {"bindingConditions": ["a"]},
+            ".bindingFailureConditions: Invalid value: null: bindingFailureConditions are required to use bindingConditions",
+        ),
+    ],
+)
+def test_a_result_of_allocation_is_checked(result: dict[str, Any], told: str) -> None:
+    status = {"allocation": {"devices": {"results": [{**RESULT, **result}]}}}
+    assert claims.write_status(claim(ONE), status)[1] == [f"status.allocation.devices.results[0]{told}"]
+
+
+def test_what_gates_keep_out_is_forgotten() -> None:
+    device = {
+        "name": "d",
+        "attributes": {"x": {"int": 1, "ints": [2]}},
+        "nodeAllocatableResourceMappings": {"cpu": {"capacityKey": "c"}},
+    }
+    made = slices.stored({"spec": {**SLICE, "devices": [device]}})
+    assert made["spec"]["devices"] == [{"name": "d", "attributes": {"x": {"int": 1}}}]

@@ -301,3 +301,7 @@ def test_what_nobody_should_use_any_more_brings_warnings() -> None:
 def test_a_claims_status_tells_of_storage(status: dict[str, Any], told: list[str]) -> None:
     spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     assert claims.write_status({"spec": spec}, status)[1] == told
+
+
+def test_a_driver_cannot_keep_pods_away_yet() -> None:
+    assert "preventPodSchedulingIfMissing" not in drivers.stored({"spec": {"preventPodSchedulingIfMissing": True}})["spec"]
