@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -169,3 +170,38 @@ def test_room_that_was_made_for_another_is_not_made_twice() -> None:
     second = schedule(snapshot, pod_info(pod("two", cpu="1", priority=9)), PROFILE)
     assert {first.nominated, second.nominated} == {"a", "b"}
     assert "default/one" not in snapshot.table.pod_rows
+
+
+def test_a_nominated_pod_goes_to_its_node_though_another_is_better() -> None:
+    table = table_of(node("a"), node("b"))
+    table.add_pod(pod_info(pod("x", cpu="3")), "a")
+    nominated = {**pod("p", cpu="500m"), "status": {"nominatedNodeName": "a"}}
+    assert decide(table, nominated).node == "a"
+    nominated["spec"]["nodeSelector"] = {"kubernetes.io/hostname": "b"}
+    assert decide(table, nominated).node == "b"
+
+
+def test_only_a_part_of_the_nodes_is_scored_when_that_is_asked_for() -> None:
+    table = table_of(*(node(f"n{i}") for i in range(300)))
+    document = {
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "percentageOfNodesToScore": 40,
+    }
+    profile = parse_config(document).profiles["default-scheduler"]
+    snapshot = Snapshot(table)
+    looked_at = [set(schedule(snapshot, pod_info(pod(f"p{i}")), profile).totals) for i in range(3)]
+    assert [len(names) for names in looked_at] == [120, 120, 120]
+    assert not looked_at[0] & looked_at[1] and looked_at[0] | looked_at[1] | looked_at[2] == {f"n{i}" for i in range(300)}
+
+
+def test_preemption_does_not_try_the_same_few_nodes_each_time() -> None:
+    table = table_of(*(node(f"n{i}", cpu="2") for i in range(40)))
+    for i in range(40):
+        table.add_pod(pod_info(pod(f"low{i}", cpu="2", priority=1)), f"n{i}")
+    document = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration", "profiles": [{"pluginConfig": [
+        {"name": "DefaultPreemption", "args": {"minCandidateNodesPercentage": 5, "minCandidateNodesAbsolute": 1}}]}]}  # fmt: skip
+    profile = parse_config(document).profiles["default-scheduler"]
+    high = pod_info(pod("high", cpu="2", priority=10))
+    chosen = {schedule(Snapshot(table), high, profile, random.Random(seed)).nominated for seed in range(20)}
+    assert len(chosen) > 5 and "" not in chosen

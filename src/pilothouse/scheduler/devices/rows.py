@@ -15,6 +15,7 @@ from pilothouse.scheduler.devices.search import allocate
 from pilothouse.scheduler.framework import Cycle
 from pilothouse.scheduler.table import Ints, NodeTable, RowCache
 
+TOO_FEW = "cannot allocate all claims"
 #: Different wishes whose fits are kept.
 KEPT = 64
 
@@ -28,12 +29,25 @@ class Fits:
         self._wishes = wishes
         self._seen = -1
         self._rows = RowCache(table, "static", object, self._search)
+        self._codes = RowCache(table, "static", np.int64, self._code)
+        self.reasons: list[str] = ["", TOO_FEW]  # by code
 
-    def refresh(self) -> Any:
+    def refresh(self) -> tuple[Any, Ints]:
+        """The fits, and per row a code: 0 where there is one, else the number of the reason. Both are views."""
         self._inventory.refresh()
         changed = None if self._seen < 0 else self._changed()
         self._seen = self._inventory.version
-        return self._rows.refresh(self.table, changed)
+        return self._rows.refresh(self.table, changed), self._codes.refresh(self.table, changed)
+
+    def _code(self, rows: Ints) -> Ints:
+        return np.array([self._number(self._rows.values[i]) for i in rows], dtype=np.int64)
+
+    def _number(self, fit: Any) -> int:
+        if not isinstance(fit, str):
+            return int(fit is None)
+        if fit not in self.reasons:
+            self.reasons.append(fit)
+        return self.reasons.index(fit)
 
     def _changed(self) -> set[int] | None:
         pools = self._inventory.changed_since(self._seen)
@@ -59,8 +73,8 @@ class Fits:
         return out
 
 
-def fits_of(cycle: Cycle, key: bytes, wishes: Sequence[Wish]) -> Any:
-    """The fits for these wishes; `key` is the same for the same wishes."""
+def fits_of(cycle: Cycle, key: bytes, wishes: Sequence[Wish]) -> Fits:
+    """The fits for these wishes, to be refreshed; `key` is the same for the same wishes."""
     stock, table = cycle.view.stock, cycle.table
     inventory: Inventory | None = stock.memo.get("devices")
     if inventory is None:
@@ -73,4 +87,4 @@ def fits_of(cycle: Cycle, key: bytes, wishes: Sequence[Wish]) -> Any:
     kept.move_to_end(whole_key)
     if len(kept) > KEPT:
         kept.popitem(last=False)
-    return fits.refresh().copy()
+    return fits

@@ -14,7 +14,7 @@ from pilothouse.scheduler.devices.podclaims import MOST_CONSUMERS, Unready, allo
 from pilothouse.scheduler.devices.requests import Wish, parse_wish
 from pilothouse.scheduler.devices.rows import fits_of
 from pilothouse.scheduler.framework import Cycle, Obj
-from pilothouse.scheduler.table import Ints
+from pilothouse.scheduler.table import Ints, Mask
 
 
 class State:
@@ -27,6 +27,7 @@ class State:
         self.resources = resources
         self.unavailable: list[Obj] = []  # allocated where the pod cannot go
         self.fits: Any = None  # per row an Allocation, a reason, or None
+        self.refused: dict[str, Mask] = {}  # rows without a fit, by reason
         self.needed: Ints | None = None  # per row a bit for each of `resources` that it does not have by itself
         self.asked: dict[int, tuple[Asked, Wish]] = {}  # what is asked of devices for such bits
         self.written: list[tuple[Obj, Obj | None]] = []  # what Reserve counts on: (claim, its allocation if it is new)
@@ -68,14 +69,21 @@ def find_fits(cycle: Cycle, state: State) -> None:
         needed |= (table.resource_column(resource).data <= 0).astype(np.int64) << n
     state.needed = needed
     fits = np.empty(table.capacity, dtype=object)
-    for bits in map(int, np.unique(needed[table.present])):
+    state.refused = {}
+    for bits in map(int, np.unique(needed[table.present])) if state.resources else (0,):
         rows = needed == bits
         more = [_ask(cycle, state, bits)[1]] if bits else []
         if not wishes and not more:
             fits[rows] = _NOTHING
             continue
         whole_key = key + (orjson.dumps(state.asked[bits][0].requests) if bits else b"")
-        fits[rows] = fits_of(cycle, whole_key, [*wishes, *more])[rows]
+        found = fits_of(cycle, whole_key, [*wishes, *more])
+        values, codes = found.refresh()
+        np.copyto(fits, values, where=rows)
+        for code in map(int, np.unique(codes)) if codes.any() else ():
+            if code:
+                reason, without = found.reasons[code], (codes == code) & rows
+                state.refused[reason] = without | state.refused[reason] if reason in state.refused else without
     state.fits = fits
 
 

@@ -48,7 +48,6 @@ if TYPE_CHECKING:  # what searches and writes is loaded when a pod first asks fo
     from pilothouse.scheduler.devices.state import State
 
 NOT_THERE = "resourceclaim not available on the node"
-TOO_FEW = "cannot allocate all claims"
 
 BINDING_TIMEOUT = 600.0
 
@@ -124,7 +123,7 @@ class DynamicResources(Plugin):
                 find_fits(cycle, state)
             except Impossible as problem:
                 return [Rejected(str(problem), table.present.copy(), unresolvable=True)]
-            out += _refusals(state.fits, elsewhere | ~table.present)
+            out += [Rejected(reason, rows & ~elsewhere, unresolvable=True) for reason, rows in state.refused.items()]
         return out
 
     def post_filter(self, cycle: Cycle, rejections: Sequence[tuple[str, Rejected]]) -> Status | None:
@@ -241,12 +240,6 @@ class DynamicResources(Plugin):
         self._assume(cycle, state.made)
         self._take_back(cycle, assumed["metadata"]["name"])
         await binder.tell_pod({"resourceClaimName": state.made["metadata"]["name"], "requestMappings": asked.mappings})
-
-
-def _refusals(fits: Any, elsewhere: Mask) -> list[Rejected]:
-    """Rows without a fit, by reason."""
-    reasons = np.array([None if isinstance(f, list) else f or TOO_FEW for f in fits], dtype=object)
-    return [Rejected(reason, (reasons == reason) & ~elsewhere, unresolvable=True) for reason in {r for r in reasons if r}]
 
 
 def _seconds(text: Any, default: float) -> float:
