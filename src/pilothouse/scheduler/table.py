@@ -92,6 +92,8 @@ class NodeTable:
         self._taint_ids: dict[tuple[tuple[str, str, str], ...], int] = {(): 0}
         self._label_columns: dict[str, Column] = {}
         self._label_values: dict[str, dict[str, int]] = {}
+        self._labels_version = 0  # moves when a node's labels may have changed
+        self._one_each: dict[str, tuple[int, bool]] = {}
         self.image_nodes: dict[str, set[int]] = {}  # image name -> rows that hold it
         self.image_sizes: dict[str, int] = {}  # in bytes, as the first node told it
         self.images_stamp = 0
@@ -153,6 +155,7 @@ class NodeTable:
             return
         self._set_images(row, {})
         row.obj = {"metadata": {"name": name}}
+        self._labels_version += 1
         for column in self._label_columns.values():
             column.data[row.index] = -1
         self.present[row.index] = False
@@ -176,6 +179,7 @@ class NodeTable:
         self.rows[row.index] = None
         for column in self._columns.values():
             column.data[row.index] = 0
+        self._labels_version += 1
         for column in self._label_columns.values():
             column.data[row.index] = -1
         self._touch(row.index, self.static, self.usage)
@@ -210,6 +214,7 @@ class NodeTable:
         self.present[i] = True
         self._nodes = None
         self._set_images(row, {n: im.get("sizeBytes") or 0 for im in status.get("images") or () for n in im.get("names") or ()})
+        self._labels_version += 1
         for key, column in self._label_columns.items():
             column.data[i] = self._intern_label(key, row.labels.get(key))
         self._touch(i, self.static)
@@ -264,6 +269,15 @@ class NodeTable:
         """The values that nodes have (or had) of a label, with their interned ids."""
         self.label_column(key)
         return self._label_values[key]
+
+    def one_each(self, key: str) -> bool:
+        """Whether no two nodes share a value of a label key, as it should be with host names."""
+        known = self._one_each.get(key)
+        if known is None or known[0] != self._labels_version:
+            column = self.label_column(key)
+            alone = bool(np.bincount(column[column >= 0], minlength=1).max() <= 1)
+            known = self._one_each[key] = (self._labels_version, alone)
+        return known[1]
 
     def domain_count(self, key: str) -> int:
         """An upper bound of the interned ids of a label key."""

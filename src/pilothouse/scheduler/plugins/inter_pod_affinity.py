@@ -216,7 +216,10 @@ def _selects_itself(cycle: Cycle, terms: tuple[Term, ...]) -> bool:
 
 def domain_sums(cycle: Cycle, key: str, per_row: Ints) -> Any:
     """Per row, the sum over all rows of its domain; 0 where a row lacks the label."""
-    shifted = cycle.table.label_column(key) + 1
+    column = cycle.table.label_column(key)
+    if cycle.table.one_each(key):
+        return np.where(column >= 0, per_row, 0)
+    shifted = column + 1
     sums = np.bincount(shifted, weights=per_row, minlength=1)
     sums[0] = 0
     return sums[shifted].astype(np.int64)
