@@ -22,6 +22,13 @@ _WORKERS = {
     "namespaceController.concurrentNamespaceSyncs": "namespace-controller",
     "saController.concurrentSATokenSyncs": "serviceaccount-token-controller",
     "garbageCollectorController.concurrentGCSyncs": "garbage-collector-controller",
+    "statefulSetController.concurrentStatefulSetSyncs": "statefulset-controller",
+    "daemonSetController.concurrentDaemonSetSyncs": "daemonset-controller",
+    "jobController.concurrentJobSyncs": "job-controller",
+    "cronJobController.concurrentCronJobSyncs": "cronjob-controller",
+    "ttlAfterFinishedController.concurrentTTLSyncs": "ttl-after-finished-controller",
+    "hpaController.concurrentHorizontalPodAutoscalerSyncs": "horizontal-pod-autoscaler-controller",
+    "resourceQuotaController.concurrentResourceQuotaSyncs": "resourcequota-controller",
 }
 _SETTINGS: Mapping[str, type | tuple[type, ...]] = {
     "generic.controllers": list,

@@ -7,6 +7,7 @@ import zoneinfo
 from collections.abc import Iterable
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.metrics import Histogram, exponential
 from pilothouse.clock import rfc3339
 from pilothouse.controllers import cronjob_plan as plans
 from pilothouse.controllers import indexes
@@ -24,6 +25,13 @@ class CronJobController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
+        self.skew = Histogram(
+            "cronjob_controller_job_creation_skew_duration_seconds",
+            "How long after their time Jobs were created.",
+            (),
+            exponential(1, 2, 10),
+        )
+        self.metrics = (self.skew,)
         self.cron_jobs, self.jobs = self.cache(CRON_JOBS), self.cache(JOBS)
         indexes.add(self.cron_jobs, "uid")
         indexes.add(self.jobs, "controller")
@@ -177,6 +185,7 @@ class CronJobController(Controller):
                 return found if controller_uid(found) == uid(cron_job) and not plans.ending(found) else None
             self._tell(cron_job, "Warning", "FailedCreate", f"Error creating job: {error}")
             raise
+        self.skew.observe(self.clock.now() - moment)
         self._tell(cron_job, "Normal", "SuccessfulCreate", f"Created job {made['metadata']['name']}")
         return made
 

@@ -6,10 +6,12 @@ HorizontalPodAutoscaler (autoscaling/v2).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pilothouse.api import quantity, selectors
 from pilothouse.api.errors import StatusError
+from pilothouse.client.metrics import Counter, Gauge
 from pilothouse.clock import rfc3339
 from pilothouse.controllers import hpa_behavior as behaviors
 from pilothouse.controllers.discovery import resource_of
@@ -26,7 +28,7 @@ from pilothouse.controllers.kinds import (
     Kind,
 )
 from pilothouse.controllers.kit import Context, Controller
-from pilothouse.controllers.objects import Obj, find_condition, labels_of, split_key, uid, without_condition
+from pilothouse.controllers.objects import Obj, find_condition, key, labels_of, split_key, uid, without_condition
 
 #: Seconds between two looks at an autoscaler.
 PERIOD = 15.0
@@ -36,6 +38,16 @@ _TOLERANCE = 0.1
 
 class NoTarget(Exception):
     """What is to be scaled is not to be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoPods(Exception):
+    """Nobody can say which pods are meant: reason and message of the Event, and of the condition."""
+
+    event: str
+    message: str
+    reason: str
+    told: str
 
 
 @dataclass(slots=True)
@@ -65,13 +77,33 @@ class HorizontalPodAutoscalerController(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.autoscalers, self.pods = self.cache(HORIZONTAL_POD_AUTOSCALERS), self.cache(PODS)
-        self.metrics = MetricsClient(self.api)
+        self.client = MetricsClient(self.api)
         self.memories: dict[str, behaviors.Memory] = {}
+        #: By autoscaler, the selector of its pods as of the last look.
+        self.selectors: dict[str, selectors.Predicate] = {}
+        self.looks = Counter(
+            "horizontal_pod_autoscaler_controller_reconciliations_total",
+            "Looks at autoscalers, by what was done and by whose fault nothing was.",
+            ("action", "error"),
+        )
+        self.computed = Counter(
+            "horizontal_pod_autoscaler_controller_metric_computation_total",
+            "Metrics that were computed, by what they asked for.",
+            ("action", "error", "metric_type"),
+        )
+        count = Gauge(
+            "horizontal_pod_autoscaler_controller_num_horizontal_pod_autoscalers",
+            "Autoscalers that are looked at.",
+            (),
+            lambda: [((), float(len(list(self.autoscalers.list()))))],
+        )
+        self.metrics = (self.looks, self.computed, count)
         self.autoscalers.add_handler(self._changed)
 
     def _changed(self, old: Obj | None, new: Obj | None) -> None:
         if new is None and old is not None:
             self.memories.pop(uid(old), None)
+            self.selectors.pop(key(old), None)
         elif new is not None and (old is None or old["spec"] != new["spec"]):
             self.enqueue(new)
 
@@ -88,6 +120,7 @@ class HorizontalPodAutoscalerController(Controller):
             message = f"the HPA controller was unable to get the target's current scale: {error}"
             look.set("AbleToScale", False, "FailedGetScale", message)
             await self._write(look, dict(hpa.get("status") or {}))
+            self.looks.add("none", "internal")
             return
         look.set("AbleToScale", True, "SucceededGetScale", "the HPA controller was able to get the target's current scale")
         await self._rescale(look, kind, scale)
@@ -126,6 +159,7 @@ class HorizontalPodAutoscalerController(Controller):
         else:
             found = await self._ask_metrics(look, scale)
             if found is None:
+                self.looks.add("none", "internal")
                 await self._write(look, _status(look, current, (hpa.get("status") or {}).get("desiredReplicas", 0)))
                 return
             wanted = found.replicas
@@ -134,6 +168,7 @@ class HorizontalPodAutoscalerController(Controller):
             look.set("AbleToScale", True, *size.able)
             look.set("ScalingLimited", size.is_limited, *size.limited)
             desired = size.replicas
+        self.looks.add(_action(current, desired), "none")
         if desired == current:
             await self._write(look, _status(look, current, desired))
             return
@@ -163,8 +198,12 @@ class HorizontalPodAutoscalerController(Controller):
 
     async def _ask_metrics(self, look: Look, scale: Obj) -> Proposal | None:
         """The proposal that asks for the most; None if there is none that may be followed."""
-        target = self._target(look, scale)
-        if target is None:
+        try:
+            target = self._target(look, scale)
+        except NoPods as error:
+            self._tell(look.hpa, "Warning", error.event, error.message)
+            look.set("ScalingActive", False, error.reason, error.told)
+            self._tell(look.hpa, "Warning", "FailedComputeMetricsReplicas", error.message)
             return None
         best: Proposal | None = None
         failures: list[Failed] = []
@@ -172,13 +211,15 @@ class HorizontalPodAutoscalerController(Controller):
         statuses: list[Obj] = []
         for metric in specs:
             try:
-                found = await propose(self.metrics, metric, target)
+                found = await propose(self.client, metric, target)
             except Failed as failed:
                 self._tell(look.hpa, "Warning", failed.reason, failed.message)
                 failures.append(failed)
                 statuses.append({"type": ""})
+                self.computed.add("none", "internal", metric["type"])
                 continue
             statuses.append(found.status)
+            self.computed.add(_action(target.wanted, found.replicas), "none", metric["type"])
             if best is None or found.replicas > best.replicas:
                 best = found
         look.metrics = statuses
@@ -193,24 +234,37 @@ class HorizontalPodAutoscalerController(Controller):
             look.set("ScalingActive", True, "ValidMetricFound", message)
         return best
 
-    def _target(self, look: Look, scale: Obj) -> Target | None:
-        hpa, status = look.hpa, scale.get("status") or {}
+    def _target(self, look: Look, scale: Obj) -> Target:
+        """What is to be measured."""
+        namespace, status = look.hpa["metadata"]["namespace"], scale.get("status") or {}
         text = status.get("selector") or ""
         if not text:
-            self._tell(hpa, "Warning", "SelectorRequired", "selector is required")
-            look.set("ScalingActive", False, "InvalidSelector", "the HPA target's scale is missing a selector")
-            return None
+            told = "the HPA target's scale is missing a selector"
+            raise NoPods("SelectorRequired", "selector is required", "InvalidSelector", told)
         try:
             matches = selectors.text_predicate(text)
         except selectors.SelectorError as error:
             message = f"couldn't convert selector into a corresponding internal selector object: {error}"
-            self._tell(hpa, "Warning", "InvalidSelector", message)
-            look.set("ScalingActive", False, "InvalidSelector", message)
-            return None
-        namespace = hpa["metadata"]["namespace"]
+            raise NoPods("InvalidSelector", message, "InvalidSelector", message) from None
         pods = [p for p in self.pods.list(namespace) if matches(labels_of(p))]
+        self.selectors[key(look.hpa)] = matches
+        rivals = self._rivals(look.hpa, pods)
+        if len(rivals) > 1:
+            names = " ".join(f"{{{name} {namespace}}}" for name in rivals)
+            message = f"pods by selector {text} are controlled by multiple HPAs: [{names}]"
+            raise NoPods("AmbiguousSelector", message, "AmbiguousSelector", message)
         wanted, present = (scale.get("spec") or {}).get("replicas", 0), status.get("replicas", 0)
-        return Target(namespace, wanted, present, pods, text, _tolerance(hpa), look.now)
+        return Target(namespace, wanted, present, pods, text, _tolerance(look.hpa), look.now)
+
+    def _rivals(self, hpa: Obj, pods: Sequence[Obj]) -> list[str]:
+        """The autoscalers of the namespace (this one too) whose selectors find any of these pods."""
+        labels = [labels_of(p) for p in pods]
+        out = []
+        for each in self.autoscalers.list(hpa["metadata"]["namespace"]):
+            matches = self.selectors.get(key(each))
+            if matches is not None and any(map(matches, labels)):
+                out.append(each["metadata"]["name"])
+        return sorted(out)
 
     # Telling ----------------------------------------------------------------------------------------------------------
 
@@ -221,6 +275,10 @@ class HorizontalPodAutoscalerController(Controller):
         status = {**status, "conditions": look.conditions}
         if status != (look.hpa.get("status") or {}):
             await self.api.update(HORIZONTAL_POD_AUTOSCALERS, {**look.hpa, "status": status}, "status")
+
+
+def _action(current: int, wanted: int) -> str:
+    return "scale_up" if wanted > current else "scale_down" if wanted < current else "none"
 
 
 def _status(look: Look, current: int, desired: int) -> Obj:

@@ -12,6 +12,7 @@ from pilothouse.controllers import adoption, indexes, ownership
 from pilothouse.controllers import job_plan as plans
 from pilothouse.controllers import job_status as statuses
 from pilothouse.controllers.expectations import Expectations
+from pilothouse.controllers.job_metrics import JobMetrics
 from pilothouse.controllers.job_pods import job_pod
 from pilothouse.controllers.kinds import JOBS, PODS
 from pilothouse.controllers.kit import Context, Controller, gather, is_not_found, log
@@ -42,6 +43,8 @@ class JobController(Controller):
         self.backoffs: dict[str, plans.Backoff] = {}
         #: By Job: uids of finished pods that its back-off has heard of.
         self.heard: dict[str, set[str]] = {}
+        self.measured = JobMetrics()
+        self.metrics = self.measured.all()
         self.jobs, self.pods = self.cache(JOBS), self.cache(PODS)
         indexes.add(self.jobs, "uid", "namespace")
         indexes.add(self.pods, "controller", "orphans")
@@ -109,6 +112,14 @@ class JobController(Controller):
         if plans.is_over(job):
             await self._after_the_end(job)
             return
+        began, action = self.clock.monotonic(), ""
+        try:
+            action = await self._look(key, job)
+        finally:
+            self.measured.synced(job, action or "reconciling", bool(action), self.clock.monotonic() - began)
+
+    async def _look(self, key: str, job: Obj) -> str:
+        """Do what a Job needs now, and say what that was."""
         satisfied = self.expectations.satisfied(uid(job))
         if not satisfied:
             self.queue.add_after(key, self.expectations.patience_left(uid(job)) + 1)
@@ -119,12 +130,12 @@ class JobController(Controller):
         backoff = self._hear(job, seen)
         end = plans.verdict(seen, now)
         error: BaseException | None = None
-        active = len(seen.active)
+        active, action = len(seen.active), "reconciling"
         if end is not None:
             error = await self.control.delete(job, seen.active) if seen.active else None
             active = 0 if error is None else active
         elif satisfied and not is_deleting(job):
-            active, error = await self._manage(job, seen, backoff)
+            active, error, action = await self._manage(job, seen, backoff)
         if end is None and plans.has_succeeded(seen, active):
             end = plans.End(True, "CompletionsReached", "Reached expected number of succeeded pods")
         elif end is None and satisfied and not is_deleting(job):
@@ -133,6 +144,7 @@ class JobController(Controller):
         self._look_again(job, now)
         if error is not None:
             raise error
+        return action
 
     def _is_behind(self, job: Obj) -> bool:
         """Whether the cache will soon show a newer Job, and wake us again."""
@@ -166,28 +178,31 @@ class JobController(Controller):
 
     def _hear(self, job: Obj, seen: plans.Seen) -> plans.Backoff:
         """The Job's back-off with the pods that have ended since the last look."""
-        heard = self.heard.setdefault(uid(job), set())
-        new = [p for p in (*seen.new_succeeded, *seen.new_failed) if uid(p) not in heard]
-        heard.update(map(uid, new))
+        ended = (*seen.new_succeeded, *seen.new_failed)
+        heard = self.heard.get(uid(job), set())
+        new = [p for p in ended if uid(p) not in heard]
+        self.heard[uid(job)] = {uid(p) for p in ended}
+        self.measured.judged(job, [p for p in new if plans.is_failed(p, job)])
         failed = {uid(p) for p in seen.new_failed}
         before = self.backoffs.get(uid(job), plans.Backoff())
         after = before.after([p for p in new if uid(p) not in failed], [p for p in new if uid(p) in failed])
         self.backoffs[uid(job)] = after
         return after
 
-    async def _manage(self, job: Obj, seen: plans.Seen, backoff: plans.Backoff) -> tuple[int, BaseException | None]:
-        """Create or delete; how many pods are active then."""
+    async def _manage(self, job: Obj, seen: plans.Seen, backoff: plans.Backoff) -> tuple[int, BaseException | None, str]:
+        """Create or delete; how many pods are active then, and what was done."""
         plan = plans.plan(seen, backoff, self.clock.now())
         if plan.wait is not None:
             self.enqueue(job, plan.wait)
         if plan.delete:
             await self._release(job, [p for p in plan.delete if plans.is_tracked(p)])
             error = await self.control.delete(job, plan.delete)
-            return len(seen.active) - (0 if error else len(plan.delete)), error
+            return len(seen.active) - (0 if error else len(plan.delete)), error, "pods_deleted"
         if plan.create:
             error = await self.control.create(job, [job_pod(job, new) for new in plan.create])
-            return len(seen.active) + (0 if error else len(plan.create)), error
-        return len(seen.active), None
+            self.measured.created(seen, plan, error is None)
+            return len(seen.active) + (0 if error else len(plan.create)), error, "pods_created"
+        return len(seen.active), None, "tracking" if seen.new_succeeded or seen.new_failed else "reconciling"
 
     def _tell_suspension(self, job: Obj, status: Obj, now: float) -> Obj:
         if plans.is_suspended(job):
@@ -209,21 +224,25 @@ class JobController(Controller):
         status = {**status, "active": active, "ready": min(seen.ready, active), "terminating": len(seen.terminating)}
         if end is not None:
             status = statuses.with_condition(status, end.first, True, end.reason, end.message, now)
-        account = statuses.account(seen, status, end)
+        account, first = statuses.account(seen, status, end), job
         tracked = {uid(p) for p in seen.tracked}
         job = await self._write(job, statuses.settle(account.status, tracked))
         await self._release(job, account.release)
         tracked -= {uid(p) for p in account.release}
         status = statuses.settle(job.get("status") or {}, tracked)
         waiting = bool(status["uncountedTerminatedPods"]) or account.more
-        if end is not None and satisfied and not waiting and active == 0 and not seen.terminating and not seen.active:
+        over = end is not None and satisfied and not waiting and active == 0 and not seen.terminating and not seen.active
+        if over and end is not None:
             status = statuses.ended(status, end, now)
-            self._tell_end(job, end)
-        job = await self._write(job, status)
+        written = await self._write(job, status)
+        self.measured.counted(first, written)
+        if over and end is not None:
+            self._tell_end(written, end)
         if account.more:
             self.enqueue(job)
 
     def _tell_end(self, job: Obj, end: plans.End) -> None:
+        self.measured.ended(job, end)
         if end.well:
             self.context.event(job, JOBS, "Normal", "Completed", "Job completed")
         else:

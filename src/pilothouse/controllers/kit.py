@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.metrics import Counter, Gauge, Histogram
 from pilothouse.clock import Clock
 from pilothouse.controllers.kinds import Kind
 from pilothouse.controllers.objects import Obj, key
@@ -114,6 +115,8 @@ class Controller:
         self.clock = context.clock
         self.api = context.api
         self.queue = context.queue()
+        #: What it measures beside its queue.
+        self.metrics: Sequence[Counter | Gauge | Histogram] = ()
         self._caches: list[Cache] = []
 
     def cache(self, kind: Kind) -> Cache:

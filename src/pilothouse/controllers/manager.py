@@ -20,6 +20,7 @@ from pilothouse.clock import Clock
 from pilothouse.controllers import registry
 from pilothouse.controllers.context import ControllerContext, Shared
 from pilothouse.controllers.credentials import AccountTransport, TransportFactory
+from pilothouse.controllers.kit import Controller
 from pilothouse.controllers.registry import Entry
 from pilothouse.controllers.requests import Requests
 
@@ -64,6 +65,7 @@ class ControllerManager:
         self._selected = registry.select(self._options.controllers)
         #: By controller name: what is wrong with it, "" if nothing is.
         self.health: dict[str, str] = {}
+        self._running: dict[str, Controller] = {}
         self._shared: Shared | None = None
         self._leads = False
 
@@ -82,7 +84,8 @@ class ControllerManager:
         leads = Gauge(
             "leader_election_master_status", "Whether this one leads.", ("name",), lambda: [((COMPONENT,), float(self._leads))]
         )
-        return text([running, leads, *(self._shared.queues.metrics() if self._shared else ())])
+        of_controllers = (m for name in sorted(self._running) for m in self._running[name].metrics)
+        return text([running, leads, *(self._shared.queues.metrics() if self._shared else ()), *of_controllers])
 
     async def run(self) -> None:
         """Work until cancelled (or until leadership is lost)."""
@@ -134,6 +137,7 @@ class ControllerManager:
         controller = entry.load()(context)
         controller.workers = self._options.concurrency.get(entry.name, controller.workers)
         self.health[entry.name] = ""
+        self._running[entry.name] = controller
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(context.recorder.run())
             tasks.create_task(controller.run())

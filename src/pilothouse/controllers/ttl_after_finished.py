@@ -6,6 +6,7 @@ Reference: "Automatic Cleanup for Finished Jobs", `spec.ttlSecondsAfterFinished`
 from __future__ import annotations
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.metrics import Histogram, exponential
 from pilothouse.clock import parse_rfc3339
 from pilothouse.controllers.kinds import JOBS
 from pilothouse.controllers.kit import Context, Controller, is_not_found
@@ -29,6 +30,13 @@ class TTLAfterFinishedController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
+        self.late = Histogram(
+            "ttl_after_finished_controller_job_deletion_duration_seconds",
+            "How long after their time Jobs were deleted.",
+            (),
+            exponential(0.1, 2, 14),
+        )
+        self.metrics = (self.late,)
         self.jobs = self.cache(JOBS)
         self.jobs.add_handler(self._changed)
 
@@ -61,3 +69,4 @@ class TTLAfterFinishedController(Controller):
         preconditions = {"uid": uid(live), "resourceVersion": live["metadata"]["resourceVersion"]}
         options = {"propagationPolicy": "Foreground", "preconditions": preconditions}
         await self.api.delete(JOBS, meta["namespace"], meta["name"], options)
+        self.late.observe(self.clock.now() - due)

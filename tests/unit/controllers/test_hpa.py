@@ -284,3 +284,21 @@ async def test_a_target_that_is_not_there_is_told():
         await cluster.settle()
         told = cluster.find(HORIZONTAL_POD_AUTOSCALERS, "h")["status"]["conditions"]
         assert [(c["type"], c["status"], c["reason"]) for c in told] == [("AbleToScale", "False", "FailedGetScale")]
+
+
+async def test_two_autoscalers_of_the_same_pods_both_stand_still(scalable):
+    async with Cluster() as cluster:
+        world = World(cluster)
+        await world.begin(2, 4000)
+        await cluster.create(HORIZONTAL_POD_AUTOSCALERS, autoscaler())
+        other = autoscaler()
+        other["metadata"]["name"] = "h2"
+        await cluster.settle()
+        await cluster.create(HORIZONTAL_POD_AUTOSCALERS, other)
+        await world.pass_time(30, 4000)
+        size = world.size
+        await world.pass_time(60, 4000)
+        assert world.size == size
+        told = world.condition("ScalingActive")
+        assert (told["status"], told["reason"]) == ("False", "AmbiguousSelector")
+        assert told["message"] == "pods by selector app=a are controlled by multiple HPAs: [{h ns} {h2 ns}]"

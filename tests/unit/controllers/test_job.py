@@ -315,3 +315,23 @@ async def test_no_pod_is_lost_or_counted_twice_whatever_fails_and_whoever_is_kil
         assert world.ended() == ("Complete", "CompletionsReached")
         assert (world.status["succeeded"], world.status.get("failed", 0)) == (6, lost)
         assert not finalizers(cluster)
+
+
+async def test_what_became_of_jobs_and_pods_is_measured():
+    async with Cluster() as cluster:
+        (controller,) = cluster.start(JobController)
+        world = World.__new__(World)
+        world.cluster = cluster
+        await world.begin(completions=2, parallelism=2, completionMode="Indexed")
+        await world.end(world.pods()[:1], "Failed")
+        await world.go_on(15)
+        await world.end(world.pods())
+        lines = "".join(f"{line}\n" for metric in controller.metrics for line in metric.lines())
+        assert (
+            'job_controller_jobs_finished_total{completion_mode="Indexed",result="succeeded",reason="CompletionsReached"} 1'
+            in lines
+        )
+        assert 'job_controller_job_pods_finished_total{completion_mode="Indexed",result="failed"} 1' in lines
+        assert 'job_controller_job_pods_finished_total{completion_mode="Indexed",result="succeeded"} 2' in lines
+        assert 'job_controller_job_pods_creation_total{reason="new",status="succeeded"} 2' in lines
+        assert 'job_controller_job_pods_creation_total{reason="recreate_terminating_or_failed",status="succeeded"} 1' in lines

@@ -21,7 +21,7 @@ def test_a_file_sets_what_flags_set() -> None:
 @pytest.mark.parametrize(
     ("extra", "told"),
     [
-        ({"hpaController": {"concurrentHorizontalPodAutoscalerSyncs": 1}}, "hpaController.* is not supported"),
+        ({"hpaController": {"horizontalPodAutoscalerTolerance": 1}}, "hpaController.* is not supported"),
         ({"deploymentController": {"concurrentDeploymentSyncs": 0}}, "at least 1"),
         ({"generic": {"controllers": "all"}}, "wrong type"),
         ({"kind": "Pod"}, "expected a KubeControllerManagerConfiguration"),
