@@ -89,14 +89,15 @@ def candidates(claim: Obj, stock: Stock) -> list[Obj]:
     found: list[tuple[bool, int, Obj]] = []
     for volume in stock.indexed(VOLUMES, CLASS, name):
         mine = claimed_by(volume, claim)
-        if not _fits(claim, volume, mine) or capacity(volume) < wanted:
+        if not fits_claim(claim, volume, mine) or capacity(volume) < wanted:
             continue
         if mine or selects is None or selects(volume["metadata"].get("labels") or {}):
             found.append((not mine, capacity(volume), volume))
     return [volume for _, _, volume in sorted(found, key=lambda f: f[:2])]
 
 
-def _fits(claim: Obj, volume: Obj, mine: bool) -> bool:
+def fits_claim(claim: Obj, volume: Obj, mine: bool) -> bool:
+    """Whether a volume suits a claim but for its size; `mine`: it is kept for this very claim."""
     spec, wants = volume["spec"], claim["spec"]
     if "deletionTimestamp" in volume["metadata"]:
         return False

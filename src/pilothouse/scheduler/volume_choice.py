@@ -26,6 +26,7 @@ from pilothouse.scheduler.claims import (
 from pilothouse.scheduler.noderows import rows_matching_expressions, rows_matching_terms
 from pilothouse.scheduler.stock import CLASS, Stock
 from pilothouse.scheduler.table import Ints, Mask, NodeTable
+from pilothouse.scheduler.volume_shelf import shelf_of
 
 Obj = dict[str, Any]
 
@@ -70,6 +71,11 @@ def _only(node: str) -> Obj:
 
 
 def _match(claim: Obj, choice: Choice, table: NodeTable, stock: Stock) -> None:
+    """The volume that a claim would get on each row, given what the claims before it would."""
+    first = not any(class_name(other) == class_name(claim) for other, _, _ in choice.matches)
+    if first and not claim["spec"].get("selector"):
+        choice.matches.append((claim, *shelf_of(stock, table, class_name(claim)).choose(claim)))
+        return
     volumes = candidates(claim, stock)
     chosen = np.full(table.capacity, -1, dtype=np.int64)
     open_rows = table.present.copy()
