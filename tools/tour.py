@@ -11,12 +11,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".pilothouse"
+#: That of this environment before that of the machine.
+KUBECTL = shutil.which("kubectl", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))) or "kubectl"
 
 
 def kubectl(*arguments: str) -> None:
     print(f"$ kubectl {' '.join(arguments)}", flush=True)
-    program = shutil.which("kubectl") or str(Path(sys.executable).parent / "kubectl")
-    subprocess.run([program, *arguments], check=True, env={**os.environ, "KUBECONFIG": str(FOLDER / "kubeconfig")})
+    subprocess.run([KUBECTL, *arguments], check=True, env={**os.environ, "KUBECONFIG": str(FOLDER / "kubeconfig")})
 
 
 def main() -> int:

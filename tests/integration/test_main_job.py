@@ -11,7 +11,8 @@ from pathlib import Path
 from pilothouse.testing.plugin import TestCluster
 
 GUESTBOOK = Path(__file__).parents[2] / "examples" / "guestbook" / "guestbook.yaml"
-KUBECTL = shutil.which("kubectl") or str(Path(sys.executable).parent / "kubectl")
+#: That of this environment before that of the machine.
+KUBECTL = shutil.which("kubectl", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))) or "kubectl"
 
 
 async def kubectl(cluster: TestCluster, *arguments: str, code: int = 0) -> str:

@@ -16,6 +16,43 @@ import typer
 
 from pilothouse.cli import insight
 from pilothouse.cli.insight import PluginFiles
+from pilothouse.cli.one_line import Commands
+from pilothouse.cli.options import (
+    AccountCredentials,
+    AccountKeys,
+    AccountPrivateKey,
+    AccountSigningKey,
+    AdmissionConfig,
+    AuthorizationMode,
+    CertDir,
+    ClientCa,
+    DataDir,
+    DisableAdmission,
+    EnableAdmission,
+    EtcdCa,
+    EtcdCertificate,
+    EtcdKey,
+    EtcdServers,
+    Issuer,
+    Kubeconfig,
+    LeaderElect,
+    NodeCount,
+    NodeMask6,
+    NodePorts,
+    NodePrefix,
+    OptionalKubeconfig,
+    OwnAddress,
+    OwnCertificate,
+    OwnKey,
+    RootCa,
+    ServerAddress,
+    ServerCertificate,
+    ServerKey,
+    ServerPort,
+    ServiceRange,
+    StartupDelay,
+    TokenFileOption,
+)
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.assembly import Settings
@@ -27,7 +64,9 @@ if TYPE_CHECKING:
 
 STARTED = time.perf_counter()
 
-app = typer.Typer(help="A Kubernetes control plane in Python.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=Commands, help="A Kubernetes control plane in Python.", no_args_is_help=True, pretty_exceptions_enable=False
+)
 
 
 def fail(message: str) -> None:
@@ -50,10 +89,6 @@ def _top(version: Annotated[bool, typer.Option("--version", help="Show the versi
         raise typer.Exit
 
 
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where the database, keys and certificates are kept.")]
-TokenFileOption = Annotated[Path | None, typer.Option("--token-auth-file", help="CSV of static tokens: token,user,uid,groups.")]
-
-
 @app.command()
 def up(
     data_dir: DataDir = None,
@@ -62,10 +97,8 @@ def up(
     kubeconfig: Annotated[Path | None, typer.Option("--kubeconfig", help="Where to write the kubeconfig.")] = None,
     token_auth_file: TokenFileOption = None,
     memory: Annotated[bool, typer.Option("--memory", help="Keep nothing after the end.")] = False,
-    etcd_servers: Annotated[str, typer.Option("--etcd-servers", help="URLs of an etcd cluster, as the store.")] = "",
-    startup_delay: Annotated[
-        float, typer.Option("--startup-delay", help="Seconds that starting a simulated container takes.")
-    ] = 0.0,
+    etcd_servers: EtcdServers = "",
+    startup_delay: StartupDelay = 0.0,
     scheduler_config: Annotated[
         Path | None, typer.Option("--scheduler-config", help="A KubeSchedulerConfiguration file, followed when it is written.")
     ] = None,
@@ -135,25 +168,23 @@ def _run(main: object) -> int:
 @app.command()
 def apiserver(
     data_dir: DataDir = None,
-    secure_port: Annotated[int, typer.Option("--secure-port")] = 6443,
-    bind_address: Annotated[str, typer.Option("--bind-address")] = "127.0.0.1",
-    cert_dir: Annotated[Path | None, typer.Option("--cert-dir")] = None,
-    tls_cert_file: Annotated[Path | None, typer.Option("--tls-cert-file")] = None,
-    tls_private_key_file: Annotated[Path | None, typer.Option("--tls-private-key-file")] = None,
-    client_ca_file: Annotated[Path | None, typer.Option("--client-ca-file")] = None,
+    secure_port: ServerPort = 6443,
+    bind_address: ServerAddress = "127.0.0.1",
+    cert_dir: CertDir = None,
+    tls_cert_file: ServerCertificate = None,
+    tls_private_key_file: ServerKey = None,
+    client_ca_file: ClientCa = None,
     token_auth_file: TokenFileOption = None,
-    authorization_mode: Annotated[str, typer.Option("--authorization-mode")] = "Node,RBAC",
-    enable_admission_plugins: Annotated[str, typer.Option("--enable-admission-plugins")] = "",
-    disable_admission_plugins: Annotated[str, typer.Option("--disable-admission-plugins")] = "",
-    admission_control_config_file: Annotated[Path | None, typer.Option("--admission-control-config-file")] = None,
-    service_cluster_ip_range: Annotated[str, typer.Option("--service-cluster-ip-range")] = "10.96.0.0/16",
-    service_node_port_range: Annotated[str, typer.Option("--service-node-port-range")] = "30000-32767",
-    service_account_issuer: Annotated[
-        str, typer.Option("--service-account-issuer")
-    ] = "https://kubernetes.default.svc.cluster.local",
-    service_account_key_file: Annotated[list[Path] | None, typer.Option("--service-account-key-file")] = None,
-    service_account_signing_key_file: Annotated[Path | None, typer.Option("--service-account-signing-key-file")] = None,
-    etcd_servers: Annotated[str, typer.Option("--etcd-servers", help="URLs of an etcd cluster, as the store.")] = "",
+    authorization_mode: AuthorizationMode = "Node,RBAC",
+    enable_admission_plugins: EnableAdmission = "",
+    disable_admission_plugins: DisableAdmission = "",
+    admission_control_config_file: AdmissionConfig = None,
+    service_cluster_ip_range: ServiceRange = "10.96.0.0/16",
+    service_node_port_range: NodePorts = "30000-32767",
+    service_account_issuer: Issuer = "https://kubernetes.default.svc.cluster.local",
+    service_account_key_file: AccountKeys = None,
+    service_account_signing_key_file: AccountSigningKey = None,
+    etcd_servers: EtcdServers = "",
     storage_media_type: Annotated[
         str, typer.Option("--storage-media-type", help="How objects are stored: application/json.")
     ] = "application/json",
@@ -167,9 +198,9 @@ def apiserver(
             "--feature-gates", help="Name=true|false pairs; a gate can only be given the value it has in a stock 1.36 server."
         ),
     ] = "",
-    etcd_cafile: Annotated[Path | None, typer.Option("--etcd-cafile")] = None,
-    etcd_certfile: Annotated[Path | None, typer.Option("--etcd-certfile")] = None,
-    etcd_keyfile: Annotated[Path | None, typer.Option("--etcd-keyfile")] = None,
+    etcd_cafile: EtcdCa = None,
+    etcd_certfile: EtcdCertificate = None,
+    etcd_keyfile: EtcdKey = None,
     kubeconfig: Annotated[
         Path | None, typer.Option("--kubeconfig-out", help="Write the administrator's kubeconfig here.")
     ] = None,
@@ -239,18 +270,13 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-Kubeconfig = Annotated[Path, typer.Option("--kubeconfig", help="Which cluster, and as whom.")]
-OptionalKubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="Which cluster, and as whom.")]
-LeaderElect = Annotated[bool, typer.Option("--leader-elect/--no-leader-elect", help="Work only while holding the Lease.")]
-
-
 @app.command("controller-manager")
 def controller_manager(
     kubeconfig: OptionalKubeconfig = None,
     leader_elect: LeaderElect = True,
-    use_service_account_credentials: Annotated[bool, typer.Option("--use-service-account-credentials")] = False,
-    root_ca_file: Annotated[Path | None, typer.Option("--root-ca-file")] = None,
-    service_account_private_key_file: Annotated[Path | None, typer.Option("--service-account-private-key-file")] = None,
+    use_service_account_credentials: AccountCredentials = False,
+    root_ca_file: RootCa = None,
+    service_account_private_key_file: AccountPrivateKey = None,
     cluster_signing_cert_file: Annotated[
         Path | None, typer.Option("--cluster-signing-cert-file", help="PEM certificate of the authority that signs requests.")
     ] = None,
@@ -262,7 +288,7 @@ def controller_manager(
     ] = False,
     cluster_cidr: Annotated[str, typer.Option("--cluster-cidr", help="The ranges that these are taken from.")] = "",
     node_cidr_mask_size: Annotated[int, typer.Option("--node-cidr-mask-size", help="Bits of a node's IPv4 range.")] = 24,
-    node_cidr_mask_size_ipv6: Annotated[int, typer.Option("--node-cidr-mask-size-ipv6")] = 64,
+    node_cidr_mask_size_ipv6: NodeMask6 = 64,
     terminated_pod_gc_threshold: Annotated[
         int, typer.Option("--terminated-pod-gc-threshold", help="Finished pods that are kept; 0: all.")
     ] = 12500,
@@ -272,9 +298,9 @@ def controller_manager(
         typer.Option("--config", help="A KubeControllerManagerConfiguration file; what it says stands before the flags."),
     ] = None,
     secure_port: Annotated[int, typer.Option("--secure-port", help="Port of /metrics and /healthz; 0: none.")] = 10257,
-    bind_address: Annotated[str, typer.Option("--bind-address", help="Address of that port.")] = "0.0.0.0",
-    tls_cert_file: Annotated[Path | None, typer.Option("--tls-cert-file", help="PEM certificate of that port.")] = None,
-    tls_private_key_file: Annotated[Path | None, typer.Option("--tls-private-key-file", help="PEM key of that port.")] = None,
+    bind_address: OwnAddress = "0.0.0.0",
+    tls_cert_file: OwnCertificate = None,
+    tls_private_key_file: OwnKey = None,
 ) -> None:
     """Run the controllers alone, against any Kubernetes API server."""
     from pilothouse.client.serving import Serving
@@ -368,9 +394,9 @@ def scheduler(
     config: Annotated[Path | None, typer.Option("--config", help="A KubeSchedulerConfiguration file.")] = None,
     plugin_file: PluginFiles = None,
     secure_port: Annotated[int, typer.Option("--secure-port", help="Port of /metrics and /healthz; 0: none.")] = 10259,
-    bind_address: Annotated[str, typer.Option("--bind-address")] = "0.0.0.0",
-    tls_cert_file: Annotated[Path | None, typer.Option("--tls-cert-file")] = None,
-    tls_private_key_file: Annotated[Path | None, typer.Option("--tls-private-key-file")] = None,
+    bind_address: OwnAddress = "0.0.0.0",
+    tls_cert_file: OwnCertificate = None,
+    tls_private_key_file: OwnKey = None,
 ) -> None:
     """Run the scheduler alone, against any Kubernetes API server."""
     from pilothouse.client.serving import Serving
@@ -411,9 +437,9 @@ async def _scheduler(kubeconfig: Path, elect: bool | None, config: Path | None, 
 @app.command()
 def nodes(
     kubeconfig: Kubeconfig,
-    count: Annotated[int, typer.Option("--count", min=1)] = 1,
-    prefix: Annotated[str, typer.Option("--prefix")] = "node-",
-    startup_delay: Annotated[float, typer.Option("--startup-delay")] = 0.0,
+    count: NodeCount = 1,
+    prefix: NodePrefix = "node-",
+    startup_delay: StartupDelay = 0.0,
 ) -> None:
     """Run simulated nodes alone, against any Kubernetes API server."""
     raise typer.Exit(_run(lambda: _nodes(kubeconfig, count, prefix, startup_delay)))

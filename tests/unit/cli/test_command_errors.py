@@ -6,8 +6,10 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from pilothouse.cli.main import _work, app
@@ -56,9 +58,46 @@ def test_what_cannot_work_is_told_in_one_line(arguments: tuple[str, ...], told: 
     assert told in refused(*arguments)
 
 
-def test_an_unknown_flag() -> None:
-    result = CliRunner().invoke(app, ["apiserver", "--no-such-flag"])
-    assert result.exit_code == 2 and "No such option" in result.output
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("apiserver", "--no-such-flag"), "no such option: --no-such-flag"),
+        (("up", "--prt", "1"), "possible options: --port"),
+        (("up", "--port", "x"), "invalid value for '--port'"),
+        (("nodes", "--kubeconfig", "k", "--count", "0"), "0 is not in the range"),
+        (("apiserver", "extra"), "unexpected extra argument"),
+        (("nonsense",), "no such command 'nonsense'"),
+    ],
+)
+def test_what_no_command_understands_is_told_in_one_line_too(arguments: tuple[str, ...], told: str) -> None:
+    line = refused(*arguments)
+    assert told in line.lower() and "--help" in line
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    top: Any = get_command(app)
+    yield "pilothouse", top
+    yield from top.commands.items()
+
+
+def test_every_command_and_flag_says_what_it_is_for() -> None:
+    for name, command in commands():
+        assert command.help, name
+        for parameter in command.params:
+            assert parameter.help, f"{name}: {parameter.opts}"
+
+
+def test_no_command_at_all_shows_what_there_is() -> None:
+    shown = CliRunner().invoke(app, []).output
+    assert all(name in shown for name, _ in list(commands())[1:])
+
+
+@pytest.mark.parametrize(
+    ("words", "found"), [("pilothouse con", "controller-manager"), ("pilothouse apiserver --secure", "--secure-port")]
+)
+def test_shells_complete_commands_and_flags(words: str, found: str) -> None:
+    environment = {"_PILOTHOUSE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    assert found in CliRunner().invoke(app, [], env=environment, prog_name="pilothouse").output.split()
 
 
 def test_work_that_ends_by_itself_has_lost_its_lease() -> None:
