@@ -127,7 +127,9 @@ class Scheduler:
     def reconfigure(self, config: SchedulerConfig) -> None:
         """Go on with other profiles. Pods that wait are tried again, also those that no profile was there for."""
         self._config = config
-        self._extenders = _extenders(config)
+        former, self._extenders = self._extenders, _extenders(config)
+        for extender in former:
+            self._group.create_task(extender.close())
         self._sorter = next(iter(config.profiles.values())).sorter
         self._snapshot.forget_classes()
         for pod in self._pods.list():
