@@ -386,7 +386,10 @@ async def _controllers(kubeconfig: Path, options: Options, serving: Serving) -> 
 
 @app.command()
 def scheduler(
-    kubeconfig: Kubeconfig,
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option("--kubeconfig", help="How to reach the API server (default: clientConnection.kubeconfig of --config)."),
+    ] = None,
     leader_elect: Annotated[
         bool | None,
         typer.Option("--leader-elect/--no-leader-elect", help="Work only while holding the Lease (default: as --config says)."),
@@ -405,7 +408,9 @@ def scheduler(
     raise typer.Exit(_run(lambda: _scheduler(kubeconfig, leader_elect, config, plugin_file or [], serving)))
 
 
-async def _scheduler(kubeconfig: Path, elect: bool | None, config: Path | None, plugins: list[Path], serving: Serving) -> int:
+async def _scheduler(
+    kubeconfig: Path | None, elect: bool | None, config: Path | None, plugins: list[Path], serving: Serving
+) -> int:
     from pilothouse.client.events import default_identity
     from pilothouse.client.http import HttpTransport
     from pilothouse.client.kubeconfig import load
@@ -415,9 +420,12 @@ async def _scheduler(kubeconfig: Path, elect: bool | None, config: Path | None, 
     from pilothouse.scheduler.loading import load_config
     from pilothouse.scheduler.scheduler import Scheduler
 
-    transport = HttpTransport(load(kubeconfig), "kube-scheduler")
-    clock = SystemClock()
     parsed = load_config(config, plugins)
+    path = kubeconfig or parsed.kubeconfig
+    if path is None:
+        raise ValueError("--kubeconfig is needed, or a --config with clientConnection.kubeconfig")
+    transport = HttpTransport(load(path), "kube-scheduler")
+    clock = SystemClock()
     made = Scheduler(transport, clock, parsed)
     server = ComponentServer(
         serving, transport, clock, made.metrics.text, {"informer-sync": lambda: made.synced is not False}

@@ -1,14 +1,15 @@
 """KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1), read unchanged, as profiles of plugins.
 
 Profiles with their plugins at each extension point and through multiPoint, score weights, pluginConfig arguments, extenders,
-percentageOfNodesToScore, back-off and leaderElection. `parallelism` and `clientConnection` are checked and have no effect: one event loop
-decides about all nodes at once. A field that Kubernetes does not have is an error.
+percentageOfNodesToScore, back-off, leaderElection and clientConnection.kubeconfig. `parallelism` and the rates of clientConnection have no
+effect: one event loop decides about all nodes at once. A field that Kubernetes does not have is an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pilothouse.scheduler.framework import Plugin, implements
@@ -73,6 +74,8 @@ class SchedulerConfig:
     initial_backoff: float = 1.0
     max_backoff: float = 10.0
     lease: Lease = field(default_factory=lambda: Lease())
+    #: `clientConnection.kubeconfig`, for those who have not said otherwise.
+    kubeconfig: Path | None = None
     #: Extenders as the file has them.
     extenders: list[Obj] = field(default_factory=list)
 
@@ -104,7 +107,14 @@ def parse_config(document: Obj, registry: Mapping[str, type[Plugin]] = BY_NAME) 
         profile.percentage = int((document.get("percentageOfNodesToScore") if percentage is None else percentage) or 0)
         profiles[profile.name] = profile
     initial, maximum = float(document.get("podInitialBackoffSeconds", 1)), float(document.get("podMaxBackoffSeconds", 10))
-    return SchedulerConfig(profiles, initial, maximum, _lease(document.get("leaderElection") or {}), extenders)
+    return SchedulerConfig(
+        profiles, initial, maximum, _lease(document.get("leaderElection") or {}), _kubeconfig(document), extenders
+    )
+
+
+def _kubeconfig(document: Obj) -> Path | None:
+    path = (document.get("clientConnection") or {}).get("kubeconfig")
+    return Path(path) if path else None
 
 
 def _lease(raw: Obj) -> Lease:

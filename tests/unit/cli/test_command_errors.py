@@ -51,6 +51,7 @@ def test_a_busy_port(busy_port: int, tmp_path: Path) -> None:
         (("controller-manager",), "--kubeconfig is needed"),
         (("controller-manager", "--kubeconfig", "/nowhere/kubeconfig"), "/nowhere/kubeconfig"),
         (("controller-manager", "--kubeconfig", "/nowhere/k", "--root-ca-file", "/nowhere/ca.crt"), "/nowhere/ca.crt"),
+        (("scheduler",), "--kubeconfig is needed"),
         (("scheduler", "--kubeconfig", "/nowhere/kubeconfig"), "/nowhere/kubeconfig"),
     ],
 )

@@ -89,6 +89,14 @@ def test_the_lease_is_the_one_of_the_file() -> None:
     assert (lease.elect, lease.namespace, lease.name) == (False, "here", "mine")
 
 
+def test_the_kubeconfig_may_be_named_in_the_file() -> None:
+    assert parsed().kubeconfig is None
+    assert (
+        str(parsed(clientConnection={"kubeconfig": "/etc/kubernetes/scheduler.conf"}).kubeconfig)
+        == "/etc/kubernetes/scheduler.conf"
+    )
+
+
 def test_several_profiles_share_one_queue() -> None:
     config = parsed(
         profiles=[{"schedulerName": "a"}, {"schedulerName": "b", "percentageOfNodesToScore": 50}], percentageOfNodesToScore=20
