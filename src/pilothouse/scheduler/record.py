@@ -13,15 +13,18 @@ import numpy as np
 from pilothouse.scheduler.decision import Decision, FilterVerdict
 from pilothouse.scheduler.framework import Code, Preemption, Rejected, Status
 from pilothouse.scheduler.laps import Lap
-from pilothouse.scheduler.table import Ints
+from pilothouse.scheduler.table import Ints, Mask
 
 #: (plugin name, what it removed)
 Rejections = list[tuple[str, Rejected]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen ones take four times as long to make
 class Record:
-    """One cycle. `row` is the choice or -1; `weighted` are the scores of `rows` by plugin, and their sum under the name ""."""
+    """One cycle. `row` is the choice or -1; `weighted` are the scores of the `feasible` rows by plugin, where there was a choice.
+
+    Little is kept: what is would crowd the processor's cache otherwise, and slow the next decision down.
+    """
 
     pod: str
     names: Sequence[str]
@@ -29,7 +32,7 @@ class Record:
     row: int
     rejections: Rejections
     weighted: list[tuple[str, Ints]]
-    rows: Ints | None
+    feasible: Mask
     status: Status | None
     preemption: Preemption | None
     laps: Sequence[Lap] = ()
@@ -38,11 +41,15 @@ class Record:
     def node(self) -> str | None:
         return self.names[self.row] if self.row >= 0 else None
 
-    @property
     def nbytes(self) -> int:
-        """Memory that this record alone holds, roughly."""
-        vectors = sum(v.nbytes for _, v in self.weighted) + sum(r.rows.nbytes for _, r in self.rejections)
-        return vectors + (0 if self.rows is None else self.rows.nbytes) + 2048
+        """Memory that this record alone holds, roughly. Vectors that nobody may write are shared by many records."""
+        out = 1024 + self.feasible.nbytes
+        for _, vector in self.weighted:
+            if vector.flags.writeable:
+                out += vector.nbytes
+        for _, r in self.rejections:
+            out += r.rows.nbytes
+        return out
 
     @property
     def plugins(self) -> frozenset[str]:
@@ -56,14 +63,10 @@ class Record:
         """The record by node names."""
         scores: dict[str, dict[str, int]] = {}
         totals: dict[str, int] = {}
-        if self.weighted and self.rows is not None:
-            finalists = self._names(self.rows)
-            for plugin, vector in self.weighted:
-                by_node = dict(zip(finalists, map(int, vector), strict=True))
-                if plugin:
-                    scores[plugin] = by_node
-                else:
-                    totals = by_node
+        if self.weighted:
+            finalists = self._names(np.flatnonzero(self.feasible))
+            scores = {plugin: dict(zip(finalists, map(int, vector), strict=True)) for plugin, vector in self.weighted}
+            totals = dict(zip(finalists, map(int, np.sum([v for _, v in self.weighted], axis=0)), strict=True))
         status, preemption = self.status, self.preemption
         return Decision(
             self.pod,

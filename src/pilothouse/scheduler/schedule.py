@@ -411,11 +411,11 @@ def refusing_plugins(outcome: Outcome) -> frozenset[str]:
 
 
 def record_of(outcome: Outcome) -> Record:
-    """What is kept of a cycle. To be called before nodes come or go."""
+    """What is kept of a cycle: not the sum of the scores, which can be had again. To be called before nodes come or go."""
     table = outcome.cycle.table
     return Record(
-        outcome.cycle.pod.key, table.names(), table.node_count(), outcome.row, outcome.rejections, outcome.weighted, outcome.rows,
-        outcome.status, outcome.preemption, outcome.laps.taken,
+        outcome.cycle.pod.key, table.names(), table.node_count(), outcome.row, outcome.rejections, outcome.weighted[:-1],
+        outcome.cycle.feasible, outcome.status, outcome.preemption, outcome.laps.taken,
     )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def test_a_new_decision_takes_the_place_of_the_pods_last_one() -> None:
 
 
 def test_memory_is_bounded_too() -> None:
-    table, journal = table_of(node("a"), node("b")), Journal(nbytes=5000)
+    table, journal = table_of(node("a"), node("b")), Journal(nbytes=2500)
     for n in range(10):
         journal.note(noted(table, f"p{n}"))
     assert 1 <= len(journal.all()) <= 2

@@ -15,7 +15,7 @@ LIMIT = 512
 BYTES = 32 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Noted:
     """One decision: about which state of the pod, when (epoch seconds), by which profile, and at which attempt."""
 
@@ -24,6 +24,8 @@ class Noted:
     at: float
     attempt: int
     record: Record
+    #: Bytes that it holds: the journal's own business.
+    size: int = 0
 
 
 class _Shelf:
@@ -35,16 +37,19 @@ class _Shelf:
         self.by_pod: dict[str, Noted] = {}
 
     def put(self, noted: Noted) -> None:
-        self.drop(noted.pod.key)
-        self.by_pod[noted.pod.key] = noted
-        self._held += noted.record.nbytes
-        while len(self.by_pod) > self._limit or (self._held > self._bytes and len(self.by_pod) > 1):
-            self.drop(next(iter(self.by_pod)))
+        by_pod, key = self.by_pod, noted.pod.key
+        if key in by_pod:
+            self.drop(key)
+        noted.size = noted.record.nbytes()
+        by_pod[key] = noted
+        self._held += noted.size
+        while len(by_pod) > self._limit or (self._held > self._bytes and len(by_pod) > 1):
+            self.drop(next(iter(by_pod)))
 
     def drop(self, key: str) -> None:
         gone = self.by_pod.pop(key, None)
         if gone is not None:
-            self._held -= gone.record.nbytes
+            self._held -= gone.size
 
 
 class Journal:
