@@ -60,7 +60,7 @@ def ready(kubectl: Kubectl) -> str:
 
 def test_install_runs_hooks_brings_the_crd_first_and_waits(shop: Helm, kubectl: Kubectl) -> None:
     assert ready(kubectl) == "2"
-    assert kubectl.path("pod/shop-bookshop-migrate", ".status.phase") == "Succeeded"
+    assert kubectl.path("job/shop-bookshop-migrate", ".status.succeeded") == "1"
     assert "NotFound" in kubectl("get", "pod", "shop-bookshop-announce", code=1), "its delete policy is hook-succeeded"
     assert kubectl("get", "bk", "--no-headers").split()[:2] == ["moby-dick", "3"]
     assert [entry["name"] for entry in json.loads(shop("list", "-o", "json"))] == ["shop"]
