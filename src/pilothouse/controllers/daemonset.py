@@ -30,6 +30,8 @@ from pilothouse.controllers.selection import Selectors
 
 #: Pauses between two failed pods of a set on one node.
 FIRST_PAUSE, LONGEST_PAUSE, COLLECT_EVERY = 1.0, 900.0, 60.0
+#: Seconds for which changes of pods are gathered before a look at their set.
+LOOK_PER_NODE, LONGEST_LOOK = 0.0002, 0.5
 
 
 class DaemonSetController(Controller):
@@ -78,7 +80,8 @@ class DaemonSetController(Controller):
                 self.expectations.creation_seen(uid(owner))
             if new is None or is_deleting(new):
                 self.expectations.deletion_seen(uid(owner), uid(pod))
-            self.enqueue(owner)
+            size = (owner.get("status") or {}).get("desiredNumberScheduled") or 0
+            self.enqueue(owner, min(LONGEST_LOOK, size * LOOK_PER_NODE))
         elif new is not None and not controller_uid(new) and not is_deleting(new):
             self._wake_matching(new)
 

@@ -25,6 +25,9 @@ from pilothouse.controllers.objects import Obj, controller_of, key, labels_of, s
 from pilothouse.controllers.scales import NoScale, Scales
 from pilothouse.controllers.selection import Selectors
 
+#: Seconds for which changes of pods are gathered before their budget is counted again.
+PAUSE_PER_POD, LONGEST_PAUSE = 0.0002, 0.5
+
 
 class Uncountable(Exception):
     """A budget whose pods cannot be counted; the message says why."""
@@ -58,7 +61,8 @@ class DisruptionController(Controller):
         for budget in self.budgets.indexed("namespace", pod["metadata"]["namespace"]):
             matches = self.selectors.of(budget)
             if any(each is not None and matches(labels_of(each)) for each in (old, new)):
-                self.enqueue(budget)
+                size = (budget.get("status") or {}).get("expectedPods") or 0
+                self.enqueue(budget, min(LONGEST_PAUSE, size * PAUSE_PER_POD))
         due = plans.stale_at(new) if new is not None else None
         if due is not None:
             self.stale.add_after(key(pod), max(0.0, due - self.clock.now()))

@@ -42,10 +42,11 @@ class ResourceQuotaController(Controller):
             self.enqueue(new)
 
     def _object_changed(self, kind: Kind, old: Obj | None, new: Obj | None) -> None:
-        if old is None or (new is not None and (kind not in _UPDATED or not plans.gives_back(kind, old, new, self.clock.now()))):
+        if old is None or (new is not None and kind not in _UPDATED):
             return
-        for quota in self.quotas.indexed("namespace", old["metadata"]["namespace"]):
-            if plans.concerned(quota, (kind,)):
+        quotas = [q for q in self.quotas.indexed("namespace", old["metadata"]["namespace"]) if plans.concerned(q, (kind,))]
+        if quotas and (new is None or plans.gives_back(kind, old, new, self.clock.now())):
+            for quota in quotas:
                 self.enqueue(quota)
 
     def loops(self) -> Iterable[Coroutine[Any, Any, None]]:

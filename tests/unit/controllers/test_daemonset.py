@@ -156,11 +156,11 @@ async def test_failed_pods_are_replaced_with_growing_pauses():
             await cluster.patch(PODS, "ns", pod["metadata"]["name"], {"status": {"phase": "Failed"}}, "merge", "status")
 
             def is_replaced(before: str = pod["metadata"]["uid"]) -> bool:
-                return [p["metadata"]["uid"] for p in cluster.all(PODS)] != [before]
+                return [p["metadata"]["uid"] for p in cluster.all(PODS)] not in ([], [before])
 
             ages.append(await cluster.clock.run_until(is_replaced))
             await cluster.run_pods()
-        assert ages[0] == 0
+        assert ages[0] < 0.1
         assert ages[1] <= ages[2] <= ages[3]
         assert ages[3] > 1
 
