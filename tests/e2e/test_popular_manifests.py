@@ -21,9 +21,17 @@ def apply(kubectl: Kubectl, *arguments: str, stdin: str = "") -> list[str]:
 
 
 @ON_SQLITE
-@pytest.mark.parametrize("files", [("certificates", "certificates-use"), ("ingress-controller",), ("redis",), ("monitoring",)])
+@pytest.mark.parametrize(
+    ("files", "running"),
+    [
+        (("certificates", "certificates-use"), "deployment/certs-controller"),
+        (("ingress-controller",), "deployment/ingress-controller"),
+        (("redis",), ""),
+        (("monitoring",), "daemonset/node-exporter"),
+    ],
+)
 def test_manifests_apply_strictly_show_no_difference_and_move_to_the_server_side(
-    kubectl: Kubectl, files: tuple[str, ...]
+    kubectl: Kubectl, files: tuple[str, ...], running: str
 ) -> None:
     paths = [str(MANIFESTS / f"{name}.yaml") for name in files]
     try:
@@ -34,6 +42,8 @@ def test_manifests_apply_strictly_show_no_difference_and_move_to_the_server_side
             assert "created" not in apply(kubectl, "--dry-run=server", "-f", path)
             assert set(apply(kubectl, "--server-side", "--force-conflicts", "-f", path)) == {"serverside-applied"}
             assert kubectl("diff", "--server-side", "-f", path) == ""
+        if running:
+            assert "successfully rolled out" in kubectl.rolled_out(running)
     finally:
         for path in reversed(paths):
             kubectl("delete", "--wait=false", "--ignore-not-found", "-f", path)
