@@ -101,3 +101,23 @@ async def test_a_pod_waits_for_its_claim_and_its_volume(cluster: TestCluster) ->
     assert (await cluster.admin.request("POST", "/api/v1/persistentvolumes", body=volume)).status == 201
     running = await until(cluster, "/api/v1/namespaces/default/pods/app", lambda o: "nodeName" in o["spec"])
     assert running["spec"]["nodeName"] == node and "nominatedNodeName" not in running["status"]
+
+
+async def test_a_pod_whose_volume_cannot_be_bound_expects_its_node_no_more(cluster: TestCluster) -> None:
+    """Whoever provisions may take the chosen node back; the pod then looks for another."""
+    made = {"metadata": {"name": "made"}, "provisioner": "csi.example.com", "volumeBindingMode": "WaitForFirstConsumer"}
+    await cluster.admin.request("POST", "/apis/storage.k8s.io/v1/storageclasses", body=made)
+    await apply(cluster, "---".join(MANIFESTS.split("---")[2:]).replace("local-storage", "made"))
+    pod = "/api/v1/namespaces/default/pods/app"
+    await until(cluster, pod, lambda o: "nominatedNodeName" in o["status"])
+    path, key = "/api/v1/namespaces/default/persistentvolumeclaims/data", "volume.kubernetes.io/selected-node"
+    await until(cluster, path, lambda o: key in (o["metadata"].get("annotations") or {}))
+    back = {"metadata": {"annotations": {"volume.kubernetes.io/selected-node": None}}}
+    answer = await cluster.admin.request("PATCH", path, body=back, content_type="application/merge-patch+json")
+    assert answer.status == 200
+    refused = await until(
+        cluster, pod, lambda o: any(c.get("reason") == "SchedulerError" for c in o["status"].get("conditions") or ())
+    )
+    told = next(c for c in refused["status"]["conditions"] if c["type"] == "PodScheduled")
+    assert told["message"] == 'binding volumes: selectedNode annotation reset for PVC "data"'
+    await until(cluster, path, lambda o: key in (o["metadata"].get("annotations") or {}))

@@ -316,6 +316,10 @@ class Scheduler:
     async def _undo(self, outcome: Outcome, status: Status) -> None:
         pod = outcome.cycle.pod
         unreserve(outcome)
+        if pod.nominated:  # the node was not to be
+            self._snapshot.nominated.pop(pod.key, None)
+            pod.nominated = ""
+            self._evictor.forget_nomination(pod)
         if self._assumed.pop(pod.key, None) is not None:
             self._table.remove_pod(pod.key)
             self._queue.happened(ClusterEvent("AssignedPod", "Delete"), pod.obj, None)  # its room is free again
@@ -435,6 +439,7 @@ class Scheduler:
     async def _expect(self, pod: PodInfo, node: str) -> None:
         """Note the node that the pod is going to have, when there is work to do before (KEP-5278)."""
         if pod.expected_node != node:
+            pod.nominated = node
             await self._patch_status(pod, {"nominatedNodeName": node})
 
     def _bound(self, outcome: Outcome) -> None:
