@@ -9,7 +9,18 @@ from typing import Any
 
 from pilothouse.api import tables
 from pilothouse.api.errors import Obj, StatusError, bad_request, invalid, invalid_object
-from pilothouse.api.normalize import Findings, Mismatch, decoder, json_type, keep, normalize, unkept, unknown_fields, zero_of
+from pilothouse.api.normalize import (
+    Emptied,
+    Findings,
+    Mismatch,
+    decoder,
+    json_type,
+    keep,
+    normalize,
+    unkept,
+    unknown_fields,
+    zero_of,
+)
 from pilothouse.api.parse import duplicate_fields, parse, shown, unrecognized
 from pilothouse.api.schema import Schema
 
@@ -42,19 +53,26 @@ _FORMER = frozenset((("apiextensions.k8s.io", "v1beta1", "CustomResourceDefiniti
 
 
 def decode(
-    body: bytes, media: str, schema: Schema, gvk: tuple[str, str, str], field_validation: str = "Warn", *, custom: bool = False
+    body: bytes,
+    media: str,
+    schema: Schema,
+    gvk: tuple[str, str, str],
+    field_validation: str = "Warn",
+    *,
+    custom: bool = False,
+    emptied: Emptied | None = None,
 ) -> tuple[Obj, list[str]]:
     """A request body as an object of the expected kind, with texts for Warning headers. 400 for everything that does not fit.
 
     `media` is json or yaml, `gvk` the kind that the endpoint takes (used where the body does not say), `field_validation` one of
-    Strict, Warn, Ignore. A `custom` resource has to say what it is.
+    Strict, Warn, Ignore. A `custom` resource has to say what it is. Empty lists and maps that were dropped are added to `emptied`.
     """
     if media == "protobuf":
-        return decode_parsed(_parse_protobuf(body, schema, gvk[2]), [], schema, gvk, "Ignore")
+        return decode_parsed(_parse_protobuf(body, schema, gvk[2]), [], schema, gvk, "Ignore", emptied)
     parsed, problems = parse(body, media, gvk[2])
     if custom and type(parsed) is dict:
         _check_custom_body(parsed, body, gvk)
-    return decode_parsed(parsed, problems, schema, gvk, field_validation)
+    return decode_parsed(parsed, problems, schema, gvk, field_validation, emptied)
 
 
 def _parse_protobuf(body: bytes, schema: Schema, kind: str) -> Obj:
@@ -67,7 +85,12 @@ def _parse_protobuf(body: bytes, schema: Schema, kind: str) -> Obj:
 
 
 def decode_parsed(
-    parsed: Any, problems: list[str], schema: Schema, gvk: tuple[str, str, str], field_validation: str = "Warn"
+    parsed: Any,
+    problems: list[str],
+    schema: Schema,
+    gvk: tuple[str, str, str],
+    field_validation: str = "Warn",
+    emptied: Emptied | None = None,
 ) -> tuple[Obj, list[str]]:
     """The same for values that were parsed already (results of patches), with what reading them found."""
     group, version, kind = gvk
@@ -86,6 +109,8 @@ def decode_parsed(
         raise bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {e.text()}') from None
     except RecursionError:
         raise bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: exceeded max depth') from None
+    if emptied is not None and findings.emptied:
+        emptied += findings.emptied
     if findings.unknown:
         check_kind(_said(parsed), gvk)
         problems = problems + [f'unknown field "{p}"' for p in unknown_fields(parsed, schema)]

@@ -72,13 +72,18 @@ def keep(value: Any, known: Any, schema: Schema) -> Any:
     return value
 
 
-class Findings:
-    """What one decoding noticed: whether any field was unknown (where, is asked later)."""
+#: Empty lists and maps that decoding dropped: the object that they were in, their name, and they themselves.
+Emptied = list[tuple[Obj, str, Any]]
 
-    __slots__ = ("unknown",)
+
+class Findings:
+    """What one decoding noticed: whether any field was unknown (where, is asked later), and which empty lists and maps were dropped."""
+
+    __slots__ = ("emptied", "unknown")
 
     def __init__(self) -> None:
         self.unknown = False
+        self.emptied: Emptied = []
 
 
 def normalize(value: Any, schema: Schema, findings: Findings | None = None) -> Any:
@@ -196,6 +201,8 @@ def _make_object(schema: Schema) -> Decoder:
                     raise
                 if item or not drops:
                     out[key] = item
+                elif type(item) is dict or type(item) is list:
+                    findings.emptied.append((out, key, item))
         for name, sub in always:
             if name not in out:
                 out[name] = zero_of(sub)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pilothouse.api.decode import decode
 from pilothouse.api.errors import Obj, StatusError, not_found_error
+from pilothouse.api.normalize import Emptied
 from pilothouse.api.schema import Schema
 from pilothouse.apiserver import lists, negotiate, patching, specials, websocket
 from pilothouse.apiserver import metadata as md
@@ -300,7 +301,8 @@ class Handlers:
             return known[0]
         obj = self.body_object(ask, params)
         self.writer.prepare(call, obj)
-        self.prepared.keep(key, obj, request.warnings)
+        if not call.emptied:
+            self.prepared.keep(key, obj, request.warnings)
         return obj
 
     async def update(self, ask: Ask) -> Response:
@@ -344,9 +346,12 @@ class Handlers:
 
     def call(self, ask: Ask, params: WriteParams, kind: str) -> Call:
         """The write that a request asks for."""
+        emptied: Emptied = []
+        ask.request.emptied = emptied
         return Call(
             ask.served, ask.namespace, ask.route.name, ask.user, params, manager_of(params, ask.request.header(b"user-agent")),
             ask.route.subresource, ask.warnings, _options_object(params, kind, ask.route), versions=versions_of(self.registry, ask.served),
+            emptied=emptied,
         )  # fmt: skip
 
     def body(self, ask: Ask) -> bytes:
@@ -363,7 +368,9 @@ class Handlers:
     def decoded(self, ask: Ask, params: WriteParams, schema: Schema, gvk: tuple[str, str, str], *, custom: bool = False) -> Obj:
         """The request's body as an object of some kind."""
         media = negotiate.body_media(ask.request.header(b"content-type"))
-        obj, warnings = decode(self.body(ask), media, schema, gvk, params.field_validation, custom=custom)
+        obj, warnings = decode(
+            self.body(ask), media, schema, gvk, params.field_validation, custom=custom, emptied=ask.request.emptied
+        )
         for text in warnings:
             if text not in ask.warnings:
                 ask.warnings.append(text)

@@ -43,6 +43,7 @@ class Request:
         "body",
         "close",
         "connection",
+        "emptied",
         "flow",
         "headers",
         "method",
@@ -70,6 +71,8 @@ class Request:
         self.user: Any = None
         #: The flow schema and priority level that it belongs to, once its user is known (flows.py).
         self.flow: Any = None
+        #: Empty lists and maps of the body that decoding dropped (writes only): messages about them show them.
+        self.emptied: list[tuple[Any, str, Any]] | None = None
         #: Texts for Warning headers, gathered on the way.
         self.warnings: list[str] = []
 

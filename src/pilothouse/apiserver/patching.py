@@ -111,7 +111,7 @@ def _decoded(result: Any, doc: Obj, problems: list[str], kind: Kind, call: Call)
     if kind.custom and type(result) is dict:
         check_custom(result, kind.gvk)
     try:
-        obj, found = decode_parsed(_kept(result, doc, kind), problems, kind.schema, kind.gvk)
+        obj, found = decode_parsed(_kept(result, doc, kind), problems, kind.schema, kind.gvk, emptied=call.emptied)
     except StatusError as error:
         raise convert.patch_invalid(_shown(result, doc), _problem(error)) from None
     return _checked(obj, found, lambda: _shown(result, doc), call)
@@ -125,7 +125,7 @@ def _strategic(doc: Obj, patch: Obj, problems: list[str], kind: Kind, call: Call
     if problem is not None:
         raise convert.patch_invalid(text.plain(patch), problem)
     try:
-        obj, found = decode_parsed(result, [], kind.schema, kind.gvk)
+        obj, found = decode_parsed(result, [], kind.schema, kind.gvk, emptied=call.emptied)
     except StatusError as error:
         raise convert.patch_invalid(text.plain(patch), _problem(error)) from None
     return _checked(obj, problems + sorted(found), lambda: text.plain(patch), call)

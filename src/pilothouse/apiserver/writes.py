@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pilothouse.api import empties, meta
 from pilothouse.api.apply import keep_times_if_unchanged
 from pilothouse.api.errors import FieldError, Obj, StatusError, already_exists, conflict, invalid, invalid_object, not_found_error
+from pilothouse.api.normalize import Emptied
 from pilothouse.api.strategy import Context, Strategy
 from pilothouse.apiserver import metadata as md
 from pilothouse.apiserver import ownership
@@ -53,6 +54,8 @@ class Call:
     #: How admission sees the object, where that is a part of it (scale): what to show, and how to take over what was changed of that.
     shown: Callable[[Obj], Obj] | None = None
     taken: Callable[[Obj, Obj], None] | None = None
+    #: Empty lists and maps of the body that decoding dropped.
+    emptied: Emptied = field(default_factory=list)
     #: Whose rules a write follows: "" the whole object's, else a subresource's; None: those of `subresource`.
     endpoint: str | None = None
 
@@ -184,9 +187,7 @@ class Writer:
         """422 for an invalid object; warnings for a doubtful one. What a kind says is worth remembering is checked once."""
         served, metadata = call.served, obj["metadata"]
         strategy = served.strategy
-        errors = meta.validate_object_meta(
-            metadata, served.resource.namespaced, strategy.name_rule(obj), "metadata", bare_finalizers=strategy.bare_finalizers
-        )
+        errors = _errors_of_metadata(served, obj)
         key = strategy.validation_key(obj)
         known = served.valid.get(key) if key is not None else None
         if known is None:
@@ -195,6 +196,7 @@ class Writer:
             if key is not None and not errors:
                 served.remember_valid(key, known)
         if errors:
+            errors = _as_sent(call, errors, lambda: _errors_of_metadata(served, obj) + strategy.validate(obj))
             raise invalid_object(strategy.group_in_errors, served.resource.kind, metadata.get("name", ""), errors)
         for text in known:
             call.warn(text)
@@ -305,9 +307,16 @@ class Writer:
     def _validate_update(self, call: Call, obj: Obj, old: Obj) -> None:
         served = call.served
         strategy = served.strategy
-        errors = _metadata_errors(strategy, obj["metadata"], old["metadata"], bool(call.part))
-        errors += strategy.validate_subresource(call.part, obj, old) if call.part else strategy.validate_update(obj, old)
+
+        def check() -> list[FieldError]:
+            found = _metadata_errors(strategy, obj["metadata"], old["metadata"], bool(call.part))
+            return found + (
+                strategy.validate_subresource(call.part, obj, old) if call.part else strategy.validate_update(obj, old)
+            )
+
+        errors = check()
         if errors:
+            errors = _as_sent(call, errors, check)
             raise invalid_object(strategy.group_in_errors, served.resource.kind, call.name, errors)
 
     async def _store(self, call: Call, obj: Obj, old: Obj, old_entry: Entry) -> Written:
@@ -348,6 +357,27 @@ class Writer:
 def _converted_status(call: Call) -> bool:
     """A status of a built-in kind, written in another version than that which is stored."""
     return call.part == "status" and not call.served.same_version and not call.served.custom
+
+
+def _errors_of_metadata(served: Served, obj: Obj) -> list[FieldError]:
+    """What is wrong with a new object's metadata."""
+    strategy = served.strategy
+    return meta.validate_object_meta(
+        obj["metadata"], served.resource.namespaced, strategy.name_rule(obj), "metadata", bare_finalizers=strategy.bare_finalizers
+    )
+
+
+def _as_sent(call: Call, errors: list[FieldError], check: Callable[[], list[FieldError]]) -> list[FieldError]:
+    """The same errors about empty lists and maps that the client sent: about `[]` and `{}` rather than null."""
+    if not call.emptied:
+        return errors
+    restored = [(holder, name) for holder, name, empty in call.emptied if holder.setdefault(name, empty) is empty]
+    again = check()
+    for holder, name in restored:  # values that only have such a list or map inside are shown without it
+        holder.pop(name, None)
+    if [(e.type, e.field, e.detail) for e in again] != [(e.type, e.field, e.detail) for e in errors]:
+        return errors
+    return again
 
 
 def _metadata_errors(strategy: Strategy, new: Obj, old: Obj, subresource: bool) -> list[FieldError]:

@@ -225,3 +225,17 @@ async def test_an_empty_list_is_shown_as_it_was_sent_and_stored_as_none() -> Non
     async with hub() as call:
         path = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
         assert (await call("POST", path, {"metadata": {"name": "r"}, "rules": []})).body["rules"] is None
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_refusals_show_an_empty_map_that_was_sent_and_null_for_none(again: bool) -> None:
+    async with hub() as call:
+        spec = {"selector": {"matchLabels": {"a": "b"}}, "template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}
+        for labels, shown in (({}, "{}"), (None, "null")):
+            body = {"metadata": {"name": "d"}, "spec": {**spec, "template": {**spec["template"], "metadata": {"labels": labels}}}}
+            for _ in range(4 if again else 1):  # bodies that were seen before are remembered
+                got = await call("POST", "/apis/apps/v1/namespaces/default/deployments", body)
+                assert f"spec.template.metadata.labels: Invalid value: {shown}: `selector` does not match" in got.body["message"]
+        empty = {"metadata": {"name": "d"}, "spec": {**spec, "selector": {"matchLabels": {}}}}
+        got = await call("POST", "/apis/apps/v1/namespaces/default/deployments", empty)
+        assert "spec.selector: Invalid value: {}: empty selector is invalid" in got.body["message"]
