@@ -96,9 +96,9 @@ class EndpointSliceController(ServicePodsController):
         self.nodes = self.cache(NODES)
         self.writer = SliceWriter(self.api)
         indexes.add(self.slices, "service")
+        self._waiting: set[str] = set()
         self.slices.add_handler(self._slice_changed)
         self.nodes.add_handler(self._node_changed)
-        self._waiting: set[str] = set()
 
     def _slice_changed(self, old: Obj | None, new: Obj | None) -> None:
         """Somebody else changed a slice of ours: look at its Service."""

@@ -105,7 +105,10 @@ class Context(Protocol):
 
 
 class Controller:
-    """The frame. Subclasses name themselves, follow caches in `__init__` and define `sync`."""
+    """The frame. Subclasses name themselves, follow caches in `__init__` and define `sync`.
+
+    Handlers are added last: they hear at once of what a cache holds already.
+    """
 
     name: ClassVar[str]
     workers: int = 5

@@ -37,11 +37,11 @@ class NamespaceController(Controller):
         super().__init__(context)
         self.namespaces = self.cache(NAMESPACES)
         self.pods = self.cache(PODS)
-        self.namespaces.add_handler(self._changed)
-        self.pods.add_handler(self._pod_changed)
         self._stays: dict[str, _Stay] = {}
         #: Seconds before the first pass: with several API servers, time for all of them to refuse new content.
         self.delay = float(context.options.get("namespace_deletion_delay", 0.0))
+        self.namespaces.add_handler(self._changed)  # last: it hears at once of what is there already
+        self.pods.add_handler(self._pod_changed)
 
     def _changed(self, old: Obj | None, new: Obj | None) -> None:
         if new is None or not _is_ours(new):
