@@ -41,6 +41,8 @@ async def attend(transport: Transport, clock: Clock, names: Callable[[], Sequenc
             await clock.sleep(LATER)
         elif response.status != 200:
             await clock.sleep(SOON)
+        elif not isinstance(response.body, dict):
+            return  # whoever answers so is no hub
         elif response.body.get("question"):
             answered = await _answered(answer, response.body["question"])
 
