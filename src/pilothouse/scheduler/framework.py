@@ -164,6 +164,8 @@ class Plugin:
     """Base of all plugins. `name` is what the configuration file calls it; `args` is its pluginConfig."""
 
     name: str = ""
+    #: `refit` looks at nothing but the node that is tried and its pods.
+    refit_is_local: bool = False
     #: Events after which a pod that this plugin refused is worth another try.
     events: tuple[ClusterEvent, ...] = ()
     #: `hint` looks only at what a pod's signature is made of: one answer is good for all pods that have the same.

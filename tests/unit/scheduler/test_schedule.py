@@ -9,6 +9,7 @@ import pytest
 
 from pilothouse.scheduler.config import ConfigError, default_config, parse_config
 from pilothouse.scheduler.decision import Decision
+from pilothouse.scheduler.framework import ClusterView
 from pilothouse.scheduler.podinfo import pod_info
 from pilothouse.scheduler.schedule import Snapshot, schedule
 from pilothouse.scheduler.table import NodeTable
@@ -205,3 +206,26 @@ def test_preemption_does_not_try_the_same_few_nodes_each_time() -> None:
     high = pod_info(pod("high", cpu="2", priority=10))
     chosen = {schedule(Snapshot(table), high, profile, random.Random(seed)).nominated for seed in range(20)}
     assert len(chosen) > 5 and "" not in chosen
+
+
+def test_what_was_tried_once_counts_until_the_node_its_pods_or_budgets_change() -> None:
+    budgets: list[Obj] = []
+    view = ClusterView(budgets=lambda namespace: budgets)
+    snapshot = Snapshot(table_of(node("a", cpu="2"), node("b", cpu="2")), view)
+    for name, where, priority in (("mid", "a", 5), ("low", "b", 1)):
+        snapshot.table.add_pod(pod_info(pod(name, cpu="2", labels={"app": name}, priority=priority)), where)
+
+    def nominated() -> str:
+        return schedule(snapshot, pod_info(pod("p", cpu="1", priority=10)), PROFILE).nominated
+
+    assert (nominated(), nominated()) == ("b", "b")
+    budget = {
+        "metadata": {"name": "b"},
+        "spec": {"selector": {"matchLabels": {"app": "low"}}},
+        "status": {"disruptionsAllowed": 0},
+    }
+    budgets.append(budget)
+    assert nominated() == "a"
+    budgets.clear()
+    snapshot.table.add_pod(pod_info(pod("low", cpu="2", priority=7)), "b")
+    assert nominated() == "a"

@@ -77,11 +77,18 @@ class DefaultPreemption(Plugin):
             possible = np.roll(possible, -cycle.chance.randrange(len(possible)))  # not the same nodes each time
         budgets = _Budgets(cycle)
         expected = _expected(cycle)
+        tried = _Tried(cycle)
         found: list[Candidate] = []
         for i in possible:
             row = cycle.table.rows[i]
             assert row is not None
-            result = _try_beside(cycle, row, budgets, expected.get(row.name, ()))
+            beside = expected.get(row.name, ())
+            alone = not beside and not budgets.concern(row)
+            result = tried.known(int(i)) if alone else None
+            if result is None:
+                result = _try_beside(cycle, row, budgets, beside)
+                if alone:
+                    tried.keep(int(i), result)
             if isinstance(result, Candidate):
                 found.append(result)
                 if len(found) >= limit:
@@ -128,6 +135,29 @@ def _possible_rows(cycle: Cycle, rejections: Sequence[tuple[str, Rejected]], tol
     for reason in [reason for reason, count in told.items() if not count]:
         del told[reason]
     return np.flatnonzero(possible)
+
+
+class _Tried:
+    """What trials of nodes gave for pods of this class and priority: kept as long as a node and its pods do not change.
+
+    Only where no filter looks beyond the node that is tried.
+    """
+
+    def __init__(self, cycle: Cycle) -> None:
+        self._table = cycle.table
+        self._local = all(p.refit_is_local for p in cycle.filters if implements(p, "refit"))
+        key = (DefaultPreemption.name, cycle.pod.priority)
+        self._results: dict[int, tuple[int, int, Candidate | tuple[str, ...]]] = cycle.shared.caches.setdefault(key, {})
+
+    def known(self, i: int) -> Candidate | tuple[str, ...] | None:
+        found = self._results.get(i) if self._local else None
+        if found is None or found[0] != self._table.usage.data[i] or found[1] != self._table.static.data[i]:
+            return None
+        return found[2]
+
+    def keep(self, i: int, result: Candidate | tuple[str, ...]) -> None:
+        if self._local:
+            self._results[i] = (int(self._table.usage.data[i]), int(self._table.static.data[i]), result)
 
 
 def _expected(cycle: Cycle) -> dict[str, list[PodInfo]]:
@@ -199,6 +229,10 @@ class _Budgets:
                 (b, selectors.label_predicate(s)) for b, s in listed if s and (s.get("matchLabels") or s.get("matchExpressions"))
             ]
         return known
+
+    def concern(self, row: Row) -> bool:
+        """Whether there are budgets in a namespace of this node's pods: then what is tried depends on more than the node."""
+        return any(self._in(namespace) for namespace in {p.namespace for p in row.pods.values()})
 
     def split(self, pods: Sequence[PodInfo]) -> tuple[list[PodInfo], list[PodInfo]]:
         """Pods (most important first) whose loss would break a budget, and the others."""

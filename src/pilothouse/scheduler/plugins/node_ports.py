@@ -19,6 +19,7 @@ REASON = "node(s) didn't have free ports for the requested pod ports"
 
 class NodePorts(Plugin):
     name = "NodePorts"
+    refit_is_local = True
     hints_alike = True
     events = (ClusterEvent("AssignedPod", "Delete"), ClusterEvent("Node", "Add"))
 

@@ -22,6 +22,7 @@ _NATIVE = ("cpu", "memory", "ephemeral-storage")
 
 class NodeResourcesFit(Plugin):
     name = "NodeResourcesFit"
+    refit_is_local = True
     hints_alike = True
     events = (
         ClusterEvent("AssignedPod", "Delete"),

@@ -28,8 +28,8 @@ def decision_of(base: Snapshot, pod: Obj) -> Decision:
 
 def alike(a: Decision, b: Decision) -> bool:
     """The same, but for the order of rows, by which ties are broken."""
-    return (a.node is None, a.totals, a.scores, a.message, sorted_verdicts(a)) == (
-        b.node is None, b.totals, b.scores, b.message, sorted_verdicts(b),
+    return (a.node is None, a.totals, a.scores, a.message, bool(a.nominated), len(a.victims), sorted_verdicts(a)) == (
+        b.node is None, b.totals, b.scores, b.message, bool(b.nominated), len(b.victims), sorted_verdicts(b),
     )  # fmt: skip
 
 
