@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pilothouse.scheduler.resizing import is_infeasible, told_resources
+
 Obj = dict[str, Any]
 
 
@@ -27,6 +29,11 @@ def node_changes(old: Obj | None, new: Obj) -> list[str]:
 def claim_names(pod: Obj | None) -> Any:
     """The claims made for a pod from templates: part of its status, and something that it waits for."""
     return ((pod or {}).get("status") or {}).get("resourceClaimStatuses")
+
+
+def same_room(old: Obj, new: Obj) -> bool:
+    """Whether a pod on a node takes up what it did, as far as its status tells (see `resizing`)."""
+    return told_resources(old) == told_resources(new) and is_infeasible(old) == is_infeasible(new)
 
 
 def only_status_changed(old: Obj | None, new: Obj) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from pilothouse.api import quantity
+from pilothouse.scheduler.resizing import occupied_spec
 from pilothouse.scheduler.terms import AffinityTerms, affinity_terms
 from pilothouse.scheduler.volumes import PodVolumes, pod_volumes
 
@@ -195,7 +196,7 @@ def pod_info(obj: Obj) -> PodInfo:
     """Parse a Pod object (as stored: defaulted)."""
     meta, spec = obj["metadata"], obj["spec"]
     namespace = meta.get("namespace", "")
-    requests, scored = _totals(_resources_text(spec))
+    requests, scored = _totals(_resources_text(occupied_spec(obj)))
     return PodInfo(
         obj=obj,
         key=f"{namespace}/{meta['name']}",

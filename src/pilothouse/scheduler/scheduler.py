@@ -14,7 +14,7 @@ from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import InformerFactory
 from pilothouse.client.interface import Transport
 from pilothouse.clock import Clock, rfc3339
-from pilothouse.scheduler.changes import claim_names, node_changes, only_status_changed
+from pilothouse.scheduler.changes import claim_names, node_changes, only_status_changed, same_room
 from pilothouse.scheduler.config import SchedulerConfig, default_config
 from pilothouse.scheduler.evict import Evictor
 from pilothouse.scheduler.feeds import Feeds
@@ -205,7 +205,7 @@ class Scheduler:
             self._queue.happened(ClusterEvent("AssignedPod", "Add"), old, new)
             return
         row = self._table.pod_rows.get(key)
-        if row is not None and old is not None and only_status_changed(old, new):
+        if row is not None and old is not None and only_status_changed(old, new) and same_room(old, new):
             return
         self._queue.remove(key)
         info = pod_info(new)
