@@ -7,9 +7,11 @@ rules yet: they are counted in docs/compatibility.md and not run by the tests. `
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from . import compare
 from .replay import Outcome
@@ -19,6 +21,8 @@ FILE = Path(__file__).with_name("known.json")
 CLIENT_FAULT = "client-fault"
 #: The same in other words.
 WORDING = "wording"
+#: Empty lists, maps and bytes are gone once an object has been read.
+EMPTY = "empty"
 #: Nobody has said why.
 OPEN = "open"
 
@@ -65,7 +69,7 @@ class Known:
             if outcome.verdict == compare.SAME:
                 continue
             reason = self.reason(outcome)
-            if reason in ("", OPEN, WORDING):
+            if reason in ("", OPEN, WORDING, EMPTY):
                 reason = _evident(outcome)
             found.setdefault(outcome.script, {})[str(outcome.index)] = [outcome.verdict, reason]
         return found
@@ -74,4 +78,12 @@ class Known:
 def _evident(outcome: Outcome) -> str:
     if outcome.step["want"]["code"] == 500 and 400 <= outcome.code < 500:
         return CLIENT_FAULT
-    return WORDING if outcome.verdict == compare.CLOSE else OPEN
+    if outcome.verdict != compare.CLOSE:
+        return OPEN
+    return EMPTY if _without_empties(outcome.step["want"]["body"]) == _without_empties(outcome.answer) else WORDING
+
+
+def _without_empties(answer: Any) -> str:
+    """A refusal's message, with null for what is empty: lists, maps, bytes."""
+    refusal = answer.get("answer", answer) if isinstance(answer, dict) else {}
+    return re.sub(r"\[\]|\{\}|\"\"", "null", str(refusal.get("message")))

@@ -155,12 +155,21 @@ def _shown(result: Any, doc: Obj) -> str:
     """A patched document as the reference server's message shows it."""
     if not isinstance(result, dict):
         return orjson.dumps(result).decode()
-    out: Obj = dict(sorted(result.items()))
-    metadata: Any = out.get("metadata")
-    if isinstance(metadata, dict):
-        order = _METADATA_ORDER if metadata is doc.get("metadata") else tuple(sorted(metadata))
-        out["metadata"] = {k: metadata[k] for k in order if k in metadata}
+    out = _sorted_where_patched(result, doc)
+    if result.get("metadata") is doc.get("metadata") and isinstance(out.get("metadata"), dict):
+        out["metadata"] = {k: out["metadata"][k] for k in _METADATA_ORDER if k in out["metadata"]}
     return orjson.dumps(out).decode()
+
+
+def _sorted_where_patched(result: Obj, doc: Obj) -> Obj:
+    """Objects that a patch reached have their keys in order; the others are as they were."""
+    out: Obj = {}
+    for key in sorted(result):
+        value, before = result[key], doc.get(key)
+        if isinstance(value, dict) and isinstance(before, dict) and value is not before:
+            value = _sorted_where_patched(value, before)
+        out[key] = value
+    return out
 
 
 # --- server-side apply ------------------------------------------------------------------------------------------------------------

@@ -236,7 +236,7 @@ def _shown_wanted(wanted: Obj, first: Obj, access: Obj) -> Obj:
         "Count": wanted.get("count", 0),
         **access,
         "Tolerations": None if tolerations is None else [dump(t, _TOLERATION) for t in tolerations],
-        "Capacity": capacity and {"Requests": amounts and {k: quantity.canonical(v) for k, v in amounts.items()}},
+        "Capacity": None if capacity is None else {"Requests": {k: quantity.canonical(v) for k, v in (amounts or {}).items()}},
     }
 
 

@@ -5,6 +5,7 @@ Its source never changes, except that a CSI volume may be told later which secre
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
 
 from pilothouse.api import names, quantity, table, times
@@ -79,7 +80,7 @@ class PersistentVolumeStrategy(Strategy):
             )
         out += immutable("volumeMode", spec["volumeMode"], before.get("volumeMode"))
         affinity = before.get("nodeAffinity")
-        if affinity is not None and _modern(affinity) != _modern(spec.get("nodeAffinity")):
+        if affinity is not None and _renamed(affinity, spec.get("nodeAffinity")) != spec.get("nodeAffinity"):
             told = "field is immutable, except for updating from beta label to GA"
             out.append(invalid("nodeAffinity", shown_affinity(spec.get("nodeAffinity")), told))
         if before.get("volumeAttributesClassName") is not None and spec.get("volumeAttributesClassName") is None:
@@ -186,18 +187,21 @@ def _same_source(spec: Obj, old: Obj) -> bool:
     return new == before
 
 
-def _modern(affinity: Obj | None) -> Any:
-    """The affinity with the labels' newer names."""
-    if affinity is None:
-        return None
+def _renamed(affinity: Obj, new: Obj | None) -> Obj:
+    """An affinity with the newer names of labels where the new one has them. As in the reference, an empty key passes for a newer name."""
     terms = []
-    for term in (affinity.get("required") or {}).get("nodeSelectorTerms") or ():
+    older: list[Obj] = (affinity.get("required") or {}).get("nodeSelectorTerms") or []
+    newer: list[Obj] = ((new or {}).get("required") or {}).get("nodeSelectorTerms") or []
+    for n, term in enumerate(older):
+        other: Obj = newer[n] if n < len(newer) else {}
+        wanted = [e.get("key") or "" for e in other.get("matchExpressions") or ()]
         expressions = [
-            {**e, "key": RENAMED_LABELS[e["key"]][1]} if e.get("key") in RENAMED_LABELS else e
-            for e in term.get("matchExpressions") or ()
+            {**e, "key": key} if RENAMED_LABELS.get(e.get("key"), ("", ""))[1] == key else e
+            for e, key in zip_longest(term.get("matchExpressions") or [], wanted)
+            if e is not None
         ]
-        terms.append({**term, "matchExpressions": expressions})
-    return terms
+        terms.append({**term, "matchExpressions": expressions} if expressions else term)
+    return {**affinity, "required": {**(affinity.get("required") or {}), "nodeSelectorTerms": terms}}
 
 
 def storage_class_warning(obj: Obj) -> list[str]:
