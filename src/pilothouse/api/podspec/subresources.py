@@ -169,16 +169,19 @@ _HEALTH = ("Healthy", "Unhealthy", "Unknown")
 def _check_devices(status: Obj, spec: Obj, out: Errors) -> None:
     """What is told of a container's devices: of those that it asks for, each once."""
     for field, group in _STATUSES:
+        told = status.get(field) or ()
+        if not any(container.get("allocatedResourcesStatus") for container in told):
+            continue
         own = {c.get("name"): c.get("resources") or {} for c in spec.get(group) or ()}
-        for n, container in enumerate(status.get(field) or ()):
+        for n, container in enumerate(told):
             asked = own.get(container.get("name")) or {}
             claims = (
                 f"claim:{c['name']}/{c['request']}" if c.get("request") else f"claim:{c['name']}"
                 for c in asked.get("claims") or ()
             )
             known = {*(asked.get("requests") or ()), *claims}
-            for k, told in enumerate(container.get("allocatedResourcesStatus") or ()):
-                _check_told_devices(told, known, f"status.{field}[{n}].allocatedResourcesStatus[{k}]", out)
+            for k, devices in enumerate(container.get("allocatedResourcesStatus") or ()):
+                _check_told_devices(devices, known, f"status.{field}[{n}].allocatedResourcesStatus[{k}]", out)
 
 
 def _check_told_devices(told: Obj, known: set[str], path: str, out: Errors) -> None:
