@@ -1,7 +1,7 @@
 """Fills the stock from the API server: a resource is followed from the first pod on for which a plugin wants to look it up.
 
 So a cluster without volumes or devices pays nothing for them. Pods that were refused before a resource was followed cannot have been
-refused because of it, so no event is missed. What a server does not have (an older Kubernetes), or does not show, counts as empty.
+refused because of it, so no event is missed. What a server does not have (an older Kubernetes), or does not show, counts as empty and is asked for again after a minute.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from collections.abc import Callable, Collection
 
 from pilothouse.client.informer import Informer, InformerFactory
 from pilothouse.client.interface import Obj, Transport
+from pilothouse.clock import Clock
 from pilothouse.scheduler.framework import ClusterEvent
 from pilothouse.scheduler.stock import Stock
 
 log = logging.getLogger("pilothouse.scheduler")
 
+#: Seconds after which what was not there is asked for again.
+ASK_AGAIN = 60.0
 #: Plural: where it is read, and its kind.
 PATHS = {
     "persistentvolumes": ("/api/v1/persistentvolumes", "PersistentVolume"),
@@ -36,18 +39,20 @@ Happened = Callable[[ClusterEvent, Obj | None, Obj | None], None]
 class Feeds:
     """The resources followed so far."""
 
-    def __init__(self, transport: Transport, informers: InformerFactory, stock: Stock, happened: Happened) -> None:
+    def __init__(self, transport: Transport, clock: Clock, informers: InformerFactory, stock: Stock, happened: Happened) -> None:
         self._transport = transport
+        self._clock = clock
         self._informers = informers
         self._stock = stock
         self._happened = happened
         self._followed: dict[str, Informer] = {}
-        self._absent: set[str] = set()
+        self._absent: dict[str, float] = {}  # when it was asked for
 
     async def ready(self, plurals: Collection[str]) -> None:
         """Follow these resources, and wait until what exists of them is in the stock."""
         for plural in plurals:
-            if plural not in self._followed and plural not in self._absent:
+            asked = self._absent.get(plural)
+            if plural not in self._followed and (asked is None or self._clock.monotonic() - asked >= ASK_AGAIN):
                 await self._begin(plural)
         for plural in plurals:
             if plural in self._followed:
@@ -57,7 +62,7 @@ class Feeds:
         answer = await self._transport.request("GET", PATHS[plural][0], {"limit": "1"})
         if answer.status in (403, 404):
             log.warning("%s cannot be read (%d): going on as if there were none", plural, answer.status)
-            self._absent.add(plural)
+            self._absent[plural] = self._clock.monotonic()
         elif plural not in self._followed:
             self._follow(plural)
 

@@ -81,7 +81,7 @@ class Scheduler:
         self.metrics = Metrics(self._queue.counts, self._cache_size, self._queue.refused_by)
         #: None before it runs, False until it has seen everything that existed at its start.
         self.synced: bool | None = None
-        self._feeds = Feeds(transport, self._informers, self._stock, self._queue.happened)
+        self._feeds = Feeds(transport, clock, self._informers, self._stock, self._queue.happened)
         self._extenders = _extenders(self._config)
         self._assumed: dict[str, str] = {}
         self._waiting_conditions: dict[str, str] = {}

@@ -8,7 +8,7 @@ from typing import Any
 
 from pilothouse.client.informer import InformerFactory
 from pilothouse.client.interface import Response, WatchEvent
-from pilothouse.clock import SystemClock
+from pilothouse.clock import VirtualClock
 from pilothouse.scheduler.feeds import Feeds
 from pilothouse.scheduler.stock import Stock
 
@@ -37,13 +37,17 @@ class OldServer:
 
 async def test_what_a_server_does_not_have_counts_as_empty() -> None:
     server, stock = OldServer(), Stock()
-    informers = InformerFactory(server, SystemClock())  # type: ignore[arg-type]
+    clock = VirtualClock()
+    informers = InformerFactory(server, clock)  # type: ignore[arg-type]
     following = asyncio.ensure_future(informers.run())
     await asyncio.sleep(0)
-    feeds = Feeds(server, informers, stock, lambda *event: None)  # type: ignore[arg-type]
+    feeds = Feeds(server, clock, informers, stock, lambda *event: None)  # type: ignore[arg-type]
     async with asyncio.timeout(5):
         await feeds.ready({"storageclasses", "resourceclaims"})
         await feeds.ready({"storageclasses", "resourceclaims"})
+        assert server.asked.count("/apis/resource.k8s.io/v1/resourceclaims") == 1
+        await clock.advance(61)
+        await feeds.ready({"resourceclaims"})
     following.cancel()
     assert [c["metadata"]["name"] for c in stock.all("storageclasses")] == ["fast"] and not stock.all("resourceclaims")
-    assert server.asked.count("/apis/resource.k8s.io/v1/resourceclaims") == 1
+    assert server.asked.count("/apis/resource.k8s.io/v1/resourceclaims") == 2
