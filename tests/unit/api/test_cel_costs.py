@@ -177,3 +177,13 @@ def test_an_expression_that_costs_one_more_than_it_may_is_cancelled(expression: 
     assert program.evaluate(value, cost)[1] == cost
     with pytest.raises(CostExceeded):
         program.evaluate(value, cost - 1)
+
+
+def test_what_was_compiled_to_be_checked_is_run_for_every_schema_that_reads_the_same() -> None:
+    one, other = array("integer", maxItems=3), array("integer", maxItems=4)
+    kind = type_of(one)
+    assert kind is not None
+    checked = rules.Subject(one, kind, bounds_of(one)).program("self.all(x, x > 77)", wrap=False)
+    assert rules.Subject(dict(one), kind).program("self.all(x, x > 77)", wrap=False) is checked
+    assert rules.Subject(one, kind, root=True).program("self.all(x, x > 77)", wrap=False) is not checked
+    assert rules.Subject(other, kind, bounds_of(other)).program("self.all(x, x > 77)", wrap=False).cost > checked.cost

@@ -162,9 +162,11 @@ class Checker:
         found, results = [], []
         first: dict[str, Type] | None = None
         for overload in candidates:
+            if len(overload.params) != len(args):
+                continue
             *params, result = types.renamed((*overload.params, overload.result))
             known = dict(self.known)
-            if len(params) == len(args) and all(fits(a, p, known) for a, p in zip(args, params, strict=True)):
+            if all(fits(a, p, known) for a, p in zip(args, params, strict=True)):
                 found.append(overload)
                 results.append(resolve(result, known))
                 first = first if first is not None else known

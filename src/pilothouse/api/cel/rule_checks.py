@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 from pilothouse.api.cel import declarations
 from pilothouse.api.cel.budgets import Budget
 from pilothouse.api.cel.errors import CompileError
-from pilothouse.api.cel.program import Program, compile_expression
-from pilothouse.api.cel.rules import default_errors, variables_of
-from pilothouse.api.cel.sizes import Bounds, bounds_of, most_often
-from pilothouse.api.cel.types import Type
+from pilothouse.api.cel.program import Program
+from pilothouse.api.cel.rules import Subject, default_errors
+from pilothouse.api.cel.sizes import bounds_of, most_often
 from pilothouse.api.crd.rules import has_rules
 from pilothouse.api.errors import FieldError, Obj, invalid, not_supported, required
 
@@ -74,22 +73,23 @@ def _node(schema: Any, place: _Place, budget: Budget) -> Iterator[FieldError]:
         why = "internal error: failed to construct type information for x-kubernetes-validations rules: unable to convert structural schema to CEL declarations"
         yield FieldError("InternalError", where, detail=why)
         return
+    if kind is None or bounds is None:
+        return
+    often = place.often if place.often is not None else most_often(bounds)
+    subject = Subject(schema, kind, bounds, root=place.root)
     for n, rule in enumerate(given):
-        assert kind is not None and bounds is not None
-        often = place.often if place.often is not None else most_often(bounds)
-        yield from _rule(rule, f"{where}[{n}]", schema, _Subject(kind, bounds, often, place.apart), budget)
+        yield from _rule(rule, f"{where}[{n}]", schema, _Use(subject, often, place.apart), budget)
 
 
-class _Subject(NamedTuple):
-    """What rules are about."""
+class _Use(NamedTuple):
+    """What rules are about, how often it is there, and the list above whose items cannot be compared with what they were."""
 
-    kind: Type
-    bounds: Bounds
+    subject: Subject
     often: int
     apart: str
 
 
-def _rule(rule: Mapping[str, Any], path: str, schema: Obj, subject: _Subject, budget: Budget) -> Iterator[FieldError]:
+def _rule(rule: Mapping[str, Any], path: str, schema: Obj, use: _Use, budget: Budget) -> Iterator[FieldError]:
     text = rule.get("rule") or ""
     if not text.strip():
         yield required(f"{path}.rule", "rule is not specified")
@@ -99,28 +99,28 @@ def _rule(rule: Mapping[str, Any], path: str, schema: Obj, subject: _Subject, bu
         yield not_supported(f"{path}.reason", rule["reason"], _REASONS)
     if rule.get("fieldPath") and not _leads(schema, rule["fieldPath"]):
         yield invalid(f"{path}.fieldPath", rule["fieldPath"], "must be a valid path")
-    variables = variables_of(subject.kind, bool(rule.get("optionalOldSelf")))
+    wrap = bool(rule.get("optionalOldSelf"))
     uses: frozenset[str] = frozenset()
-    program = _compiled(text, variables, subject.bounds)
+    program = _compiled(text, use.subject, wrap)
     if isinstance(program, Program):
-        yield from budget.spend("estimated rule cost", program.cost * subject.often, f"{path}.rule")
+        yield from budget.spend("estimated rule cost", program.cost * use.often, f"{path}.rule")
     if isinstance(program, str):
         yield invalid(f"{path}.rule", _shown(rule), f"compilation failed: {program}")
     elif program.type.kind not in ("bool", "dyn"):
         yield invalid(f"{path}.rule", _shown(rule), "cel expression must evaluate to a bool")
     else:
         uses = program.uses
-    if subject.apart and "oldSelf" in uses:
-        told = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {subject.apart}"
+    if use.apart and "oldSelf" in uses:
+        told = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {use.apart}"
         yield invalid(f"{path}.rule", text, told)
-    yield from _wording(rule, path, variables, subject.bounds, budget)
+    yield from _wording(rule, path, use.subject, wrap, budget)
     if rule.get("optionalOldSelf") is not None and "oldSelf" not in uses:
         yield invalid(f"{path}.optionalOldSelf", rule["optionalOldSelf"], "may not be set if oldSelf is not used in rule")
 
 
-def _compiled(text: str, variables: Mapping[str, Type], bounds: Bounds) -> Program | str:
+def _compiled(text: str, subject: Subject, wrap: bool) -> Program | str:
     try:
-        return compile_expression(text, variables, bounds=bounds)
+        return subject.program(text, wrap)
     except CompileError as error:
         return str(error)
 
@@ -135,16 +135,14 @@ def _message(rule: Mapping[str, Any], path: str) -> Iterator[FieldError]:
         yield required(f"{path}.message", "message must be specified if rule contains line breaks")
 
 
-def _wording(
-    rule: Mapping[str, Any], path: str, variables: Mapping[str, Type], bounds: Bounds, budget: Budget
-) -> Iterator[FieldError]:
+def _wording(rule: Mapping[str, Any], path: str, subject: Subject, wrap: bool, budget: Budget) -> Iterator[FieldError]:
     expression = rule.get("messageExpression") or ""
     if not expression:
         return
     if not expression.strip():
         yield required(f"{path}.messageExpression", "messageExpression must be non-empty if specified")
         return
-    program = _compiled(expression, variables, bounds)
+    program = _compiled(expression, subject, wrap)
     if isinstance(program, Program):
         yield from budget.spend("estimated messageExpression cost", program.cost, f"{path}.messageExpression")
     if isinstance(program, str):

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pilothouse.api.cel import declarations
 from pilothouse.api.cel.errors import CelError, CompileError, CostExceeded
 from pilothouse.api.cel.program import CALL_LIMIT, Program, compile_expression
+from pilothouse.api.cel.sizes import Bounds
 from pilothouse.api.cel.types import Type, optional_of
 from pilothouse.api.cel.values import NONE, Optional, equal
 from pilothouse.api.crd.rules import has_rules
@@ -23,17 +26,47 @@ REQUEST_BUDGET = 10_000_000
 _ROOT = "<nil>"
 
 
+class Subject:
+    """What rules are about: the values of a schema. `root`: whole objects.
+
+    Versions of a definition repeat their schemas, schemas repeat their parts, and what was compiled to be checked is soon run: the last
+    programs are kept, by expression and schema.
+    """
+
+    __slots__ = ("bounds", "key", "kind")
+    _MOST: ClassVar[int] = 256
+    _kept: ClassVar[OrderedDict[tuple[bytes, str, bool], Program]] = OrderedDict()
+
+    def __init__(self, schema: Obj, kind: Type, bounds: Bounds | None = None, *, root: bool = False) -> None:
+        self.kind = kind
+        self.bounds = bounds
+        self.key = hashlib.blake2b(f"{root} {schema}".encode(errors="surrogatepass"), digest_size=16).digest()
+
+    def program(self, expression: str, wrap: bool) -> Program:
+        """The program of an expression, with its cost where the subject has bounds; CompileError. `wrap`: the old value may not be there."""
+        key = self.key, expression, wrap
+        program = self._kept.get(key)
+        if program is None:
+            program = compile_expression(expression, variables_of(self.kind, wrap), bounds=self.bounds)
+            if self.bounds is not None:
+                self._kept[key] = program
+                if len(self._kept) > self._MOST:
+                    self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(key)
+        return program
+
+
 class Rule:
     """One rule on values of one type. CompileError where an expression is wrong."""
 
     __slots__ = ("field_path", "program", "reason", "shown", "told", "transition", "wording", "wrap")
 
-    def __init__(self, given: Mapping[str, Any], kind: Type) -> None:
+    def __init__(self, given: Mapping[str, Any], subject: Subject) -> None:
         self.wrap = bool(given.get("optionalOldSelf"))
-        variables = variables_of(kind, self.wrap)
-        self.program = compile_expression(given["rule"], variables)
+        self.program = subject.program(given["rule"], self.wrap)
         expression = given.get("messageExpression")
-        self.wording: Program | None = compile_expression(expression, variables) if expression else None
+        self.wording: Program | None = subject.program(expression, self.wrap) if expression else None
         #: The rule in messages about itself, and what is said when it does not hold.
         self.shown = given.get("message") or given["rule"].strip()
         self.told = given.get("message") or f"failed rule: {self.shown}"
@@ -125,9 +158,12 @@ def _rules(schema: Obj, root: bool) -> list[Rule]:
     given = schema.get("x-kubernetes-validations") or []
     kind = declarations.type_of(schema, root=root) if given else None
     out: list[Rule] = []
-    for one in given if kind is not None else ():
+    if kind is None:
+        return out
+    subject = Subject(schema, kind, root=root)
+    for one in given:
         try:
-            out.append(Rule(one, kind))  # type: ignore[arg-type]
+            out.append(Rule(one, subject))
         except CompileError:
             continue  # refused when the definition was written; one stored by a newer server may still be there
     return out

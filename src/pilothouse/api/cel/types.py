@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,14 @@ class Type:
     #: Of objects: name in messages, and fields by their escaped names with the real name and type of each.
     name: str = ""
     fields: Mapping[str, tuple[str, Type]] | None = None
+    is_parameter: bool = field(init=False, compare=False, repr=False)
+    #: Whether a parameter is in it.
+    is_open: bool = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        parameter = self.kind[0].isupper() and len(self.kind.rstrip("0123456789")) == 1
+        object.__setattr__(self, "is_parameter", parameter)
+        object.__setattr__(self, "is_open", parameter or any(a.is_open for a in self.args))
 
     def __str__(self) -> str:
         if self.kind == "object":
@@ -27,10 +35,6 @@ class Type:
 
     def __hash__(self) -> int:
         return hash((self.kind, self.args, self.name))
-
-    @property
-    def is_parameter(self) -> bool:
-        return self.kind[0].isupper() and len(self.kind.rstrip("0123456789")) == 1
 
 
 INT, UINT, DOUBLE, BOOL, STRING, BYTES, NULL, TIMESTAMP, DURATION, DYN = map(
@@ -58,18 +62,24 @@ def fresh() -> Type:
 
 def renamed(types: tuple[Type, ...]) -> tuple[Type, ...]:
     """The types with parameters of their own."""
+    if not any(t.is_open for t in types):
+        return types
     names: dict[str, Type] = {}
 
     def walk(t: Type) -> Type:
+        if not t.is_open:
+            return t
         if t.is_parameter:
             return names.setdefault(t.kind, fresh())
-        return Type(t.kind, tuple(map(walk, t.args))) if t.args else t
+        return Type(t.kind, tuple(map(walk, t.args)))
 
     return tuple(map(walk, types))
 
 
 def resolve(t: Type, known: Mapping[str, Type]) -> Type:
     """The type with what is known of its parameters."""
+    if not t.is_open:
+        return t
     while t.is_parameter and t.kind in known:
         t = known[t.kind]
     return Type(t.kind, tuple(resolve(a, known) for a in t.args)) if t.args else t
