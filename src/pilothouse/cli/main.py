@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import Coroutine
@@ -289,6 +290,15 @@ def controller_manager(
     cluster_cidr: Annotated[str, typer.Option("--cluster-cidr", help="The ranges that these are taken from.")] = "",
     node_cidr_mask_size: Annotated[int, typer.Option("--node-cidr-mask-size", help="Bits of a node's IPv4 range.")] = 24,
     node_cidr_mask_size_ipv6: NodeMask6 = 64,
+    horizontal_pod_autoscaler_sync_period: Annotated[
+        str, typer.Option("--horizontal-pod-autoscaler-sync-period", help="Between two looks at an autoscaler, such as 15s.")
+    ] = "15s",
+    horizontal_pod_autoscaler_downscale_stabilization: Annotated[
+        str, typer.Option("--horizontal-pod-autoscaler-downscale-stabilization", help="For how long a higher size holds.")
+    ] = "5m",
+    horizontal_pod_autoscaler_tolerance: Annotated[
+        float, typer.Option("--horizontal-pod-autoscaler-tolerance", min=0.0, help="How far from the target nothing is done.")
+    ] = 0.1,
     terminated_pod_gc_threshold: Annotated[
         int, typer.Option("--terminated-pod-gc-threshold", help="Finished pods that are kept; 0: all.")
     ] = 12500,
@@ -311,7 +321,14 @@ def controller_manager(
         file = parse_config(_read_yaml(config)) if config else FileConfig()
         root_ca = Path(file.root_ca_file) if file.root_ca_file else root_ca_file
         key = Path(file.service_account_key_file) if file.service_account_key_file else service_account_private_key_file
-        settings: dict[str, Any] = {"terminated_pod_gc_threshold": terminated_pod_gc_threshold}
+        settings: dict[str, Any] = {
+            "terminated_pod_gc_threshold": terminated_pod_gc_threshold,
+            "hpa_sync_period": _seconds("--horizontal-pod-autoscaler-sync-period", horizontal_pod_autoscaler_sync_period),
+            "hpa_downscale_stabilization": _seconds(
+                "--horizontal-pod-autoscaler-downscale-stabilization", horizontal_pod_autoscaler_downscale_stabilization
+            ),
+            "hpa_tolerance": horizontal_pod_autoscaler_tolerance,
+        }
         if allocate_node_cidrs:
             from pilothouse.controllers.node_ipam import pools
 
@@ -345,6 +362,14 @@ def controller_manager(
     )
     serving = Serving(secure_port, bind_address, tls_cert_file, tls_private_key_file)
     raise typer.Exit(_run(lambda: _controllers(target, options, serving)))
+
+
+def _seconds(flag: str, text: str) -> float:
+    """A duration such as `1m30s` in seconds. ValueError, in one line, if it is none."""
+    parts = re.findall(r"([0-9.]+)(h|ms|m|s)", text)
+    if not parts or "".join(amount + unit for amount, unit in parts) != text:
+        raise ValueError(f"{flag}: {text!r} is no duration such as 1m30s")
+    return sum(float(amount) * {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}[unit] for amount, unit in parts)
 
 
 def _read_yaml(path: Path) -> object:

@@ -33,7 +33,8 @@ from pilothouse.controllers.objects import Obj, find_condition, key, labels_of, 
 #: Seconds between two looks at an autoscaler.
 PERIOD = 15.0
 _KNOWN = (DEPLOYMENTS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS)
-_TOLERANCE = 0.1
+#: How far from the target nothing is done, where neither flag nor autoscaler says.
+TOLERANCE = 0.1
 
 
 class NoTarget(Exception):
@@ -78,6 +79,9 @@ class HorizontalPodAutoscalerController(Controller):
         super().__init__(context)
         self.autoscalers, self.pods = self.cache(HORIZONTAL_POD_AUTOSCALERS), self.cache(PODS)
         self.client = MetricsClient(self.api)
+        self.period = float(context.options.get("hpa_sync_period", PERIOD))
+        self.window = float(context.options.get("hpa_downscale_stabilization", behaviors.DOWN_WINDOW))
+        self.tolerance = float(context.options.get("hpa_tolerance", TOLERANCE))
         self.memories: dict[str, behaviors.Memory] = {}
         #: By autoscaler, the selector of its pods as of the last look.
         self.selectors: dict[str, selectors.Predicate] = {}
@@ -111,7 +115,7 @@ class HorizontalPodAutoscalerController(Controller):
         hpa = self.autoscalers.get(*split_key(key))
         if hpa is None:
             return
-        self.queue.add_after(key, PERIOD)
+        self.queue.add_after(key, self.period)
         look = Look(hpa, list((hpa.get("status") or {}).get("conditions") or ()), self.clock.now())
         try:
             kind, scale = await self._scale_of(hpa)
@@ -145,7 +149,7 @@ class HorizontalPodAutoscalerController(Controller):
         current = (scale.get("spec") or {}).get("replicas", 0)
         least, most = spec.get("minReplicas", 1), spec["maxReplicas"]
         memory = self.memories.setdefault(uid(hpa), behaviors.Memory([(look.now, current)]))
-        memory.forget(look.now - behaviors.longest_memory(spec))
+        memory.forget(look.now - behaviors.longest_memory(spec, self.window))
         desired, reason = current, ""
         if current == 0 and least != 0:
             message = "scaling is disabled since the replica count of the target is zero"
@@ -164,7 +168,7 @@ class HorizontalPodAutoscalerController(Controller):
                 return
             wanted = found.replicas
             reason = f"{found.name} above target" if wanted > current else "All metrics below target"
-            size = behaviors.size(spec, current, wanted, memory, look.now)
+            size = behaviors.size(spec, current, wanted, memory, look.now, self.window)
             look.set("AbleToScale", True, *size.able)
             look.set("ScalingLimited", size.is_limited, *size.limited)
             desired = size.replicas
@@ -254,7 +258,7 @@ class HorizontalPodAutoscalerController(Controller):
             message = f"pods by selector {text} are controlled by multiple HPAs: [{names}]"
             raise NoPods("AmbiguousSelector", message, "AmbiguousSelector", message)
         wanted, present = (scale.get("spec") or {}).get("replicas", 0), status.get("replicas", 0)
-        return Target(namespace, wanted, present, pods, text, _tolerance(look.hpa), look.now)
+        return Target(namespace, wanted, present, pods, text, _tolerance(look.hpa, self.tolerance), look.now)
 
     def _rivals(self, hpa: Obj, pods: Sequence[Obj]) -> list[str]:
         """The autoscalers of the namespace (this one too) whose selectors find any of these pods."""
@@ -287,11 +291,11 @@ def _status(look: Look, current: int, desired: int) -> Obj:
     return {**kept, "currentReplicas": current, "desiredReplicas": desired, "currentMetrics": look.metrics}
 
 
-def _tolerance(hpa: Obj) -> Tolerance:
+def _tolerance(hpa: Obj, usual: float) -> Tolerance:
     behavior = hpa["spec"].get("behavior") or {}
 
     def of(way: str) -> float:
         text = (behavior.get(way) or {}).get("tolerance")
-        return quantity.milli_value(text) / 1000 if text is not None else _TOLERANCE
+        return quantity.milli_value(text) / 1000 if text is not None else usual
 
     return Tolerance(of("scaleDown"), of("scaleUp"))

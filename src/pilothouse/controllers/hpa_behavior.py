@@ -55,17 +55,17 @@ class Size:
         return self.limited != _WITHIN
 
 
-def size(spec: Obj, current: int, wanted: int, memory: Memory, now: float) -> Size:
-    """The size for a new recommendation, which is remembered."""
+def size(spec: Obj, current: int, wanted: int, memory: Memory, now: float, window: float = DOWN_WINDOW) -> Size:
+    """The size for a new recommendation, which is remembered. `window`: of shrinking, where the autoscaler does not say."""
     most, least = spec["maxReplicas"], spec.get("minReplicas", 1)
     behavior = spec.get("behavior")
     if behavior is None:
-        since = [n for at, n in memory.recommendations if at > now - DOWN_WINDOW]
+        since = [n for at, n in memory.recommendations if at > now - window]
         stable = max([wanted, *since])
         able = _DOWN_STABLE if stable != wanted else _READY
         replicas, limited = _within(current, stable, least, most)
     else:
-        stable, able = _stabilized(behavior, current, wanted, memory, now)
+        stable, able = _stabilized(behavior, current, wanted, memory, now, window)
         replicas, limited = _at_rate(behavior, current, stable, least, most, memory, now)
     memory.recommendations.append((now, wanted))
     return Size(replicas, able, limited)
@@ -86,9 +86,11 @@ def _window(rules: Obj, usual: float) -> float:
     return usual if seconds is None else seconds
 
 
-def _stabilized(behavior: Obj, current: int, wanted: int, memory: Memory, now: float) -> tuple[int, tuple[str, str]]:
+def _stabilized(
+    behavior: Obj, current: int, wanted: int, memory: Memory, now: float, window: float
+) -> tuple[int, tuple[str, str]]:
     up_since = now - _window(behavior.get("scaleUp") or {}, 0.0)
-    down_since = now - _window(behavior.get("scaleDown") or {}, DOWN_WINDOW)
+    down_since = now - _window(behavior.get("scaleDown") or {}, window)
     lowest = min([wanted, *(n for at, n in memory.recommendations if at > up_since)])
     highest = max([wanted, *(n for at, n in memory.recommendations if at > down_since)])
     stable = min(max(current, lowest), highest)
@@ -137,9 +139,9 @@ def _sum(events: Sequence[tuple[float, int]], since: float) -> int:
     return sum(n for at, n in events if at > since)
 
 
-def longest_memory(spec: Obj) -> float:
+def longest_memory(spec: Obj, window: float = DOWN_WINDOW) -> float:
     """Seconds after which nothing has to be remembered."""
-    out = DOWN_WINDOW
+    out = window
     for rules in (spec.get("behavior") or {}).values():
         out = max([out, _window(rules, 0.0), *(p["periodSeconds"] for p in rules.get("policies") or ())])
     return out

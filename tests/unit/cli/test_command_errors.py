@@ -50,6 +50,8 @@ def test_a_busy_port(busy_port: int, tmp_path: Path) -> None:
         (("up", "--memory", "--etcd-servers", "http://127.0.0.1:1"), "exclude"),
         (("controller-manager",), "--kubeconfig is needed"),
         (("controller-manager", "--kubeconfig", "/nowhere/kubeconfig"), "/nowhere/kubeconfig"),
+        (("controller-manager", "--horizontal-pod-autoscaler-sync-period", "soon"), "'soon' is no duration such as 1m30s"),
+        (("controller-manager", "--allocate-node-cidrs", "--cluster-cidr", "10.0.0.0/28"), "does not fit into 10.0.0.0/28"),
         (("controller-manager", "--kubeconfig", "/nowhere/k", "--root-ca-file", "/nowhere/ca.crt"), "/nowhere/ca.crt"),
         (("scheduler",), "--kubeconfig is needed"),
         (("scheduler", "--kubeconfig", "/nowhere/kubeconfig"), "/nowhere/kubeconfig"),

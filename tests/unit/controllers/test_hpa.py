@@ -90,6 +90,11 @@ def test_without_rules_a_size_doubles_at_most_and_shrinks_after_five_minutes():
     assert size(8, 2, behaviors.Memory([(NOW - 301, 8)])).replicas == 2
 
 
+def test_the_window_of_shrinking_can_be_set_for_all():
+    memory = behaviors.Memory([(NOW - 60, 8)])
+    assert behaviors.size({"maxReplicas": 9}, 8, 2, memory, NOW, 30.0).replicas == 2
+
+
 def rules(*policies, **more):
     return {"policies": [{"type": t, "value": v, "periodSeconds": s} for t, v, s in policies], **more}
 

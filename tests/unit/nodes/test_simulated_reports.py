@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from pilothouse.apiserver.assembly import Settings
 from pilothouse.cluster import ApiHub, Cluster, Spokes
 from pilothouse.nodes.simulated import NodeOptions, SimulatedNodes
 
@@ -45,7 +46,7 @@ async def until_running(hub: ApiHub) -> dict[str, Any]:
 
 
 async def scenario() -> tuple[int, dict[str, Any]]:
-    hub = ApiHub()
+    hub = ApiHub(Settings(listen=False))
     async with Cluster(hub, Spokes(controllers=False, scheduler=False, nodes=0)).running():
         admin = hub.transport("admin", "system:masters")
         await admin.request("POST", "/api/v1/namespaces/default/serviceaccounts", body=SERVICE_ACCOUNT)
