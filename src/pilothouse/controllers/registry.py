@@ -12,6 +12,9 @@ from typing import Any
 
 from pilothouse.controllers.kit import Controller
 
+#: Seconds after which those start that a new cluster needs for its first pods.
+SOON = 0.03
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -22,8 +25,8 @@ class Entry:
     place: str
     account: str
     default: bool = True
-    #: Seconds after the manager's start at which it starts: what a new cluster waits for comes first.
-    start_after: float = 0.03
+    #: Seconds after the manager's start at which it starts: what a new cluster waits for comes first, then what is asked of it first.
+    start_after: float = 0.15
     #: The name that its Events bear, where it is not its own.
     component: str = ""
     #: Options without which it has nothing to do.
@@ -41,6 +44,7 @@ ENTRIES: tuple[Entry, ...] = (
         "token:TokenController",
         "",  # the manager itself: it reads and writes the secrets of all accounts
         needs=("service_account_private_key",),
+        start_after=SOON,
     ),
     Entry(
         "serviceaccount-controller",
@@ -57,7 +61,7 @@ ENTRIES: tuple[Entry, ...] = (
         needs=("root_ca",),
         start_after=0.0,
     ),
-    Entry("namespace-controller", "namespace", "namespace:NamespaceController", "namespace-controller"),
+    Entry("namespace-controller", "namespace", "namespace:NamespaceController", "namespace-controller", start_after=SOON),
     Entry(
         "garbage-collector-controller",
         "garbagecollector",
@@ -70,9 +74,8 @@ ENTRIES: tuple[Entry, ...] = (
         "resourcequota",
         "resourcequota:ResourceQuotaController",
         "resourcequota-controller",
-        start_after=0.1,
     ),
-    Entry("replicaset-controller", "replicaset", "replicaset:ReplicaSetController", "replicaset-controller"),
+    Entry("replicaset-controller", "replicaset", "replicaset:ReplicaSetController", "replicaset-controller", start_after=SOON),
     Entry(
         "replicationcontroller-controller",
         "replicationcontroller",
@@ -80,7 +83,7 @@ ENTRIES: tuple[Entry, ...] = (
         "replication-controller",
         component="replication-controller",
     ),
-    Entry("deployment-controller", "deployment", "deployment:DeploymentController", "deployment-controller"),
+    Entry("deployment-controller", "deployment", "deployment:DeploymentController", "deployment-controller", start_after=SOON),
     Entry("statefulset-controller", "statefulset", "statefulset:StatefulSetController", "statefulset-controller"),
     Entry("daemonset-controller", "daemonset", "daemonset:DaemonSetController", "daemon-set-controller"),
     Entry("job-controller", "job", "job:JobController", "job-controller"),
@@ -104,6 +107,7 @@ ENTRIES: tuple[Entry, ...] = (
         "endpoints:EndpointsController",
         "endpoint-controller",
         component="endpoint-controller",
+        start_after=SOON,
     ),
     Entry(
         "endpointslice-controller",
@@ -111,6 +115,7 @@ ENTRIES: tuple[Entry, ...] = (
         "endpointslice:EndpointSliceController",
         "endpointslice-controller",
         component="endpoint-slice-controller",
+        start_after=SOON,
     ),
     Entry(
         "endpointslice-mirroring-controller",
