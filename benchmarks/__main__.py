@@ -14,6 +14,7 @@ def main() -> int:
         code = subprocess.call([sys.executable, str(script)])
         if code:
             return code
+    print("--- the scheduler has its own, which take an hour: python -m benchmarks.scheduler --help")
     return 0
 
 
