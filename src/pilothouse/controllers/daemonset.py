@@ -126,8 +126,7 @@ class DaemonSetController(Controller):
         if is_deleting(owner):
             return
         known = await self.revisions.of(owner, self.selectors.of(owner))
-        number = places.generation(owner)
-        current = await self.revisions.present(owner, known, {places.GENERATION: number} if number else {})
+        current = await self.revisions.present(owner, known, dict(owner["metadata"].get("annotations") or {}))
         if current is None:
             await self._count_collision(owner)
             return

@@ -177,3 +177,12 @@ async def test_a_pod_of_a_node_that_no_longer_fits_goes():
         await cluster.patch(NODES, "", "n0", {"metadata": {"labels": {"pool": "y"}}}, "merge")
         await rounds(cluster, 2)
         assert running(cluster) == {}
+
+
+async def test_a_revision_bears_the_notes_that_the_set_had_when_it_was_made():
+    async with Cluster() as cluster:
+        of = daemon_set()
+        of["metadata"].setdefault("annotations", {})["kubernetes.io/change-cause"] = "first"
+        await a_cluster(cluster, 1, of)
+        [revision] = cluster.all(CONTROLLER_REVISIONS)
+        assert revision["metadata"]["annotations"]["kubernetes.io/change-cause"] == "first"
