@@ -6,6 +6,8 @@ become ready after their readiness probe's initial delay, and run until their fa
 Annotations (all optional): `pilothouse.dev/startup-delay` (seconds, default the node's), `pilothouse.dev/run-for` (seconds after which
 the containers end; without it they run for ever, init containers one startup delay), `pilothouse.dev/exit-code` (default 0),
 `pilothouse.dev/fail-readiness: "true"`, `pilothouse.dev/stop-delay` (seconds that containers take to stop, at most the grace period).
+
+A container that is asked to stop does so: a server (restart policy Always) with exit code 0, work that is cut short by the signal, with 143.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ STOP_DELAY = "pilothouse.dev/stop-delay"
 
 #: Restarts back off: 10 s doubled each time, at most five minutes.
 BACKOFF, MAX_BACKOFF = 10.0, 300.0
+#: The exit code of a process that SIGTERM ended (128 and the signal's number).
+TERMINATED = 143
 
 
 @dataclass(slots=True)
@@ -221,7 +225,7 @@ def _stopping(pod: Obj, run: PodRun, now: float, host_ip: str) -> Step:
     end = min(run.killed_at + min(number(pod, STOP_DELAY, 0.0), grace), max(limit, run.killed_at))
     if now < end:
         return Step(_status(pod, run, now, host_ip, _phase(pod, run)), end)
-    _end_all(run, now, 0)
+    _end_all(run, now, 0 if (pod["spec"].get("restartPolicy") or "Always") == "Always" else TERMINATED)
     phase = "Succeeded" if all(s.exit_code == 0 for s in run.main.values()) else "Failed"
     return Step(_status(pod, run, now, host_ip, phase), math.inf, gone=True)
 

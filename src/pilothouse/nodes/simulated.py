@@ -243,19 +243,28 @@ class SimulatedNodes:
         meta = pod["metadata"]
         path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
         if step.gone:
+            if _is_awaited(pod) and not _told(status, step.status):
+                await self._tell_pod(path, uid, step.status)
             await self._transport.request("DELETE", path, body={"gracePeriodSeconds": 0, "preconditions": {"uid": uid}})
             return
         if step.next_at != float("inf"):
             self._later(uid, step.next_at)
         if _told(status, step.status):
             return  # as it is after every report: the hub's own event of it brings the pod back here
-        await self._transport.request(
-            "PATCH", f"{path}/status", body={"metadata": {"uid": uid}, "status": step.status}, content_type=_SMP
-        )
+        await self._tell_pod(path, uid, step.status)
+
+    async def _tell_pod(self, path: str, uid: str, status: Obj) -> None:
+        body = {"metadata": {"uid": uid}, "status": status}
+        await self._transport.request("PATCH", f"{path}/status", body=body, content_type=_SMP)
 
     def _next_ip(self) -> str:
         n = next(self._ips)
         return f"10.{64 + n // 65536 % 64}.{n // 256 % 256}.{n % 256}"
+
+
+def _is_awaited(pod: Obj) -> bool:
+    """Whether somebody wants to know how a deleted pod ended. A kubelet tells it of all; for servers that only costs a write more."""
+    return bool(pod["metadata"].get("finalizers")) or pod["spec"].get("restartPolicy") in ("Never", "OnFailure")
 
 
 def _told(known: Obj, status: Obj) -> bool:

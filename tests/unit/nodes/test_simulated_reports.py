@@ -72,3 +72,26 @@ def test_a_pod_that_runs_is_reported_once() -> None:
     reports, pod = asyncio.run(scenario())
     assert pod["metadata"]["labels"]["round"] == "b"
     assert reports == 1
+
+
+async def ended(policy: str) -> dict[str, Any]:
+    """A pod that somebody holds with a finalizer, after it was deleted while it ran."""
+    hub = ApiHub()
+    async with Cluster(hub, Spokes(controllers=False, scheduler=False, nodes=1)).running():
+        admin = hub.transport("admin", "system:masters")
+        await admin.request("POST", "/api/v1/namespaces/default/serviceaccounts", body=SERVICE_ACCOUNT)
+        held = {"metadata": {"name": "web", "finalizers": ["example.org/held"]}, "spec": {**POD["spec"], "restartPolicy": policy}}
+        answer = await admin.request("POST", "/api/v1/namespaces/default/pods", body=held)
+        assert answer.status == 201, answer.body
+        await until_running(hub)
+        await admin.request("DELETE", "/api/v1/namespaces/default/pods/web")
+        cache = hub.server.cache("", "pods")
+        while (found := cache.get("default", "web")) is None or found.obj["metadata"].get("deletionGracePeriodSeconds") != 0:
+            await asyncio.sleep(0.005)
+        return dict(found.obj["status"])
+
+
+def test_work_that_is_cut_short_has_failed_and_a_server_has_ended_well() -> None:
+    failed, succeeded = asyncio.run(ended("Never")), asyncio.run(ended("Always"))
+    assert failed["phase"] == "Failed" and failed["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 143
+    assert succeeded["phase"] == "Succeeded" and succeeded["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 0
