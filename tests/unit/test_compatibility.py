@@ -1,4 +1,4 @@
-"""docs/compatibility.md has a row for each resource and each admission plugin, and names tests that exist."""
+"""docs/compatibility.md has a row for each resource, each admission plugin and each controller, and names tests that exist."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from pathlib import Path
 
 from pilothouse.api import tables
 from pilothouse.apiserver.admission.chain import PLUGINS
+from pilothouse.controllers.registry import ENTRIES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "compatibility.md").read_text()
-FOLDERS = {"K/": "tests/unit/api/kinds/", "U/": "tests/unit/apiserver/", "I/": "tests/integration/"}
+FOLDERS = {
+    "K/": "tests/unit/api/kinds/",
+    "U/": "tests/unit/apiserver/",
+    "I/": "tests/integration/",
+    "C/": "tests/unit/controllers/",
+    "E/": "tests/e2e/",
+}
 
 
 def rows(title: str) -> list[list[str]]:
@@ -33,8 +40,12 @@ def test_each_admission_plugin_has_a_row_in_its_place() -> None:
     assert [row[:2] for row in rows("Admission plugins")] == [[name, "on" if on else "off"] for name, on, _ in PLUGINS]
 
 
+def test_each_controller_has_rows() -> None:
+    assert {row[0].strip("`") for row in rows("Controllers")} - {"all"} == {entry.name for entry in ENTRIES}
+
+
 def test_tests_that_are_named_exist() -> None:
-    named = set(re.findall(r"`((?:[KUI]|tests(?:/\w+)*)/test_\w+\.py)`", PAGE))
+    named = set(re.findall(r"`((?:[KUICE]|tests(?:/\w+)*)/test_\w+\.py)`", PAGE))
     assert len(named) > 50
     missing = [name for name in named if not (ROOT / (FOLDERS.get(name[:2], name[:2]) + name[2:])).exists()]
     assert missing == []
