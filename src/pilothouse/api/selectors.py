@@ -198,6 +198,11 @@ def label_predicate(selector: Obj | None) -> Predicate:
     return conjunction(requirements_of(selector))
 
 
+def understood(selector: Obj | None) -> bool:
+    """Whether a LabelSelector object can be evaluated: its expressions are valid. What is not is told of where selectors are checked."""
+    return not selector or not selector.get("matchExpressions") or not validate_label_selector(selector, "")
+
+
 def selector_text(selector: Obj | None) -> str:
     """A LabelSelector object in query form, as kubectl shows it; `<none>` when empty."""
     listed = sorted(requirements_of(selector), key=lambda r: r.key)

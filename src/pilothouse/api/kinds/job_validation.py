@@ -17,7 +17,7 @@ from pilothouse.api.kinds.workload import IMMUTABLE, check_non_negative
 from pilothouse.api.podspec import internal
 from pilothouse.api.podspec.checks import Errors, label_selector, name_errors
 from pilothouse.api.podspec.template import check_matches, check_template, shown_labels, shown_selector
-from pilothouse.api.selectors import label_predicate
+from pilothouse.api.selectors import label_predicate, understood
 
 UID_LABEL = "batch.kubernetes.io/controller-uid"
 NAME_LABEL = "batch.kubernetes.io/job-name"
@@ -157,7 +157,7 @@ def _check_generated(obj: Obj, prefixed: bool, out: Errors) -> None:
         elif labels[key] != value:
             out.append(invalid(where, shown_labels(labels), f"must be '{value}'"))
     wanted = {k: v for k, v in expected.items() if (k in (UID_LABEL, NAME_LABEL)) is prefixed}
-    if not label_predicate(spec["selector"])(wanted):
+    if understood(spec["selector"]) and not label_predicate(spec["selector"])(wanted):
         out.append(invalid("spec.selector", shown_selector(spec["selector"]), "`selector` not auto-generated"))
 
 

@@ -74,7 +74,7 @@ def check_matches(spec: Obj, path: str, out: Errors) -> None:
     if selector is not None and not selector.get("matchLabels") and not selector.get("matchExpressions"):
         return
     labels: Any = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
-    if not selectors.label_predicate(selector)(labels or {}):
+    if selectors.understood(selector) and not selectors.label_predicate(selector)(labels or {}):
         out.append(invalid(f"{path}.metadata.labels", shown_labels(labels), MISMATCH))
 
 

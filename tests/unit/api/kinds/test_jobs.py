@@ -151,3 +151,11 @@ def test_a_cron_jobs_template_gets_a_pods_defaults_but_not_a_jobs() -> None:
         1,
     )
     assert set(made["jobTemplate"]["spec"]) == {"template"}
+
+
+@pytest.mark.parametrize("manual", [False, True])
+def test_a_selector_that_cannot_be_evaluated_is_told_of_and_matched_with_nothing(manual: bool) -> None:
+    spec = {"manualSelector": manual, "selector": {"matchExpressions": [{"key": "a", "operator": "Like", "values": ["x"]}]}}
+    found = errors(JOBS, job(**spec))
+    assert any(error.startswith('spec.selector.matchExpressions[0].operator: Invalid value: "Like"') for error in found), found
+    assert not any("does not match" in error or "auto-generated" in error for error in found)
