@@ -170,3 +170,33 @@ async def test_requests_are_forgotten(decided: bool, hours: int) -> None:
         assert cluster.find(CSRS, "r") is not None
         await cluster.settle(2 * 3600)
         assert cluster.find(CSRS, "r") is None
+
+
+class Rotated(Reviewed):
+    allowed = ("selfnodeclient",)
+
+
+async def test_a_week_of_renewals() -> None:
+    """Three nodes ask for a day's certificate and again when four fifths of it are over: each is issued at once and forgotten in time."""
+    day, nodes = 86400.0, ("n1", "n2", "n3")
+    async with Rotated() as cluster:
+        cluster.start(CSRApprovingController, CSRSigningController, CSRCleanerController, **authority())
+        bodies = {n: csr(f"system:node:{n}", username=f"system:node:{n}", expirationSeconds=int(day)) for n in nodes}
+        ends = dict.fromkeys(nodes, 0.0)
+        began, renewals = cluster.clock.now(), 0
+        while cluster.clock.now() < began + 7 * day:
+            renewals += 1
+            for name in nodes:
+                await cluster.create(CSRS, {**bodies[name], "metadata": {"name": f"{name}-{renewals}"}})
+            await cluster.settle()
+            for name in nodes:
+                status = cluster.find(CSRS, f"{name}-{renewals}")["status"]
+                made = x509.load_pem_x509_certificate(base64.b64decode(status["certificate"]))
+                until = made.not_valid_after_utc.timestamp()
+                assert not ends[name] or ends[name] > cluster.clock.now(), "renewed before the last one was over"
+                assert until > cluster.clock.now() + 0.9 * day
+                ends[name] = until
+            await cluster.settle(0.8 * day)
+        assert renewals == 9
+        await cluster.settle(2 * day)
+        assert cluster.all(CSRS) == []

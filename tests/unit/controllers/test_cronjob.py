@@ -118,6 +118,22 @@ async def test_a_day_of_jobs_each_hour():
         assert world.status["lastSuccessfulTime"]
 
 
+async def test_a_day_of_jobs_each_minute_misses_none():
+    async with Cluster() as cluster:
+        world = World(cluster)
+        await cluster.create(CRON_JOBS, cron_job("* * * * *", successfulJobsHistoryLimit=1))
+        ran: set[str] = set()
+        for _ in range(24 * 60):
+            await cluster.settle(60)
+            for name in world.jobs():
+                if name not in ran:
+                    ran.add(name)
+                    await world.end(name)
+        minutes = sorted(int(name.removeprefix("cj-")) for name in ran)
+        assert minutes == list(range(minutes[0], minutes[0] + len(minutes))) and len(minutes) >= 24 * 60
+        assert len(world.jobs()) == 1
+
+
 async def test_forbid_waits_and_replace_does_not():
     for policy, left in (("Forbid", 1), ("Replace", 1), ("Allow", 3)):
         async with Cluster() as cluster:
