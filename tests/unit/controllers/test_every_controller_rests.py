@@ -16,6 +16,7 @@ from pilothouse.clock import rfc3339
 from pilothouse.controllers import kinds as known
 from pilothouse.controllers import registry
 from pilothouse.controllers.kinds import Kind
+from pilothouse.controllers.service_cidr import FINALIZER as RANGE_FINALIZER
 
 from .builders import NOW, Obj, cron_job, daemon_set, deployment, job, node, pod, replica_set, stateful_set
 from .cluster import Cluster
@@ -96,9 +97,48 @@ def heap(dice: random.Random) -> list[tuple[Kind, Obj]]:
     return made
 
 
+def rarer(dice: random.Random) -> list[tuple[Kind, Obj]]:
+    """What the smaller controllers look after."""
+    aggregated = {"aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"to": "x"}}]}, "rules": []}
+    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]
+    leaving = {"deletionTimestamp": rfc3339(NOW), "deletionGracePeriodSeconds": 30}
+    over = {"type": "Complete", "status": "True", "lastTransitionTime": rfc3339(NOW)}
+    ends = {"conditions": [over], "completionTime": rfc3339(NOW)}
+    broken = {"key": "broken", "effect": "NoExecute", "timeAdded": rfc3339(NOW)}
+    attached = {"attacher": "d", "nodeName": dice.choice(("n1", "lost")), "source": {"persistentVolumeName": "v0"}}
+    account = {"kubernetes.io/service-account.name": dice.choice(("default", "nobody"))}
+    labels = {"app": "a"}
+    return [
+        (known.REPLICATION_CONTROLLERS, {
+            "metadata": {"name": "rc"}, "spec": {"replicas": dice.randrange(3), "selector": labels, "template": {
+                "metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "v"}]}}}}),
+        (known.POD_DISRUPTION_BUDGETS, {
+            "metadata": {"name": "b", "generation": 1}, "spec": {"selector": {"matchLabels": labels}, "minAvailable": 1},
+            "status": dice.choice(({}, {"disruptionsAllowed": 9, "disruptedPods": {"p0": rfc3339(NOW), "nobody": rfc3339(NOW)}}))}),
+        (known.CLUSTER_ROLES, {"metadata": {"name": "sum"}, **aggregated}),
+        (known.CLUSTER_ROLES, {"metadata": {"name": "part", "labels": {"to": dice.choice(("x", "y"))}}, "rules": rules}),
+        (known.SERVICE_CIDRS, {"metadata": {"name": "more", **dice.choice(({}, {**leaving, "finalizers": [RANGE_FINALIZER]}))},
+                               "spec": {"cidrs": ["10.2.0.0/24"]}}),
+        (known.JOBS, {**job("done", ttlSecondsAfterFinished=dice.choice((0, 60, 10**6))), "status": ends}),
+        (known.CRON_JOBS, {**cron_job("0 0 1 1 *"), "metadata": {"name": "due"},
+                           "status": {"lastScheduleTime": "2020-01-01T00:00:00Z", "active": [{"name": "gone", "uid": "former"}]}}),
+        (known.NODES, {**node("n3"), "spec": {"taints": [broken]}}),
+        (known.VOLUME_ATTACHMENTS, {"metadata": {"name": "va"}, "spec": attached, "status": {"attached": dice.random() < 0.5}}),
+        (known.VOLUME_ATTRIBUTES_CLASSES, {"metadata": {"name": "gold"}, "driverName": "d", "parameters": {}}),
+        (known.RESOURCE_CLAIM_TEMPLATES, {"metadata": {"name": "t"}, "spec": {"spec": {"devices": {"requests": []}}}}),
+        (known.SECRETS, {"metadata": {"name": "tok", "annotations": account}, "type": "kubernetes.io/service-account-token",
+                         "data": dice.choice(({}, {"token": "c3BvaWx0"}))}),
+        (known.PODS, pod("on-n3", node="n3", ready=5)),
+        (known.PODS, pod("scratch", node="", phase="Pending", spec={"volumes": [{"name": "e", "ephemeral": {
+            "volumeClaimTemplate": {"spec": {"resources": {"requests": {"storage": "1Gi"}}}}}}]})),
+        (known.PODS, pod("gpu", node="", phase="Pending", spec={"resourceClaims": [
+            {"name": "g", "resourceClaimTemplateName": dice.choice(("t", "missing"))}]})),
+    ]  # fmt: skip
+
+
 async def begin(cluster: Cluster, dice: random.Random) -> None:
     owners: list[Obj] = []
-    for kind, obj in heap(dice):
+    for kind, obj in heap(dice) + rarer(dice):
         found = await cluster.create(kind, obj)
         if obj.get("status"):
             found = await cluster.update(kind, {**found, "status": obj["status"]}, "status")
