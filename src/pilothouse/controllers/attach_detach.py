@@ -39,9 +39,9 @@ def attachment_name(handle: str, driver: str, node: str) -> str:
 
 
 def unique_name(volume: Obj) -> str:
-    """What nodes call a volume in their status."""
-    csi = volume["spec"]["csi"]
-    return f"kubernetes.io/csi/{csi['driver']}^{csi['volumeHandle']}"
+    """What nodes call a volume in their status; "" for one that no CSI driver attaches, whatever an attachment made by hand says."""
+    csi = volume["spec"].get("csi")
+    return f"kubernetes.io/csi/{csi['driver']}^{csi['volumeHandle']}" if csi else ""
 
 
 def is_exclusive(volume: Obj) -> bool:
@@ -67,8 +67,8 @@ def plan(node: str, wanted: Mapping[str, Obj], present: Iterable[Obj], volumes: 
         if name not in wanted and name in free and not is_deleting(attachment):
             out.detach.append(attachment)
         volume = wanted.get(name) or volumes.get(name)
-        if volume is not None and (attachment.get("status") or {}).get("attached"):
-            out.attached.append({"name": unique_name(volume), "devicePath": ""})
+        if volume is not None and (attachment.get("status") or {}).get("attached") and (called := unique_name(volume)):
+            out.attached.append({"name": called, "devicePath": ""})
     out.attach = [volume for name, volume in wanted.items() if name not in there]
     out.attached.sort(key=lambda each: str(each["name"]))
     return out

@@ -104,33 +104,34 @@ class CronJobController(Controller):
         status = dict(cron_job.get("status") or {})
         active = list(status.get("active") or ())
         for job in jobs:
-            listed, ending = any(ref["uid"] == uid(job) for ref in active), plans.ending(job)
+            listed, ending = any(ref.get("uid") == uid(job) for ref in active), plans.ending(job)
             if not listed and not ending:
                 await self._tell_unexpected(cron_job, job)
             elif listed and ending:
-                active = [ref for ref in active if ref["uid"] != uid(job)]
+                active = [ref for ref in active if ref.get("uid") != uid(job)]
                 message = f"Saw completed job: {job['metadata']['name']}, condition: {ending}"
                 self._tell(cron_job, "Normal", "SawCompletedJob", message)
             if ending == "Complete":
                 end = (job.get("status") or {}).get("completionTime")
                 status["lastSuccessfulTime"] = max(filter(None, (status.get("lastSuccessfulTime"), end)), default=None)
         present = {uid(j) for j in jobs}
-        for ref in [r for r in active if r["uid"] not in present]:
-            if not await self._exists(ref):
+        for ref in [r for r in active if r.get("uid") not in present]:
+            if not await self._exists(cron_job, ref):
                 active.remove(ref)
-                self._tell(cron_job, "Normal", "MissingJob", f"Active job went missing: {ref['name']}")
+                self._tell(cron_job, "Normal", "MissingJob", f"Active job went missing: {ref.get('name', '')}")
         return {**{k: v for k, v in status.items() if k != "active" and v}, **({"active": active} if active else {})}
 
     async def _tell_unexpected(self, cron_job: Obj, job: Obj) -> None:
         meta = cron_job["metadata"]
         live = await self.api.get(CRON_JOBS, meta["namespace"], meta["name"])
-        if not any(ref["uid"] == uid(job) for ref in (live.get("status") or {}).get("active") or ()):
+        if not any(ref.get("uid") == uid(job) for ref in (live.get("status") or {}).get("active") or ()):
             message = f"Saw a job that the controller did not create or forgot: {job['metadata']['name']}"
             self._tell(cron_job, "Warning", "UnexpectedJob", message)
 
-    async def _exists(self, ref: Obj) -> bool:
+    async def _exists(self, cron_job: Obj, ref: Obj) -> bool:
+        """Whether the job that a status names, as anybody may have written it, is there."""
         try:
-            return uid(await self.api.get(JOBS, ref["namespace"], ref["name"])) == ref["uid"]
+            return uid(await self.api.get(JOBS, cron_job["metadata"]["namespace"], ref.get("name", ""))) == ref.get("uid")
         except StatusError as error:
             if is_not_found(error):
                 return False
@@ -157,7 +158,7 @@ class CronJobController(Controller):
         status = dict(cron_job.get("status") or {})
         active = list(status.get("active") or ())
         name, policy = plans.job_name(cron_job, due.moment), cron_job["spec"].get("concurrencyPolicy", "Allow")
-        if any(ref["name"] == name for ref in active) or status.get("lastScheduleTime") == rfc3339(due.moment):
+        if any(ref.get("name") == name for ref in active) or status.get("lastScheduleTime") == rfc3339(due.moment):
             return
         if policy == "Forbid" and active:
             message = "Not starting job because prior execution is running and concurrency policy is Forbid"
@@ -191,7 +192,7 @@ class CronJobController(Controller):
 
     async def _replace(self, cron_job: Obj, ref: Obj) -> None:
         try:
-            job = await self.api.get(JOBS, ref["namespace"], ref["name"])
+            job = await self.api.get(JOBS, cron_job["metadata"]["namespace"], ref["name"])
         except StatusError as error:
             if is_not_found(error):
                 return
