@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -42,6 +43,9 @@ async def test_metrics_are_for_those_who_may_and_health_for_all(cluster: TestClu
     document = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration",
                 "profiles": [{"schedulerName": "measured"}]}  # fmt: skip
     async with second_scheduler(cluster, parse_config(document)) as scheduler, server_of(cluster, scheduler) as server:
+        async with asyncio.timeout(10):
+            while 'scheduler_cache_size{type="nodes"} 2' not in scheduler.metrics.text():
+                await asyncio.sleep(0.01)  # a pod that is tried before it knows the nodes is tried once more
         await apply(cluster, POD % ("fits", "node-1") + "---" + POD % ("stuck", "nowhere"))
         await until(cluster, "/api/v1/namespaces/default/pods/fits", lambda o: "nodeName" in o["spec"])
         await until(cluster, "/api/v1/namespaces/default/pods/stuck", lambda o: bool(o["status"].get("conditions")))
