@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from pilothouse.cli.running import fail
+
 if TYPE_CHECKING:
     from pilothouse.client.http import HttpTransport
     from pilothouse.scheduler.insight.situation import Situation
@@ -66,7 +68,7 @@ def explain(
     """Say why a pod is where it is, or why it has no node and what would have to change."""
     kind, _, name = pod.rpartition("/")
     if kind not in ("", "pod", "pods", "po") or not name:
-        _fail(f"{pod}: expected pod/NAME")
+        fail(f"{pod}: expected pod/NAME")
     found = _ask(_decision(_kubeconfig(kubeconfig), namespace, name))
     if svg is not None:
         from pilothouse.scheduler.insight.picture import picture
@@ -92,7 +94,7 @@ def what_if(
 ) -> None:
     """Say where pods would go, on a cluster as it is or as it could be. Nothing is written."""
     if not (filename or drain or pending or add_nodes):
-        _fail("nothing to try: give -f, --drain, --pending or --add-nodes")
+        fail("nothing to try: give -f, --drain, --pending or --add-nodes")
     report = _ask(_report(filename or [], dump or [], add_nodes, like, tuple(drain or ()), pending or not (filename or drain),
                           profile, plugin_file or [], namespace, kubeconfig))  # fmt: skip
     _print(report, output, "report_text")
@@ -222,15 +224,9 @@ def _ask(question: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(question)
     except (Refused, ValueError) as error:
-        _fail(str(error))
+        fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    raise AssertionError("unreachable")
-
-
-def _fail(message: str) -> None:
-    typer.echo(f"pilothouse: {message}", err=True)
-    raise typer.Exit(2)
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 def _print(obj: Obj, output: str, text: str) -> None:
@@ -247,4 +243,4 @@ def _print(obj: Obj, output: str, text: str) -> None:
 
         typer.echo(getattr(texts, text)(obj), nl=False)
     else:
-        _fail(f"--output {output}: choose table, json or yaml")
+        fail(f"--output {output}: choose table, json or yaml")

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
-import re
-import signal
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pilothouse.cli import insight
+from pilothouse.cli import controllers, insight
 from pilothouse.cli.insight import PluginFiles
 from pilothouse.cli.one_line import Commands
 from pilothouse.cli.options import (
-    AccountCredentials,
     AccountKeys,
-    AccountPrivateKey,
     AccountSigningKey,
     AdmissionConfig,
     AuthorizationMode,
@@ -36,16 +29,12 @@ from pilothouse.cli.options import (
     EtcdServers,
     Issuer,
     Kubeconfig,
-    LeaderElect,
     NodeCount,
-    NodeMask6,
     NodePorts,
     NodePrefix,
-    OptionalKubeconfig,
     OwnAddress,
     OwnCertificate,
     OwnKey,
-    RootCa,
     ServerAddress,
     ServerCertificate,
     ServerKey,
@@ -54,13 +43,13 @@ from pilothouse.cli.options import (
     StartupDelay,
     TokenFileOption,
 )
+from pilothouse.cli.running import fail, run_command, split, together, until_signal, work_until_signal
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.assembly import Settings
     from pilothouse.client.serving import Serving
     from pilothouse.clock import Clock
     from pilothouse.cluster import Spokes
-    from pilothouse.controllers.manager import Options
     from pilothouse.store.interface import Store
 
 STARTED = time.perf_counter()
@@ -68,12 +57,6 @@ STARTED = time.perf_counter()
 app = typer.Typer(
     cls=Commands, help="A Kubernetes control plane in Python.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-
-
-def fail(message: str) -> None:
-    """One line, exit code 2."""
-    typer.echo(f"pilothouse: {message}", err=True)
-    raise typer.Exit(2)
 
 
 def main() -> None:
@@ -114,11 +97,11 @@ def up(
     from pilothouse.cluster import Spokes
 
     settings = Settings(port=port, token_auth_file=token_auth_file, shared_store=bool(etcd_servers))
-    etcd = Etcd(_split(etcd_servers)) if etcd_servers else None
+    etcd = Etcd(split(etcd_servers)) if etcd_servers else None
     spokes = Spokes(
         nodes=nodes, startup_delay=startup_delay, scheduler_config=scheduler_config, scheduler_plugins=tuple(plugin_file or ())
     )
-    raise typer.Exit(_run(lambda: _up(settings, folder, etcd, spokes, target)))
+    raise typer.Exit(run_command(lambda: _up(settings, folder, etcd, spokes, target)))
 
 
 async def _up(settings: Settings, folder: Path | None, etcd: Etcd | None, spokes: Spokes, kubeconfig: Path) -> int:
@@ -137,33 +120,9 @@ async def _up(settings: Settings, folder: Path | None, etcd: Etcd | None, spokes
     typer.echo(
         f"Pilothouse is ready after {seconds:.2f} s with {told}: export KUBECONFIG={kubeconfig.resolve()}; kubectl get nodes   (Ctrl-C stops)"
     )
-    await _until_signal()
+    await until_signal()
     await cluster.stop()
     return 0
-
-
-async def _until_signal() -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for s in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(s, stop.set)
-    await stop.wait()
-
-
-def _run(main: object) -> int:
-    """Run an async main; what a user can mend becomes one line and exit code 2."""
-    from pilothouse.client.kubeconfig import KubeconfigError
-    from pilothouse.cluster import run
-    from pilothouse.store.interface import StoreError
-
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        return run(main)  # type: ignore[arg-type]
-    except (StoreError, KubeconfigError, ValueError) as error:
-        fail(str(error))
-    except OSError as error:
-        fail(f"{error.strerror or error}" + (": choose another --port" if error.errno == 98 else ""))
-    return 2
 
 
 @app.command()
@@ -220,18 +179,18 @@ def apiserver(
         settings = Settings(
             cert_dir, port=secure_port, bind_address=bind_address, tls_cert_file=tls_cert_file,
             tls_private_key_file=tls_private_key_file, client_ca_file=client_ca_file, token_auth_file=token_auth_file,
-            authorization_modes=parse_modes(authorization_mode), enable_admission_plugins=_split(enable_admission_plugins),
-            disable_admission_plugins=_split(disable_admission_plugins),
-            admission_control_config_file=admission_control_config_file, service_ranges=_split(service_cluster_ip_range),
+            authorization_modes=parse_modes(authorization_mode), enable_admission_plugins=split(enable_admission_plugins),
+            disable_admission_plugins=split(disable_admission_plugins),
+            admission_control_config_file=admission_control_config_file, service_ranges=split(service_cluster_ip_range),
             node_ports=NodePortRange(int(low), int(high)), service_account_issuers=(service_account_issuer,),
             service_account_key_files=tuple(service_account_key_file or ()), service_account_signing_key_file=service_account_signing_key_file,
-            runtime_config=_split(runtime_config), feature_gates=_split(feature_gates),
+            runtime_config=split(runtime_config), feature_gates=split(feature_gates),
             shared_store=bool(etcd_servers),
         )  # fmt: skip
     except ValueError as error:
         fail(str(error))
-    etcd = Etcd(_split(etcd_servers), etcd_cafile, etcd_certfile, etcd_keyfile) if etcd_servers else None
-    raise typer.Exit(_run(lambda: _apiserver(settings, data_dir, kubeconfig, etcd)))
+    etcd = Etcd(split(etcd_servers), etcd_cafile, etcd_certfile, etcd_keyfile) if etcd_servers else None
+    raise typer.Exit(run_command(lambda: _apiserver(settings, data_dir, kubeconfig, etcd)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,151 +221,9 @@ async def _apiserver(settings: Settings, data_dir: Path | None, kubeconfig: Path
     if kubeconfig is not None:
         hub.write_kubeconfig(kubeconfig)
     typer.echo(f"The API server is ready after {time.perf_counter() - STARTED:.2f} s at {hub.url}")
-    await _until_signal()
+    await until_signal()
     await hub.server.stop()
     return 0
-
-
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-@app.command("controller-manager")
-def controller_manager(
-    kubeconfig: OptionalKubeconfig = None,
-    leader_elect: LeaderElect = True,
-    use_service_account_credentials: AccountCredentials = False,
-    root_ca_file: RootCa = None,
-    service_account_private_key_file: AccountPrivateKey = None,
-    cluster_signing_cert_file: Annotated[
-        Path | None, typer.Option("--cluster-signing-cert-file", help="PEM certificate of the authority that signs requests.")
-    ] = None,
-    cluster_signing_key_file: Annotated[
-        Path | None, typer.Option("--cluster-signing-key-file", help="PEM key of that authority.")
-    ] = None,
-    allocate_node_cidrs: Annotated[
-        bool, typer.Option("--allocate-node-cidrs", help="Give each node a range of pod addresses.")
-    ] = False,
-    cluster_cidr: Annotated[str, typer.Option("--cluster-cidr", help="The ranges that these are taken from.")] = "",
-    node_cidr_mask_size: Annotated[int, typer.Option("--node-cidr-mask-size", help="Bits of a node's IPv4 range.")] = 24,
-    node_cidr_mask_size_ipv6: NodeMask6 = 64,
-    horizontal_pod_autoscaler_sync_period: Annotated[
-        str, typer.Option("--horizontal-pod-autoscaler-sync-period", help="Between two looks at an autoscaler, such as 15s.")
-    ] = "15s",
-    horizontal_pod_autoscaler_downscale_stabilization: Annotated[
-        str, typer.Option("--horizontal-pod-autoscaler-downscale-stabilization", help="For how long a higher size holds.")
-    ] = "5m",
-    horizontal_pod_autoscaler_tolerance: Annotated[
-        float, typer.Option("--horizontal-pod-autoscaler-tolerance", min=0.0, help="How far from the target nothing is done.")
-    ] = 0.1,
-    terminated_pod_gc_threshold: Annotated[
-        int, typer.Option("--terminated-pod-gc-threshold", help="Finished pods that are kept; 0: all.")
-    ] = 12500,
-    controllers: Annotated[str, typer.Option("--controllers", help="`*`, names, or -names.")] = "*",
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", help="A KubeControllerManagerConfiguration file; what it says stands before the flags."),
-    ] = None,
-    secure_port: Annotated[int, typer.Option("--secure-port", help="Port of /metrics and /healthz; 0: none.")] = 10257,
-    bind_address: OwnAddress = "0.0.0.0",
-    tls_cert_file: OwnCertificate = None,
-    tls_private_key_file: OwnKey = None,
-) -> None:
-    """Run the controllers alone, against any Kubernetes API server."""
-    from pilothouse.client.serving import Serving
-    from pilothouse.controllers.config import FileConfig, parse_config
-    from pilothouse.controllers.manager import Options
-
-    try:
-        file = parse_config(_read_yaml(config)) if config else FileConfig()
-        root_ca = Path(file.root_ca_file) if file.root_ca_file else root_ca_file
-        key = Path(file.service_account_key_file) if file.service_account_key_file else service_account_private_key_file
-        settings: dict[str, Any] = {
-            "terminated_pod_gc_threshold": terminated_pod_gc_threshold,
-            "hpa_sync_period": _seconds("--horizontal-pod-autoscaler-sync-period", horizontal_pod_autoscaler_sync_period),
-            "hpa_downscale_stabilization": _seconds(
-                "--horizontal-pod-autoscaler-downscale-stabilization", horizontal_pod_autoscaler_downscale_stabilization
-            ),
-            "hpa_tolerance": horizontal_pod_autoscaler_tolerance,
-        }
-        if allocate_node_cidrs:
-            from pilothouse.controllers.node_ipam import pools
-
-            masks = {4: node_cidr_mask_size, 6: node_cidr_mask_size_ipv6}
-            pools(cluster_cidr, masks)
-            settings |= {"allocate_node_cidrs": True, "cluster_cidr": cluster_cidr, "node_cidr_mask_sizes": masks}
-        if root_ca:
-            settings["root_ca"] = root_ca.read_text()
-        if key:
-            settings["service_account_private_key"] = key.read_bytes()
-        if cluster_signing_cert_file and cluster_signing_key_file:
-            settings["cluster_signing_cert"] = cluster_signing_cert_file.read_bytes()
-            settings["cluster_signing_key"] = cluster_signing_key_file.read_bytes()
-        elif cluster_signing_cert_file or cluster_signing_key_file:
-            fail("--cluster-signing-cert-file and --cluster-signing-key-file go together")
-    except ValueError as error:
-        fail(str(error))
-    except OSError as error:
-        fail(f"{error.filename}: {error.strerror}")
-    target = Path(file.kubeconfig) if file.kubeconfig else kubeconfig
-    if target is None:
-        fail("--kubeconfig is needed: which cluster, and as whom")
-        return
-    accounts = file.use_service_account_credentials
-    options = Options(
-        _split(controllers) if file.controllers is None else file.controllers,
-        concurrency=file.concurrency,
-        leader_elect=leader_elect if file.leader_elect is None else file.leader_elect,
-        use_service_account_credentials=use_service_account_credentials if accounts is None else accounts,
-        settings=settings,
-    )
-    serving = Serving(secure_port, bind_address, tls_cert_file, tls_private_key_file)
-    raise typer.Exit(_run(lambda: _controllers(target, options, serving)))
-
-
-def _seconds(flag: str, text: str) -> float:
-    """A duration such as `1m30s` in seconds. ValueError, in one line, if it is none."""
-    parts = re.findall(r"([0-9.]+)(h|ms|m|s)", text)
-    if not parts or "".join(amount + unit for amount, unit in parts) != text:
-        raise ValueError(f"{flag}: {text!r} is no duration such as 1m30s")
-    return sum(float(amount) * {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}[unit] for amount, unit in parts)
-
-
-def _read_yaml(path: Path) -> object:
-    """A decoded file. ValueError, in one line, if it is not YAML."""
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
-
-
-async def _controllers(kubeconfig: Path, options: Options, serving: Serving) -> int:
-    from dataclasses import replace
-
-    from pilothouse.client.events import default_identity
-    from pilothouse.client.http import HttpTransport
-    from pilothouse.client.kubeconfig import load
-    from pilothouse.client.serving import ComponentServer
-    from pilothouse.clock import SystemClock
-    from pilothouse.controllers.manager import ControllerManager
-
-    connection = load(kubeconfig)
-    options = replace(options, identity=default_identity())
-    clock = SystemClock()
-
-    def make(token: str | None) -> HttpTransport:
-        return HttpTransport(connection if token is None else connection.as_bearer(token), "kube-controller-manager")
-
-    manager = ControllerManager(make, clock, options)
-    server = ComponentServer(serving, make(None), clock, manager.metrics, parts=manager.checks)
-    if serving.port:
-        await server.start()
-    try:
-        return await _work(manager.run())
-    finally:
-        await server.stop()
 
 
 @app.command()
@@ -430,7 +247,7 @@ def scheduler(
     from pilothouse.client.serving import Serving
 
     serving = Serving(secure_port, bind_address, tls_cert_file, tls_private_key_file)
-    raise typer.Exit(_run(lambda: _scheduler(kubeconfig, leader_elect, config, plugin_file or [], serving)))
+    raise typer.Exit(run_command(lambda: _scheduler(kubeconfig, leader_elect, config, plugin_file or [], serving)))
 
 
 async def _scheduler(
@@ -461,8 +278,8 @@ async def _scheduler(
         lease = parsed.lease
         if lease.elect if elect is None else elect:
             elector = LeaderElector(transport, clock, lease.namespace, lease.name, default_identity())
-            return await _work(elector.run(made.run))
-        return await _work(made.run())
+            return await work_until_signal(elector.run(made.run))
+        return await work_until_signal(made.run())
     finally:
         await server.stop()
 
@@ -475,7 +292,7 @@ def nodes(
     startup_delay: StartupDelay = 0.0,
 ) -> None:
     """Run simulated nodes alone, against any Kubernetes API server."""
-    raise typer.Exit(_run(lambda: _nodes(kubeconfig, count, prefix, startup_delay)))
+    raise typer.Exit(run_command(lambda: _nodes(kubeconfig, count, prefix, startup_delay)))
 
 
 async def _nodes(kubeconfig: Path, count: int, prefix: str, startup_delay: float) -> int:
@@ -488,33 +305,10 @@ async def _nodes(kubeconfig: Path, count: int, prefix: str, startup_delay: float
     transport = HttpTransport(load(kubeconfig), "pilothouse-nodes")
     clock = SystemClock()
     nodes = SimulatedNodes(transport, clock, NodeOptions(count, prefix, startup_delay=startup_delay))
-    return await _work(_together(nodes.run(), LocalProvisioner(transport, clock).run()))
+    return await work_until_signal(together(nodes.run(), LocalProvisioner(transport, clock).run()))
 
 
-async def _together(*work: Coroutine[Any, Any, None]) -> None:
-    """Several components until one of them fails."""
-    async with asyncio.TaskGroup() as group:
-        for each in work:
-            group.create_task(each)
-
-
-async def _work(work: object) -> int:
-    """Run until a signal (0), or until the work ends by itself (1): it has lost its lease."""
-    task = asyncio.ensure_future(work)  # type: ignore[call-overload]
-    stop = asyncio.ensure_future(_until_signal())
-    await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
-    for t in (task, stop):
-        t.cancel()
-    results = await asyncio.gather(task, stop, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
-    if stop.cancelled():
-        typer.echo("pilothouse: leader election lost", err=True)
-        return 1
-    return 0
-
-
+controllers.register(app)
 insight.register(app)
 
 

@@ -12,7 +12,8 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from pilothouse.cli.main import _work, app
+from pilothouse.cli.main import app
+from pilothouse.cli.running import work_until_signal
 
 
 @pytest.fixture
@@ -107,4 +108,4 @@ def test_work_that_ends_by_itself_has_lost_its_lease() -> None:
     async def lost() -> None:
         return None
 
-    assert asyncio.run(_work(lost())) == 1
+    assert asyncio.run(work_until_signal(lost())) == 1
