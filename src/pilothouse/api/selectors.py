@@ -209,6 +209,16 @@ def selector_text(selector: Obj | None) -> str:
     return ",".join(str(r) for r in listed) or "<none>"
 
 
+def go_text(selector: Obj) -> str:
+    """A selector in Go's notation, as the reference shows it in some columns and messages."""
+    labels = "".join(f"{k}: {v}," for k, v in sorted((selector.get("matchLabels") or {}).items()))
+    rules = "".join(
+        f"LabelSelectorRequirement{{Key:{e.get('key')},Operator:{e.get('operator')},Values:[{' '.join(e.get('values') or ())}],}},"
+        for e in selector.get("matchExpressions") or ()
+    )
+    return f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{rules}}},}}"
+
+
 def validate_label_selector(selector: Obj, path: str, allow_invalid_values: bool = False) -> list[FieldError]:
     """Errors of a LabelSelector object."""
     out: list[FieldError] = []

@@ -24,7 +24,7 @@ from pilothouse.controllers.kinds import (
     VOLUME_ATTACHMENTS,
 )
 from pilothouse.controllers.kit import Context, Controller, is_not_found
-from pilothouse.controllers.objects import Obj, annotations_of, condition, is_deleting, key, uid
+from pilothouse.controllers.objects import Obj, annotations_of, is_deleting, key, uid
 from pilothouse.controllers.pv_binder import claims_used
 from pilothouse.controllers.volumes import claims_of, is_for
 
@@ -171,7 +171,7 @@ class AttachDetachController(Controller):
         unwanted = {volume for volume in here if volume not in wanted}
         now = self.clock.now()
         self._unwanted = {k: v for k, v in self._unwanted.items() if k[0] != name or k[1] in unwanted}
-        if node is None or _is_down(node):
+        if node is None or taints.is_out_of_service(node):
             return unwanted
         in_use = set((node.get("status") or {}).get("volumesInUse") or ())
         out = set()
@@ -230,9 +230,3 @@ class AttachDetachController(Controller):
         if ((node.get("status") or {}).get("volumesAttached") or []) != attached:
             patch = {"status": {"volumesAttached": attached or None}}
             await self.api.patch(NODES, "", key(node), patch, "merge", "status")
-
-
-def _is_down(node: Obj) -> bool:
-    """Declared out of service by an administrator, and not ready indeed."""
-    ready = condition(node, "Ready")
-    return taints.has(node, taints.OUT_OF_SERVICE) and (ready is None or ready["status"] != "True")

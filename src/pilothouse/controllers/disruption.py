@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
+from pilothouse.api import selectors
 from pilothouse.api.errors import StatusError
 from pilothouse.clock import rfc3339
 from pilothouse.controllers import disruption_plan as plans
@@ -121,7 +122,7 @@ class DisruptionController(Controller):
         return plans.expected(budget, len(matching), sum(sizes.values()))
 
     def _tell_unmanaged(self, budget: Obj) -> None:
-        selector = plans.told_selector(budget["spec"].get("selector") or {})
+        selector = selectors.go_text(budget["spec"].get("selector") or {})
         message = (
             f"Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be unmanaged. As a result, the status of "
             "the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these pods please set "

@@ -122,15 +122,3 @@ def stale_at(pod: Obj) -> float | None:
     if known.get("reason") == "TerminationByKubelet":
         return None  # a node may take as long as it likes between the mark and the end
     return parse_rfc3339(known["lastTransitionTime"]) + PATIENCE if known.get("lastTransitionTime") else 0.0
-
-
-def told_selector(selector: Obj) -> str:
-    """A selector as the reference prints it in its messages."""
-    pairs = "".join(f"{k}: {v}," for k, v in sorted((selector.get("matchLabels") or {}).items()))
-    rules = "".join(map(_told_rule, selector.get("matchExpressions") or ()))
-    return f"&LabelSelector{{MatchLabels:map[string]string{{{pairs}}},MatchExpressions:[]LabelSelectorRequirement{{{rules}}},}}"
-
-
-def _told_rule(rule: Obj) -> str:
-    values = " ".join(rule.get("values") or ())
-    return f"LabelSelectorRequirement{{Key:{rule['key']},Operator:{rule['operator']},Values:[{values}],}},"

@@ -6,12 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pilothouse.api import quantity
+from pilothouse.api import quantity, selectors
 from pilothouse.api.errors import StatusError
 from pilothouse.api.selectors import selector_text
 from pilothouse.clock import parse_rfc3339
 from pilothouse.controllers.discovery import resource_of
-from pilothouse.controllers.disruption_plan import told_selector
 from pilothouse.controllers.hpa_replicas import NoCount, Sample
 from pilothouse.controllers.kit import Api
 from pilothouse.controllers.objects import Obj
@@ -116,4 +115,4 @@ def _seconds(text: str) -> float:
 
 def told(selector: Obj | None) -> str:
     """A selector as the reference prints it."""
-    return told_selector(selector) if selector is not None else "nil"
+    return selectors.go_text(selector) if selector is not None else "nil"

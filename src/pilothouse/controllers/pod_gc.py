@@ -15,7 +15,7 @@ from pilothouse.controllers import pods as pod_facts
 from pilothouse.controllers import taints
 from pilothouse.controllers.kinds import NODES, PODS
 from pilothouse.controllers.kit import Context, RoundsController, gather, is_conflict, is_not_found, log
-from pilothouse.controllers.objects import Obj, condition, created_at, is_deleting
+from pilothouse.controllers.objects import Obj, created_at, is_deleting
 from pilothouse.controllers.pod_status import mark
 
 #: Seconds between two rounds, and for which a node must have been missing before its pods are.
@@ -41,11 +41,6 @@ def over_threshold(pods: Iterable[Obj], threshold: int) -> list[Obj]:
     return finished[: len(finished) - threshold]
 
 
-def is_out_of_service(node: Obj) -> bool:
-    ready = condition(node, "Ready")
-    return taints.has(node, taints.OUT_OF_SERVICE) and (ready is None or ready["status"] != "True")
-
-
 class PodGarbageCollector(RoundsController):
     name = "pod-garbage-collector-controller"
     period = PERIOD
@@ -67,7 +62,7 @@ class PodGarbageCollector(RoundsController):
             log.warning("%s: %s", self.name, error)
 
     def _out_of_service(self, pods: Iterable[Obj]) -> list[Doomed]:
-        down = {n["metadata"]["name"] for n in self.nodes.list() if is_out_of_service(n)}
+        down = {n["metadata"]["name"] for n in self.nodes.list() if taints.is_out_of_service(n)}
         return [Doomed(p) for p in pods if is_deleting(p) and p["spec"].get("nodeName") in down] if down else []
 
     async def _orphaned(self, pods: Iterable[Obj]) -> list[Doomed]:

@@ -35,6 +35,12 @@ def has(node: Obj, key: str, effect: str = "") -> bool:
     return any(t["key"] == key and effect in ("", t["effect"]) for t in of(node))
 
 
+def is_out_of_service(node: Obj) -> bool:
+    """Declared so by an administrator, and not ready indeed (KEP-2268)."""
+    ready = condition(node, "Ready")
+    return has(node, OUT_OF_SERVICE) and (ready is None or ready["status"] != "True")
+
+
 def tolerates(toleration: Obj, taint: Obj) -> bool:
     if toleration.get("effect") and toleration["effect"] != taint["effect"]:
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pilothouse.api import selectors
 from pilothouse.clock import rfc3339
 from pilothouse.controllers import disruption_plan as plans
 from pilothouse.controllers.disruption import DisruptionController
@@ -52,7 +53,7 @@ def test_an_evicted_pod_that_stays_is_counted_again_after_two_minutes():
 
 def test_a_selector_is_told_as_the_reference_tells_it():
     rule = {"key": "k", "operator": "In", "values": ["x", "y"]}
-    told = plans.told_selector({"matchLabels": {"app": "d"}, "matchExpressions": [rule]})
+    told = selectors.go_text({"matchLabels": {"app": "d"}, "matchExpressions": [rule]})
     assert told == (
         "&LabelSelector{MatchLabels:map[string]string{app: d,},"
         "MatchExpressions:[]LabelSelectorRequirement{LabelSelectorRequirement{Key:k,Operator:In,Values:[x y],},},}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilothouse.api import table
+from pilothouse.api import selectors, table
 from pilothouse.api.errors import FieldError, Obj
 from pilothouse.api.kinds.statusonly import StatusOnly
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
@@ -23,18 +23,7 @@ def param_ref(obj: Obj) -> str:
         return table.UNSET
     if ref.get("name"):
         return f"{ref['namespace']}/{ref['name']}" if ref.get("namespace") else str(ref["name"])
-    return _selector(ref.get("selector") or {})
-
-
-def _selector(selector: Obj) -> str:
-    """A selector as the reference's column shows it."""
-    labels = "".join(f"{k}: {v}," for k, v in sorted((selector.get("matchLabels") or {}).items()))
-    found = selector.get("matchExpressions") or ()
-    wanted = "".join(
-        f"LabelSelectorRequirement{{Key:{e.get('key')},Operator:{e.get('operator')},Values:[{' '.join(e.get('values') or ())}],}},"
-        for e in found
-    )
-    return f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{wanted}}},}}"
+    return selectors.go_text(ref.get("selector") or {})
 
 
 def default_matching(matching: Obj | None) -> None:
