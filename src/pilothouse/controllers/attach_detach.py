@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pilothouse.api.claims import is_for
 from pilothouse.api.errors import StatusError
 from pilothouse.controllers import indexes, taints
 from pilothouse.controllers import pods as pod_facts
@@ -26,7 +27,7 @@ from pilothouse.controllers.kinds import (
 from pilothouse.controllers.kit import Context, Controller, is_not_found
 from pilothouse.controllers.objects import Obj, annotations_of, is_deleting, key, uid
 from pilothouse.controllers.pv_binder import claims_used
-from pilothouse.controllers.volumes import claims_of, is_for
+from pilothouse.controllers.volumes import claims_of
 
 MANAGED = "volumes.kubernetes.io/controller-managed-attach-detach"
 #: Seconds after which a volume is detached although its node has not said that it is unmounted.

@@ -6,10 +6,11 @@ Every volume that can grow belongs to a CSI driver by now, so that nothing is le
 from __future__ import annotations
 
 from pilothouse.api import quantity
+from pilothouse.api.claims import requested
 from pilothouse.controllers.kinds import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
 from pilothouse.controllers.kit import Context, Controller
 from pilothouse.controllers.objects import Obj, split_key, uid
-from pilothouse.controllers.volumes import phase, requested
+from pilothouse.controllers.volumes import phase
 
 
 def grows(claim: Obj) -> bool:

@@ -11,6 +11,7 @@ import logging
 from typing import Any
 
 from pilothouse.api import quantity
+from pilothouse.api.claims import PROVISIONED_BY, PROVISIONER, SELECTED_NODE
 from pilothouse.api.errors import StatusError
 from pilothouse.client.client import Client, Resource
 from pilothouse.client.events import EventRecorder
@@ -30,9 +31,6 @@ CLAIMS = Resource("", "v1", "persistentvolumeclaims")
 VOLUMES = Resource("", "v1", "persistentvolumes", namespaced=False)
 CLASSES = Resource("storage.k8s.io", "v1", "storageclasses", namespaced=False)
 WORKERS = 4
-_PROVISIONER = "volume.kubernetes.io/storage-provisioner"
-_SELECTED = "volume.kubernetes.io/selected-node"
-_MADE_BY = "pv.kubernetes.io/provisioned-by"
 
 
 def default_class() -> Obj:
@@ -75,13 +73,13 @@ def volume_for(claim: Obj, storage_class: Obj, node: str) -> Obj:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": name, "annotations": {_MADE_BY: NAME}},
+        "metadata": {"name": name, "annotations": {PROVISIONED_BY: NAME}},
         "spec": volume,
     }
 
 
 def is_ours(volume: Obj) -> bool:
-    return (volume["metadata"].get("annotations") or {}).get(_MADE_BY) == NAME
+    return (volume["metadata"].get("annotations") or {}).get(PROVISIONED_BY) == NAME
 
 
 def grows_to(claim: Obj) -> str:
@@ -155,9 +153,9 @@ class LocalProvisioner:
     async def _provision(self, claim: Obj) -> None:
         notes = claim["metadata"].get("annotations") or {}
         storage_class = self._classes.get("", claim["spec"].get("storageClassName") or "")
-        if notes.get(_PROVISIONER) != NAME or storage_class is None or claim["metadata"].get("deletionTimestamp"):
+        if notes.get(PROVISIONER) != NAME or storage_class is None or claim["metadata"].get("deletionTimestamp"):
             return
-        volume = volume_for(claim, storage_class, notes.get(_SELECTED, ""))
+        volume = volume_for(claim, storage_class, notes.get(SELECTED_NODE, ""))
         about = {**claim, "apiVersion": "v1", "kind": "PersistentVolumeClaim"}
         try:
             await self._client.create(VOLUMES, volume)

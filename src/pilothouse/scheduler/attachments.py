@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from pilothouse.scheduler.claims import CLAIMS, CLASSES, VOLUMES, class_name
+from pilothouse.api.claims import class_name
+from pilothouse.scheduler.claims import CLAIMS, CLASSES, VOLUMES
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.stock import NODE, VOLUME, Stock
 from pilothouse.scheduler.table import Ints, NodeTable, Row, RowCache

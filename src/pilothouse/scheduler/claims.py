@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pilothouse.api import quantity, selectors
+from pilothouse.api import selectors
+from pilothouse.api.claims import BIND_COMPLETED, capacity, class_name, is_for, requested
 from pilothouse.scheduler.podinfo import PodInfo
 from pilothouse.scheduler.stock import CLASS, Stock
 from pilothouse.scheduler.volumes import Claim
@@ -14,10 +15,6 @@ Obj = dict[str, Any]
 
 CLAIMS, VOLUMES, CLASSES = "persistentvolumeclaims", "persistentvolumes", "storageclasses"
 
-BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
-BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
-SELECTED_NODE = "volume.kubernetes.io/selected-node"
-_OLD_CLASS = "volume.beta.kubernetes.io/storage-class"
 NO_PROVISIONER = "kubernetes.io/no-provisioner"
 
 
@@ -44,11 +41,6 @@ def annotations_of(obj: Obj) -> dict[str, str]:
     return obj["metadata"].get("annotations") or {}
 
 
-def class_name(obj: Obj) -> str:
-    """The storage class of a claim or volume."""
-    return annotations_of(obj).get(_OLD_CLASS) or (obj.get("spec") or {}).get("storageClassName") or ""
-
-
 def is_bound(claim: Obj) -> bool:
     """Bound in both directions: the volume controller has said that it is done."""
     return bool((claim.get("spec") or {}).get("volumeName")) and BIND_COMPLETED in annotations_of(claim)
@@ -61,25 +53,6 @@ def waits_for_consumer(claim: Obj, stock: Stock) -> bool:
     return storage_class is not None and storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
 
 
-def requested(claim: Obj) -> int:
-    """Bytes."""
-    return quantity.value(((claim["spec"].get("resources") or {}).get("requests") or {}).get("storage") or "0")
-
-
-def capacity(volume: Obj) -> int:
-    """Bytes."""
-    return quantity.value((volume["spec"].get("capacity") or {}).get("storage") or "0")
-
-
-def claimed_by(volume: Obj, claim: Obj) -> bool:
-    """Whether the volume is kept for this very claim (by name, or by uid once it has one)."""
-    ref = volume["spec"].get("claimRef") or {}
-    meta = claim["metadata"]
-    if ref.get("name") != meta["name"] or ref.get("namespace") != meta.get("namespace"):
-        return False
-    return not ref.get("uid") or ref["uid"] == meta.get("uid")
-
-
 def candidates(claim: Obj, stock: Stock) -> list[Obj]:
     """Volumes that could be bound to a claim as far as nodes do not matter; smallest first, one kept for the claim before all."""
     name = class_name(claim)
@@ -88,7 +61,7 @@ def candidates(claim: Obj, stock: Stock) -> list[Obj]:
     selects = selectors.label_predicate(selector) if selector else None
     found: list[tuple[bool, int, Obj]] = []
     for volume in stock.indexed(VOLUMES, CLASS, name):
-        mine = claimed_by(volume, claim)
+        mine = is_for(volume, claim)
         if not fits_claim(claim, volume, mine) or capacity(volume) < wanted:
             continue
         if mine or selects is None or selects(volume["metadata"].get("labels") or {}):

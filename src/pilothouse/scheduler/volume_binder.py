@@ -10,17 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from pilothouse.api.claims import BOUND_BY_CONTROLLER, SELECTED_NODE
 from pilothouse.api.nodeselectors import matches_term
 from pilothouse.client.interface import Transport
-from pilothouse.scheduler.claims import (
-    BOUND_BY_CONTROLLER,
-    CLAIMS,
-    SELECTED_NODE,
-    VOLUMES,
-    affinity_terms,
-    annotations_of,
-    is_bound,
-)
+from pilothouse.scheduler.claims import CLAIMS, VOLUMES, affinity_terms, annotations_of, is_bound
 from pilothouse.scheduler.framework import ClusterView
 from pilothouse.scheduler.stock import Stock
 

@@ -13,16 +13,8 @@ from typing import Any
 import numpy as np
 
 from pilothouse.api import quantity
-from pilothouse.scheduler.claims import (
-    CLASSES,
-    NO_PROVISIONER,
-    SELECTED_NODE,
-    affinity_terms,
-    annotations_of,
-    candidates,
-    class_name,
-    requested,
-)
+from pilothouse.api.claims import SELECTED_NODE, class_name, requested
+from pilothouse.scheduler.claims import CLASSES, NO_PROVISIONER, affinity_terms, annotations_of, candidates
 from pilothouse.scheduler.noderows import rows_matching_expressions, rows_matching_terms
 from pilothouse.scheduler.stock import CLASS, Stock
 from pilothouse.scheduler.table import Ints, Mask, NodeTable

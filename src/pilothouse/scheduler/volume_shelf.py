@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from pilothouse.scheduler.claims import VOLUMES, affinity_terms, capacity, claimed_by, fits_claim, requested
+from pilothouse.api.claims import capacity, is_for, requested
+from pilothouse.scheduler.claims import VOLUMES, affinity_terms, fits_claim
 from pilothouse.scheduler.noderows import rows_matching_terms
 from pilothouse.scheduler.stock import CLASS, Stock
 from pilothouse.scheduler.table import Ints, Mask, NodeTable
@@ -126,7 +127,7 @@ class Shelf:
         meta = claim["metadata"]
         names = self._kept_for.get((meta.get("namespace") or "", meta["name"]), ())
         found = [v for v in (self._stock.get(VOLUMES, "", n) for n in names) if v is not None]
-        fitting = [v for v in found if claimed_by(v, claim) and fits_claim(claim, v, True) and capacity(v) >= wanted]
+        fitting = [v for v in found if is_for(v, claim) and fits_claim(claim, v, True) and capacity(v) >= wanted]
         return sorted(fitting, key=capacity, reverse=True)
 
     def _refresh(self) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from world import Obj, World, claim, node, storage_class, volume
 
-from pilothouse.scheduler.claims import affinity_terms, candidates, capacity
+from pilothouse.api.claims import capacity
+from pilothouse.scheduler.claims import affinity_terms, candidates
 from pilothouse.scheduler.noderows import rows_matching_terms
 from pilothouse.scheduler.volume_shelf import shelf_of
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from pilothouse.scheduler.claims import CLAIMS, CLASSES, VOLUMES, claim_objects, claims_of, class_name, not_found
+from pilothouse.api.claims import class_name
+from pilothouse.scheduler.claims import CLAIMS, CLASSES, VOLUMES, claim_objects, claims_of, not_found
 from pilothouse.scheduler.framework import IDLE_FILTER, NOWHERE, SKIP, ClusterEvent, Code, Cycle, Obj, Plugin, Rejected, Status
 from pilothouse.scheduler.plugins.volume_restrictions import uses_claim
 from pilothouse.scheduler.podinfo import PodInfo
