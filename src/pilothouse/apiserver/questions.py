@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pilothouse.api.crd.structural import root_schema
 from pilothouse.api.crd.validation import NOTHING, validator
 from pilothouse.api.errors import FieldError, Obj, StatusError, bad_request, invalid_object, not_found_error
 from pilothouse.api.resource import Resource
 from pilothouse.api.strategy import AGE_COLUMN, NAME_COLUMN, Column, Strategy
 from pilothouse.api.table import since
+from pilothouse.apiserver.attached import GONE, POLL, Attached, Member, within
 from pilothouse.apiserver.interface import Attributes, SpecialRequest, SpecialResult, User, Verdict
 from pilothouse.apiserver.messages import Answer, Request, Response
-from pilothouse.apiserver.registry import Served
 from pilothouse.apiserver.render import json_response
 from pilothouse.apiserver.routes import MethodNotAllowed, Route
 
@@ -34,9 +32,7 @@ if TYPE_CHECKING:
 PATH = "/pilothouse/scheduler-questions"
 GROUP, VERSION = "pilothouse.dev", "v1alpha1"
 DECISIONS, WHAT_IFS = "schedulingdecisions", "whatifs"
-#: How long a scheduler is kept waiting for a question, and how long after that it counts as gone. Seconds.
-POLL, GONE = 45.0, 20.0
-#: How long an answer may take.
+#: How long an answer may take, seconds.
 PATIENCE = 50.0
 SCHEDULER = "system:kube-scheduler"
 
@@ -50,14 +46,12 @@ class SchedulerQuestions:
 
 
 @dataclass(slots=True, eq=False)
-class _Seat:
+class _Seat(Member):
     """One scheduler: the names that it schedules for, and the questions that it has not been given."""
 
     names: tuple[str, ...] = ()
     questions: asyncio.Queue[Obj] = field(default_factory=asyncio.Queue)
     getting: asyncio.Future[Obj] | None = None
-    #: Moves with every request, so that an old timer knows that it is too late.
-    turn: int = 0
 
 
 class Questions:
@@ -65,23 +59,16 @@ class Questions:
 
     def __init__(self, server: ApiServer) -> None:
         self._server = server
-        self._seats: dict[tuple[str, ...], _Seat] = {}
+        resources = [(DECISION, DECISION_SCHEMA, _DecisionStrategy), (WHAT_IF, WHAT_IF_SCHEMA, Strategy)]
+        self._attached: Attached[tuple[str, ...], _Seat] = Attached(server, resources, self._special)
+        self.schemas = self._attached.schemas
         self._asked: dict[int, asyncio.Future[Obj]] = {}
         self._numbers = itertools.count(1)
-        self._served = [_served(DECISION, DECISION_SCHEMA, _DecisionStrategy), _served(WHAT_IF, WHAT_IF_SCHEMA, Strategy)]
-        for served in self._served:
-            served.set_special("", self._special)
 
     @property
     def scheduler_names(self) -> set[str]:
         """The names for which somebody schedules."""
-        return {name for seat in self._seats.values() for name in seat.names}
-
-    def schemas(self, group: str = "", version: str = "") -> Mapping[tuple[str, str, str], Obj]:
-        """The OpenAPI schemas of what is served now (in one group and version), by group, version and kind."""
-        if not self._seats or (group and (group, version) != (GROUP, VERSION)):
-            return {}
-        return {(GROUP, VERSION, DECISION.kind): DECISION_SCHEMA, (GROUP, VERSION, WHAT_IF.kind): WHAT_IF_SCHEMA}
+        return {name for seat in self._attached.members.values() for name in seat.names}
 
     # --- schedulers ----------------------------------------------------------------------------------------------------------------
 
@@ -98,16 +85,13 @@ class Questions:
         except (ValueError, KeyError, TypeError):
             raise bad_request("expected a JSON object with schedulerNames") from None
         self._take(body.get("answer"))
-        seat = self._seat(names)
-        seat.turn += 1
+        seat = self._attached.arrive(names, lambda: _Seat(names=names))
         turn = seat.turn
         question = None
         try:
             question = await self._next(seat)
         finally:
-            if not self._server.stopping:
-                grace = GONE + PATIENCE if question else GONE
-                self._server.clock.call_later(grace, lambda: self._leave(seat, turn))
+            self._attached.answered(names, seat, turn, GONE + PATIENCE if question else GONE)
         return json_response(200, {"question": question})
 
     def _take(self, answer: Any) -> None:
@@ -121,46 +105,15 @@ class Questions:
         """The next question; None if there is none for a while."""
         if seat.getting is not None:
             seat.getting.cancel()  # whoever waited there has been replaced
-        getting = seat.getting = asyncio.ensure_future(seat.questions.get())
-        timer = self._server.clock.call_later(POLL, lambda: _cancel(getting))
-        try:
-            return await getting
-        except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                getting.cancel()
-                raise
-            return None
-        finally:
-            timer.cancel()
-
-    def _seat(self, names: tuple[str, ...]) -> _Seat:
-        seat = self._seats.get(names)
-        if seat is None:
-            seat = self._seats[names] = _Seat(names)
-            if len(self._seats) == 1:
-                for served in self._served:
-                    self._server.registry.put(served)
-                self._changed()
-        return seat
-
-    def _leave(self, seat: _Seat, turn: int) -> None:
-        if seat.turn != turn or self._seats.get(seat.names) is not seat:
-            return
-        del self._seats[seat.names]
-        if not self._seats:
-            self._server.registry.withdraw(served.resource for served in self._served)
-            self._changed()
-
-    def _changed(self) -> None:
-        self._server.chain.planner.forget()
-        self._server.paths.forget()
+        seat.getting = asyncio.ensure_future(seat.questions.get())
+        return await within(self._server.clock, POLL, seat.getting)
 
     # --- clients -------------------------------------------------------------------------------------------------------------------
 
     async def _special(self, request: SpecialRequest) -> SpecialResult:
         if request.verb == "watch":
             raise MethodNotAllowed(())
-        if not self._seats:
+        if not self._attached.members:
             raise StatusError(503, "ServiceUnavailable", "no scheduler is there to answer", {})
         if request.resource.plural == WHAT_IFS:
             _check(request.body or {})
@@ -170,37 +123,33 @@ class Questions:
         entry = self._server.cache("", "pods").get(request.namespace, request.name)
         question = {"kind": "decision", "namespace": request.namespace, "name": request.name}
         wanted = "" if entry is None else entry.obj["spec"].get("schedulerName", "")
-        seats = [seat for seat in self._seats.values() if not wanted or wanted in seat.names]
+        seats = [seat for seat in self._attached.members.values() if not wanted or wanted in seat.names]
         if not seats:
             raise not_found_error(GROUP, DECISIONS, request.name)
         return await self._ask(seats[0], question)
 
     async def _list(self, namespace: str) -> SpecialResult:
         question = {"kind": "decisions", "namespace": namespace}
-        results = await asyncio.gather(*(self._ask(seat, dict(question)) for seat in list(self._seats.values())))
+        results = await asyncio.gather(*(self._ask(seat, dict(question)) for seat in list(self._attached.members.values())))
         body = {**results[0].body, "items": [item for result in results for item in result.body.get("items") or ()]}
         return SpecialResult(200, body)
 
     def _any(self, request: SpecialRequest) -> _Seat:
-        for seat in self._seats.values():
+        for seat in self._attached.members.values():
             if "default-scheduler" in seat.names:
                 return seat
-        return next(iter(self._seats.values()))
+        return next(iter(self._attached.members.values()))
 
     async def _ask(self, seat: _Seat, question: Obj) -> SpecialResult:
         number = next(self._numbers)
         waiting = self._asked[number] = asyncio.get_running_loop().create_future()
         seat.questions.put_nowait({**question, "id": number})
-        timer = self._server.clock.call_later(PATIENCE, lambda: _cancel(waiting))
         try:
-            answer = await waiting
-        except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise
-            raise StatusError(504, "Timeout", "the scheduler did not answer in time", {}) from None
+            answer = await within(self._server.clock, PATIENCE, waiting)
         finally:
-            timer.cancel()
             self._asked.pop(number, None)
+        if answer is None:
+            raise StatusError(504, "Timeout", "the scheduler did not answer in time", {})
         return SpecialResult(int(answer["code"]), answer["body"])
 
 
@@ -210,10 +159,6 @@ def _check(body: Obj) -> None:
     validator(WHAT_IF_SCHEMA)(body, "", NOTHING, errors)
     if errors:
         raise invalid_object(GROUP, WHAT_IF.kind, (body.get("metadata") or {}).get("name", ""), errors)
-
-
-def _cancel(future: asyncio.Future[Obj]) -> None:
-    future.cancel()
 
 
 # --- the two resources --------------------------------------------------------------------------------------------------------------
@@ -268,9 +213,3 @@ class _DecisionStrategy(Strategy):
         status, meta = obj["status"], obj["metadata"]
         node, message = status.get("nodeName", ""), status.get("message", "")
         return [meta["name"], status["result"], node, message, since(meta.get("creationTimestamp"), now)]
-
-
-def _served(resource: Resource, schema: Obj, strategy: type[Strategy]) -> Served:
-    served = Served(resource, None, strategy, lambda group, version, kind: root_schema(schema), resource.kind)
-    served.protobuf = False
-    return served

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pilothouse.api import quantity, selectors
-from pilothouse.api.crd.structural import root_schema
 from pilothouse.api.errors import Obj, bad_request, not_found_error
 from pilothouse.api.resource import Resource
 from pilothouse.api.strategy import NAME_COLUMN, Column, Strategy
+from pilothouse.apiserver.attached import POLL, Attached, Member, within
 from pilothouse.apiserver.interface import SpecialRequest, SpecialResult, User
 from pilothouse.apiserver.messages import Answer, Request, Response
-from pilothouse.apiserver.registry import Served
 from pilothouse.apiserver.render import json_response
 from pilothouse.apiserver.routes import MethodNotAllowed, Route
 from pilothouse.clock import rfc3339
@@ -32,21 +31,18 @@ if TYPE_CHECKING:
 
 PATH = "/pilothouse/node-usage"
 GROUP, VERSION = "metrics.k8s.io", "v1beta1"
-#: Seconds for which a reporter is kept waiting, and after which without a word it is gone.
-POLL, GONE = 45.0, 20.0
 #: Seconds for which a report is good, and for which a new one is waited for.
 RESOLUTION, PATIENCE = 15.0, 5.0
 
 
 @dataclass(slots=True, eq=False)
-class _Reporter:
+class _Reporter(Member):
     """Somebody who plays nodes: the last report, when that was, and whether another is wanted."""
 
     report: Obj = field(default_factory=dict)
     at: float = -1e18
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
     told: asyncio.Event = field(default_factory=asyncio.Event)
-    turn: int = 0
 
 
 class NodeUsage:
@@ -54,16 +50,9 @@ class NodeUsage:
 
     def __init__(self, server: ApiServer) -> None:
         self._server = server
-        self._reporters: dict[str, _Reporter] = {}
-        self._served = [_served(NODES, NODE_SCHEMA), _served(PODS, POD_SCHEMA)]
-        for served in self._served:
-            served.set_special("", self._special)
-
-    def schemas(self, group: str = "", version: str = "") -> Mapping[tuple[str, str, str], Obj]:
-        """The OpenAPI schemas of what is served now (in one group and version), by group, version and kind."""
-        if not self._reporters or (group and (group, version) != (GROUP, VERSION)):
-            return {}
-        return {(GROUP, VERSION, NODES.kind): NODE_SCHEMA, (GROUP, VERSION, PODS.kind): POD_SCHEMA}
+        resources = [(NODES, NODE_SCHEMA, _MetricsStrategy), (PODS, POD_SCHEMA, _MetricsStrategy)]
+        self._attached: Attached[str, _Reporter] = Attached(server, resources, self._special)
+        self.schemas = self._attached.schemas
 
     # --- reporters -----------------------------------------------------------------------------------------------------------------
 
@@ -79,56 +68,17 @@ class NodeUsage:
             name, report = str(body["reporter"]), body.get("report")
         except (ValueError, KeyError, TypeError, AttributeError):
             raise bad_request("expected a JSON object with the reporter's name") from None
-        reporter = self._reporter(name)
-        reporter.turn += 1
+        reporter = self._attached.arrive(name, _Reporter)
         turn = reporter.turn
         if isinstance(report, dict):
             reporter.report, reporter.at = report, self._server.clock.now()
             reporter.wanted.clear()
             reporter.told.set()
         try:
-            wanted = await self._until(reporter.wanted, POLL)
+            wanted = await within(self._server.clock, POLL, reporter.wanted.wait())
         finally:
-            if not self._server.stopping:
-                self._server.clock.call_later(GONE, lambda: self._leave(name, turn))
-        return json_response(200, {"wanted": wanted})
-
-    def _reporter(self, name: str) -> _Reporter:
-        found = self._reporters.get(name)
-        if found is None:
-            found = self._reporters[name] = _Reporter()
-            if len(self._reporters) == 1:
-                for served in self._served:
-                    self._server.registry.put(served)
-                self._changed()
-        return found
-
-    def _leave(self, name: str, turn: int) -> None:
-        reporter = self._reporters.get(name)
-        if reporter is None or reporter.turn != turn:
-            return
-        del self._reporters[name]
-        if not self._reporters:
-            self._server.registry.withdraw(served.resource for served in self._served)
-            self._changed()
-
-    def _changed(self) -> None:
-        self._server.chain.planner.forget()
-        self._server.paths.forget()
-
-    async def _until(self, event: asyncio.Event, seconds: float) -> bool:
-        """Whether it happens in time."""
-        waiting = asyncio.ensure_future(event.wait())
-        timer = self._server.clock.call_later(seconds, lambda: _cancel(waiting))
-        try:
-            return await waiting
-        except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                waiting.cancel()
-                raise
-            return False
-        finally:
-            timer.cancel()
+            self._attached.answered(name, reporter, turn)
+        return json_response(200, {"wanted": bool(wanted)})
 
     # --- clients -------------------------------------------------------------------------------------------------------------------
 
@@ -150,15 +100,15 @@ class NodeUsage:
     async def _refresh(self) -> None:
         """Have reports that are not too old; what does not come in time is left out or stays as it was."""
         late = self._server.clock.now() - RESOLUTION
-        stale = [r for r in self._reporters.values() if r.at <= late]
+        stale = [r for r in self._attached.members.values() if r.at <= late]
         for reporter in stale:
             reporter.told.clear()
             reporter.wanted.set()
-        await asyncio.gather(*(self._until(r.told, PATIENCE) for r in stale))
+        await asyncio.gather(*(within(self._server.clock, PATIENCE, r.told.wait()) for r in stale))
 
     def _nodes(self) -> Iterable[Obj]:
         cache = self._server.cache("", "nodes")
-        for reporter in list(self._reporters.values()):
+        for reporter in list(self._attached.members.values()):
             for name, usage in (reporter.report.get("nodes") or {}).items():
                 entry = cache.get("", name)
                 if entry is not None:
@@ -166,7 +116,7 @@ class NodeUsage:
 
     def _pods(self, namespace: str) -> Iterable[Obj]:
         cache = self._server.cache("", "pods")
-        for reporter in list(self._reporters.values()):
+        for reporter in list(self._attached.members.values()):
             for where, name, containers in reporter.report.get("pods") or ():
                 entry = cache.get(where, name) if namespace in ("", where) else None
                 if entry is not None:
@@ -235,13 +185,3 @@ class _MetricsStrategy(Strategy):
         for usage in usages:
             total = {k: quantity.add(v, usage.get(k, "0")) for k, v in total.items()}
         return [obj["metadata"]["name"], total["cpu"], total["memory"], obj["window"]]
-
-
-def _served(resource: Resource, schema: Obj) -> Served:
-    served = Served(resource, None, _MetricsStrategy, lambda group, version, kind: root_schema(schema), resource.kind)
-    served.protobuf = False
-    return served
-
-
-def _cancel(waiting: asyncio.Future[Any]) -> None:
-    waiting.cancel()
