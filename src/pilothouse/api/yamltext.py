@@ -32,6 +32,14 @@ class YamlError(ValueError):
     """The text is not YAML. The message is the reference server's: `yaml: line 3: ...`."""
 
 
+def settings(text: str, where: str) -> Any:
+    """The value of a configuration file's text. ValueError, in one line that begins with `where`, if it is not YAML."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where}: {' '.join(str(error).split())}") from None
+
+
 def load(text: bytes) -> tuple[Any, list[str]]:
     """The first document's value, and what to say of keys that are given twice (the last one counts)."""
     try:

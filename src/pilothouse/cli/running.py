@@ -81,9 +81,6 @@ def seconds(flag: str, text: str) -> float:
 
 def read_yaml(path: Path) -> object:
     """A decoded file. ValueError, in one line, if it is not YAML."""
-    import yaml
+    from pilothouse.api.yamltext import settings
 
-    try:
-        return yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+    return settings(path.read_text(), str(path))

@@ -39,12 +39,13 @@ def load_config(config: Path | None, files: Iterable[Path] = ()) -> SchedulerCon
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import yaml
+    from pilothouse.api.yamltext import settings
 
+    text = path.read_text()
     try:
-        document = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
+        document = settings(text, str(path))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: expected a mapping")
     return document

@@ -6,7 +6,6 @@ Each entry names a plugin and has its configuration, in place or in a file of it
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pilothouse.api.errors import Obj
 
@@ -32,12 +31,9 @@ def load(path: Path) -> dict[str, Obj]:
 
 
 def _read(path: Path) -> Obj:
-    import yaml  # only where somebody has such a file
+    from pilothouse.api.yamltext import settings  # only where somebody has such a file
 
-    try:
-        document: Any = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+    document = settings(path.read_text(), str(path))
     if not isinstance(document, dict):
         raise ValueError(f"{path}: want an object")
     return document

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pilothouse.api.errors import Obj
 
@@ -51,12 +51,9 @@ class Identities:
     @staticmethod
     def load(path: Path) -> Identities:
         """ValueError, in one line, for a file that makes no sense; OSError for one that cannot be read."""
-        import yaml
+        from pilothouse.api.yamltext import settings
 
-        try:
-            document: Any = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+        document = settings(path.read_text(), str(path))
         if not isinstance(document, dict):
             raise ValueError(f"{path}: want a kubeconfig")
         try:
