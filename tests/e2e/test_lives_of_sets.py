@@ -116,7 +116,8 @@ def test_a_stateful_set_makes_its_pods_in_order_with_names_and_claims_that_stay(
 
 
 def test_a_stateful_set_scales_in_order_and_keeps_claims(web: Kubectl) -> None:
-    with web.stream("get", "pods", "-l", "app=nginx", "--watch-only", "-o", "name") as told:
+    with web.stream("get", "pods", "-l", "app=nginx", "--watch", "-o", "name") as told:
+        told("web-1")  # the last of those that are there: what follows is the watch
         web("scale", "statefulset/web", "--replicas=4")
         settled(web, "statefulset/web", availableReplicas=4)
         told("web-2"), told("web-3")
@@ -144,7 +145,8 @@ def test_a_stateful_set_updates_from_the_last_to_the_first_and_a_partition_stage
     settled(web, what, availableReplicas=3, updatedReplicas=1)
     assert images(web) == ["0.21", "0.21", "0.24"]
 
-    with web.stream("get", "pods", "-l", "app=nginx", "--watch-only", "--no-headers") as told:
+    with web.stream("get", "pods", "-l", "app=nginx", "--watch", "--no-headers") as told:
+        told("web-2")  # the last of those that are there: what follows is the watch
         strategy(web, type="RollingUpdate", rollingUpdate={"partition": 0})
         web.rolled_out(what)
         told("web-1"), told("web-0")
