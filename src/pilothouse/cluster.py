@@ -123,8 +123,9 @@ class Cluster:
         hub, clock = self.hub, self.hub.clock
         out: list[tuple[str, Coroutine[Any, Any, None]]] = []
         if self._spokes.controllers:
-            from pilothouse.controllers.manager import ControllerManager
-            from pilothouse.controllers.manager import Options as ManagerOptions
+            from pilothouse.client.reconcile.manager import ControllerManager
+            from pilothouse.client.reconcile.manager import Options as ManagerOptions
+            from pilothouse.controllers.registry import PROGRAM
 
             settings = {
                 "root_ca": hub.pki.ca.read_text(),
@@ -133,6 +134,7 @@ class Cluster:
                 "cluster_signing_key": hub.pki.key("ca").read_bytes(),
             }
             manager = ControllerManager(
+                PROGRAM,
                 lambda token: hub.transport("system:kube-controller-manager", agent="kube-controller-manager"), clock,
                 ManagerOptions(leader_elect=False, use_service_account_credentials=True, settings=settings),
                 hub.account_transport,

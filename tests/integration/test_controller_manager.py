@@ -13,11 +13,12 @@ import pytest
 from pilothouse.apiserver.assembly import Settings
 from pilothouse.client.http import HttpTransport
 from pilothouse.client.kubeconfig import load
+from pilothouse.client.reconcile.entries import Entry, Program
+from pilothouse.client.reconcile.kit import Controller
+from pilothouse.client.reconcile.manager import ControllerManager, Options
 from pilothouse.clock import Clock, SystemClock, VirtualClock
 from pilothouse.cluster import ApiHub, Cluster, Spokes
-from pilothouse.controllers import registry
-from pilothouse.controllers.kit import Controller
-from pilothouse.controllers.manager import ControllerManager, Options
+from pilothouse.controllers.registry import ENTRIES, PROGRAM
 from pilothouse.store.memory import MemoryStore
 
 Obj = dict[str, Any]
@@ -41,9 +42,10 @@ async def running(*managers: ControllerManager) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def in_process(hub: ApiHub, **options: Any) -> ControllerManager:
+def in_process(hub: ApiHub, program: Program = PROGRAM, **options: Any) -> ControllerManager:
     settings = {"root_ca": "PEM"}
     return ControllerManager(
+        program,
         lambda token: hub.transport("system:kube-controller-manager"),
         hub.clock,
         Options(settings=settings, **options),
@@ -84,7 +86,7 @@ async def test_each_controller_acts_as_its_own_account_with_its_own_token(piloth
         async def pods_are_there() -> bool:
             return len(list(hub.server.cache("", "pods").list("default"))) == 2
 
-        async with running(ControllerManager(make, SystemClock(), options)):
+        async with running(ControllerManager(PROGRAM, make, SystemClock(), options)):
             await create(hub, "/apis/apps/v1/namespaces/default/deployments", body)
             await patiently(pods_are_there)
         accounts = hub.server.cache("", "serviceaccounts")
@@ -122,12 +124,13 @@ class Broken(Controller):
 async def test_a_controller_that_fails_is_started_again_and_hurts_no_other(
     pilothouse_certificates: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broken = registry.Entry("broken-controller", "", "", "")
-    monkeypatch.setattr(registry.Entry, "load", lambda self, load=registry.Entry.load: Broken if self is broken else load(self))
-    monkeypatch.setattr(registry, "select", lambda wanted, select=registry.select: [*select(wanted), broken])
+    broken = Entry("broken-controller", "", "tests.integration.test_controller_manager:Broken", "")
+    monkeypatch.setattr(Entry, "load", lambda self, load=Entry.load: Broken if self is broken else load(self))
     clock = VirtualClock()
     async with a_hub(pilothouse_certificates, clock) as hub:
-        manager = in_process(hub, leader_elect=False, use_service_account_credentials=True)
+        manager = in_process(
+            hub, Program("kube-controller-manager", (*ENTRIES, broken)), leader_elect=False, use_service_account_credentials=True
+        )
         async with running(manager):
             await clock.advance(10)
             assert Broken.starts == 4, "after 1, 2 and 4 seconds"

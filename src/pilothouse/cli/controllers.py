@@ -23,8 +23,8 @@ from pilothouse.cli.options import (
 from pilothouse.cli.running import fail, read_yaml, run_command, seconds, split, work_until_signal
 
 if TYPE_CHECKING:
+    from pilothouse.client.reconcile.manager import Options
     from pilothouse.client.serving import Serving
-    from pilothouse.controllers.manager import Options
 
 #: The flags that set how many workers a controller has, and how many it has without.
 WORKERS = {
@@ -116,9 +116,9 @@ def controller_manager(
     workers: dict[str, int] | None = None,
 ) -> None:
     """Run the controllers alone, against any Kubernetes API server."""
+    from pilothouse.client.reconcile.manager import Options
     from pilothouse.client.serving import Serving
     from pilothouse.controllers.config import FileConfig, parse_config
-    from pilothouse.controllers.manager import Options
 
     try:
         file = parse_config(read_yaml(config)) if config else FileConfig()
@@ -173,9 +173,10 @@ async def _controllers(kubeconfig: Path, options: Options, serving: Serving) -> 
     from pilothouse.client.events import default_identity
     from pilothouse.client.http import HttpTransport
     from pilothouse.client.kubeconfig import load
+    from pilothouse.client.reconcile.manager import ControllerManager
     from pilothouse.client.serving import ComponentServer
     from pilothouse.clock import SystemClock
-    from pilothouse.controllers.manager import ControllerManager
+    from pilothouse.controllers.registry import PROGRAM
 
     connection = load(kubeconfig)
     options = replace(options, identity=default_identity())
@@ -184,7 +185,7 @@ async def _controllers(kubeconfig: Path, options: Options, serving: Serving) -> 
     def make(token: str | None) -> HttpTransport:
         return HttpTransport(connection if token is None else connection.as_bearer(token), "kube-controller-manager")
 
-    manager = ControllerManager(make, clock, options)
+    manager = ControllerManager(PROGRAM, make, clock, options)
     server = ComponentServer(serving, make(None), clock, manager.metrics, parts=manager.checks)
     if serving.port:
         await server.start()

@@ -5,9 +5,9 @@ Each generation of a policy is checked once; `status.observedGeneration` says wh
 
 from __future__ import annotations
 
-from pilothouse.controllers.kinds import VALIDATING_ADMISSION_POLICIES
-from pilothouse.controllers.kit import Context, Controller
-from pilothouse.controllers.objects import Obj
+from pilothouse.client.reconcile.kinds import VALIDATING_ADMISSION_POLICIES
+from pilothouse.client.reconcile.kit import Context, Controller
+from pilothouse.client.reconcile.objects import Obj
 
 
 class AdmissionPolicyStatusController(Controller):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import Kind
+from pilothouse.client.reconcile.kit import Api, gather, is_not_found
+from pilothouse.client.reconcile.objects import Obj, controller_reference, is_deleting, uid
 from pilothouse.controllers import ownership
-from pilothouse.controllers.kinds import Kind
-from pilothouse.controllers.kit import Api, gather, is_not_found
-from pilothouse.controllers.objects import Obj, controller_reference, is_deleting, uid
 
 
 async def settle(api: Api, owner: Obj, owner_kind: Kind, claim: ownership.Claim, kind: Kind, finalizer: str = "") -> list[Obj]:

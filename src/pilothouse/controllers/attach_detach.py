@@ -14,9 +14,7 @@ from dataclasses import dataclass, field
 
 from pilothouse.api.claims import is_for
 from pilothouse.api.errors import StatusError
-from pilothouse.controllers import indexes, taints
-from pilothouse.controllers import pods as pod_facts
-from pilothouse.controllers.kinds import (
+from pilothouse.client.reconcile.kinds import (
     CSI_DRIVERS,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
@@ -24,8 +22,10 @@ from pilothouse.controllers.kinds import (
     PODS,
     VOLUME_ATTACHMENTS,
 )
-from pilothouse.controllers.kit import Context, Controller, is_not_found
-from pilothouse.controllers.objects import Obj, annotations_of, is_deleting, key, uid
+from pilothouse.client.reconcile.kit import Context, Controller, is_not_found
+from pilothouse.client.reconcile.objects import Obj, annotations_of, is_deleting, key, uid
+from pilothouse.controllers import indexes, taints
+from pilothouse.controllers import pods as pod_facts
 from pilothouse.controllers.pv_binder import claims_used
 from pilothouse.controllers.volumes import claims_of
 

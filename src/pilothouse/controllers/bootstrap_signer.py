@@ -12,10 +12,10 @@ import hmac
 import json
 from collections.abc import Iterable
 
+from pilothouse.client.reconcile.kinds import CONFIG_MAPS, SECRETS
+from pilothouse.client.reconcile.kit import Context, Controller
+from pilothouse.client.reconcile.objects import Obj
 from pilothouse.controllers import bootstrap_tokens as tokens
-from pilothouse.controllers.kinds import CONFIG_MAPS, SECRETS
-from pilothouse.controllers.kit import Context, Controller
-from pilothouse.controllers.objects import Obj
 
 NAMESPACE, NAME, KEY = "kube-public", "cluster-info", "kubeconfig"
 PREFIX = "jws-kubeconfig-"

@@ -10,8 +10,8 @@ import binascii
 import re
 from dataclasses import dataclass
 
+from pilothouse.client.reconcile.objects import Obj, is_deleting
 from pilothouse.clock import parse_rfc3339
-from pilothouse.controllers.objects import Obj, is_deleting
 
 TYPE = "bootstrap.kubernetes.io/token"
 NAMESPACE = "kube-system"

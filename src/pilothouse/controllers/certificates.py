@@ -14,7 +14,7 @@ from functools import cached_property
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from pilothouse.controllers.objects import Obj
+from pilothouse.client.reconcile.objects import Obj
 
 CLIENT = "kubernetes.io/kube-apiserver-client"
 KUBELET_CLIENT = "kubernetes.io/kube-apiserver-client-kubelet"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pilothouse.controllers.kinds import CLUSTER_ROLES
-from pilothouse.controllers.kit import Context, Controller
-from pilothouse.controllers.objects import Obj, labels_of
+from pilothouse.client.reconcile.kinds import CLUSTER_ROLES
+from pilothouse.client.reconcile.kit import Context, Controller
+from pilothouse.client.reconcile.objects import Obj, labels_of
 from pilothouse.controllers.selection import compile_selector
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import orjson
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import CONTROLLER_REVISIONS, Kind
+from pilothouse.client.reconcile.kit import Api, Cache, is_not_found
+from pilothouse.client.reconcile.objects import Obj, controller_reference, created_at, labels_of, uid
 from pilothouse.clock import NAME_ALPHABET
 from pilothouse.controllers import adoption, ownership
-from pilothouse.controllers.kinds import CONTROLLER_REVISIONS, Kind
-from pilothouse.controllers.kit import Api, Cache, is_not_found
-from pilothouse.controllers.objects import Obj, controller_reference, created_at, labels_of, uid
 
 
 def data_of(template: Obj) -> Obj:

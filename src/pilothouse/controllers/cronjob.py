@@ -8,13 +8,13 @@ from collections.abc import Iterable
 
 from pilothouse.api.errors import StatusError
 from pilothouse.client.metrics import Histogram, exponential
+from pilothouse.client.reconcile.kinds import CRON_JOBS, JOBS
+from pilothouse.client.reconcile.kit import Context, Controller, is_not_found, namespace_is_terminating
+from pilothouse.client.reconcile.objects import Obj, controller_of, controller_uid, is_deleting, split_key, uid
 from pilothouse.clock import rfc3339
 from pilothouse.controllers import cronjob_plan as plans
 from pilothouse.controllers import indexes
 from pilothouse.controllers.cron_schedule import Schedule, parse
-from pilothouse.controllers.kinds import CRON_JOBS, JOBS
-from pilothouse.controllers.kit import Context, Controller, is_not_found, namespace_is_terminating
-from pilothouse.controllers.objects import Obj, controller_of, controller_uid, is_deleting, split_key, uid
 
 #: Seconds after a time at which it is looked at.
 DELAY = 0.1

@@ -10,10 +10,10 @@ import zoneinfo
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pilothouse.client.reconcile.kinds import CRON_JOBS, JOBS
+from pilothouse.client.reconcile.objects import Obj, condition, controller_reference, created_at, uid
 from pilothouse.clock import parse_rfc3339
 from pilothouse.controllers.cron_schedule import Schedule
-from pilothouse.controllers.kinds import CRON_JOBS, JOBS
-from pilothouse.controllers.objects import Obj, condition, controller_reference, created_at, uid
 
 STAMP = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 #: More missed times than this are worth a warning.

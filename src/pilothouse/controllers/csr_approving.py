@@ -6,11 +6,11 @@ the authorizer. Reference: "TLS bootstrapping".
 
 from __future__ import annotations
 
+from pilothouse.client.reconcile.kinds import CERTIFICATE_SIGNING_REQUESTS, SUBJECT_ACCESS_REVIEWS
+from pilothouse.client.reconcile.kit import Context, Controller, TryAgain
+from pilothouse.client.reconcile.objects import Obj
 from pilothouse.clock import rfc3339
 from pilothouse.controllers.certificates import KUBELET_CLIENT, Wanted, certificate, decided, is_node_client, with_condition
-from pilothouse.controllers.kinds import CERTIFICATE_SIGNING_REQUESTS, SUBJECT_ACCESS_REVIEWS
-from pilothouse.controllers.kit import Context, Controller, TryAgain
-from pilothouse.controllers.objects import Obj
 
 _SELF = "Auto approving self kubelet client certificate after SubjectAccessReview."
 _NODE = "Auto approving kubelet client certificate after SubjectAccessReview."

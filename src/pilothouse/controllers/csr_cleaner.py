@@ -9,11 +9,11 @@ from __future__ import annotations
 import base64
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import CERTIFICATE_SIGNING_REQUESTS
+from pilothouse.client.reconcile.kit import Context, RoundsController, is_not_found, log
+from pilothouse.client.reconcile.objects import Obj, created_at, uid
 from pilothouse.clock import parse_rfc3339
 from pilothouse.controllers.certificates import certificate
-from pilothouse.controllers.kinds import CERTIFICATE_SIGNING_REQUESTS
-from pilothouse.controllers.kit import Context, RoundsController, is_not_found, log
-from pilothouse.controllers.objects import Obj, created_at, uid
 
 PERIOD = 3600.0
 DECIDED, PENDING = 3600.0, 86400.0

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from pilothouse.client.reconcile.kinds import CERTIFICATE_SIGNING_REQUESTS
+from pilothouse.client.reconcile.kit import Context, Controller
+from pilothouse.client.reconcile.objects import Obj
 from pilothouse.clock import rfc3339
 from pilothouse.controllers.certificates import SIGNERS, Wanted, certificate, decided, fault, with_condition
-from pilothouse.controllers.kinds import CERTIFICATE_SIGNING_REQUESTS
-from pilothouse.controllers.kit import Context, Controller
-from pilothouse.controllers.objects import Obj
 
 #: --cluster-signing-duration, seconds, and how far a certificate reaches back, for clocks that differ.
 LONGEST = 365 * 86400

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
-from pilothouse.controllers import adoption, indexes, ownership
-from pilothouse.controllers import controller_revisions as history
-from pilothouse.controllers import daemonset_nodes as places
-from pilothouse.controllers import daemonset_plan as plans
-from pilothouse.controllers.backoff import Backoff
-from pilothouse.controllers.expectations import Expectations
-from pilothouse.controllers.kinds import CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS
-from pilothouse.controllers.kit import Context, Controller
-from pilothouse.controllers.objects import (
+from pilothouse.client.reconcile.backoff import Backoff
+from pilothouse.client.reconcile.kinds import CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS
+from pilothouse.client.reconcile.kit import Context, Controller
+from pilothouse.client.reconcile.objects import (
     Obj,
     controller_of,
     controller_uid,
@@ -24,6 +19,11 @@ from pilothouse.controllers.objects import (
     uid,
     with_metadata,
 )
+from pilothouse.controllers import adoption, indexes, ownership
+from pilothouse.controllers import controller_revisions as history
+from pilothouse.controllers import daemonset_nodes as places
+from pilothouse.controllers import daemonset_plan as plans
+from pilothouse.controllers.expectations import Expectations
 from pilothouse.controllers.pod_control import PodControl
 from pilothouse.controllers.pods import is_finished, phase
 from pilothouse.controllers.selection import Selectors

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pilothouse.api.nodeselectors import required_predicate
+from pilothouse.client.reconcile.kinds import DAEMON_SETS
+from pilothouse.client.reconcile.objects import Obj, labels_of
 from pilothouse.controllers import taints
-from pilothouse.controllers.kinds import DAEMON_SETS
-from pilothouse.controllers.objects import Obj, labels_of
 from pilothouse.controllers.pod_control import pod_of
 
 HASH_LABEL = "controller-revision-hash"

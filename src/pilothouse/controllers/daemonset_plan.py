@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pilothouse.api import intorstring
+from pilothouse.client.reconcile.objects import Obj, created_at, is_deleting
 from pilothouse.controllers import daemonset_nodes as places
 from pilothouse.controllers import pods as pod_facts
-from pilothouse.controllers.objects import Obj, created_at, is_deleting
 
 #: Never more creations or deletions than this in one look at a set.
 BURST = 250

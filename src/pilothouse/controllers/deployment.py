@@ -9,14 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pilothouse.api.errors import StatusError
-from pilothouse.controllers import adoption, indexes, ownership, pods
-from pilothouse.controllers import deployment_plan as plans
-from pilothouse.controllers import deployment_revisions as revisions
-from pilothouse.controllers import deployment_status as statuses
-from pilothouse.controllers.deployment_status import Seen
-from pilothouse.controllers.kinds import DEPLOYMENTS, PODS, REPLICA_SETS
-from pilothouse.controllers.kit import Context, Controller, TryAgain, is_not_found, namespace_is_terminating
-from pilothouse.controllers.objects import (
+from pilothouse.client.reconcile.kinds import DEPLOYMENTS, PODS, REPLICA_SETS
+from pilothouse.client.reconcile.kit import Context, Controller, TryAgain, is_not_found, namespace_is_terminating
+from pilothouse.client.reconcile.objects import (
     Obj,
     annotations_of,
     controller_of,
@@ -27,6 +22,11 @@ from pilothouse.controllers.objects import (
     uid,
     with_metadata,
 )
+from pilothouse.controllers import adoption, indexes, ownership, pods
+from pilothouse.controllers import deployment_plan as plans
+from pilothouse.controllers import deployment_revisions as revisions
+from pilothouse.controllers import deployment_status as statuses
+from pilothouse.controllers.deployment_status import Seen
 from pilothouse.controllers.selection import Selectors
 
 

@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pilothouse.client.reconcile.objects import Obj, annotations_of, created_at, is_deleting
 from pilothouse.controllers import deployment_revisions as revisions
-from pilothouse.controllers.objects import Obj, annotations_of, created_at, is_deleting
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,16 @@ from collections.abc import Iterable, Sequence
 
 import orjson
 
+from pilothouse.client.reconcile.objects import (
+    Obj,
+    annotations_of,
+    changed,
+    controller_reference,
+    created_at,
+    is_deleting,
+    labels_of,
+)
 from pilothouse.clock import NAME_ALPHABET
-from pilothouse.controllers.objects import Obj, annotations_of, changed, controller_reference, created_at, is_deleting, labels_of
 
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pilothouse.client.reconcile.objects import Obj, find_condition, is_deleting, without_empty
 from pilothouse.clock import parse_rfc3339, rfc3339
 from pilothouse.controllers.deployment_plan import limits, size
-from pilothouse.controllers.objects import Obj, find_condition, is_deleting, without_empty
 
 _NO_DEADLINE = 2**31 - 1
 

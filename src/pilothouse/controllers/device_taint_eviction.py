@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
+from pilothouse.client.reconcile.kit import Context, Controller, is_not_found
+from pilothouse.client.reconcile.objects import Obj, is_deleting, key, split_key
 from pilothouse.clock import parse_rfc3339
 from pilothouse.controllers import taints
-from pilothouse.controllers.kinds import PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
-from pilothouse.controllers.kit import Context, Controller, is_not_found
-from pilothouse.controllers.objects import Obj, is_deleting, key, split_key
 from pilothouse.controllers.pod_status import mark
 from pilothouse.controllers.pods import is_finished
 

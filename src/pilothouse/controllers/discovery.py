@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pilothouse.controllers.kinds import Kind
-from pilothouse.controllers.kit import Api
+from pilothouse.client.reconcile.kinds import Kind
+from pilothouse.client.reconcile.kit import Api
 
 _ACCEPT = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 

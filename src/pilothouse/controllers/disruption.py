@@ -10,10 +10,7 @@ from typing import Any
 
 from pilothouse.api import selectors
 from pilothouse.api.errors import StatusError
-from pilothouse.clock import rfc3339
-from pilothouse.controllers import disruption_plan as plans
-from pilothouse.controllers import indexes
-from pilothouse.controllers.kinds import (
+from pilothouse.client.reconcile.kinds import (
     DEPLOYMENTS,
     POD_DISRUPTION_BUDGETS,
     PODS,
@@ -21,8 +18,11 @@ from pilothouse.controllers.kinds import (
     REPLICATION_CONTROLLERS,
     STATEFUL_SETS,
 )
-from pilothouse.controllers.kit import Context, Controller, is_not_found, log
-from pilothouse.controllers.objects import Obj, controller_of, key, labels_of, split_key
+from pilothouse.client.reconcile.kit import Context, Controller, is_not_found, log
+from pilothouse.client.reconcile.objects import Obj, controller_of, key, labels_of, split_key
+from pilothouse.clock import rfc3339
+from pilothouse.controllers import disruption_plan as plans
+from pilothouse.controllers import indexes
 from pilothouse.controllers.scales import NoScale, Scales
 from pilothouse.controllers.selection import Selectors
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pilothouse.api import intorstring
+from pilothouse.client.reconcile.objects import Obj, condition, is_deleting, without_condition
 from pilothouse.clock import parse_rfc3339, rfc3339
 from pilothouse.controllers import pods as pod_facts
-from pilothouse.controllers.objects import Obj, condition, is_deleting, without_condition
 
 #: Seconds in which an evicted pod is expected to be deleted, and a mark of disruption to be followed by a deletion.
 PATIENCE = 120.0

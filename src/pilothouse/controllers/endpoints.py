@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import ENDPOINTS
+from pilothouse.client.reconcile.kit import Context, is_not_found
+from pilothouse.client.reconcile.objects import Obj, is_deleting, key, labels_of, split_key
 from pilothouse.controllers import endpoints_plan, service_pods
 from pilothouse.controllers.endpointslice import ServicePodsController
-from pilothouse.controllers.kinds import ENDPOINTS
-from pilothouse.controllers.kit import Context, is_not_found
-from pilothouse.controllers.objects import Obj, is_deleting, key, labels_of, split_key
 
 
 class EndpointsController(ServicePodsController):

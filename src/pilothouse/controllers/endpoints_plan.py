@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 import orjson
 
+from pilothouse.client.reconcile.objects import Obj, annotations_of, labels_of, without_empty
 from pilothouse.controllers import service_pods
-from pilothouse.controllers.objects import Obj, annotations_of, labels_of, without_empty
 from pilothouse.controllers.pods import is_ready
 from pilothouse.controllers.service_pods import HEADLESS, Port
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pilothouse.client.reconcile.kinds import ENDPOINT_SLICES, NODES, PODS, SERVICES
+from pilothouse.client.reconcile.kit import Context, Controller, TryAgain
+from pilothouse.client.reconcile.objects import Obj, is_deleting, key, labels_of, split_key, uid
 from pilothouse.controllers import endpointslice_plan as plans
 from pilothouse.controllers import indexes, service_pods
-from pilothouse.controllers.kinds import ENDPOINT_SLICES, NODES, PODS, SERVICES
-from pilothouse.controllers.kit import Context, Controller, TryAgain
-from pilothouse.controllers.objects import Obj, is_deleting, key, labels_of, split_key, uid
 from pilothouse.controllers.pods import is_finished, is_ready
 from pilothouse.controllers.selection import match_pairs
 from pilothouse.controllers.service_pods import TriggerTimes

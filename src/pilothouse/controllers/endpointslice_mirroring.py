@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pilothouse.controllers import indexes, service_pods
-from pilothouse.controllers.endpointslice_plan import MANAGED_BY, SERVICE_NAME
-from pilothouse.controllers.kinds import ENDPOINT_SLICES, ENDPOINTS, SERVICES
-from pilothouse.controllers.kit import Context, Controller, TryAgain
-from pilothouse.controllers.objects import (
+from pilothouse.client.reconcile.kinds import ENDPOINT_SLICES, ENDPOINTS, SERVICES
+from pilothouse.client.reconcile.kit import Context, Controller, TryAgain
+from pilothouse.client.reconcile.objects import (
     Obj,
     annotations_of,
     changed,
@@ -23,6 +21,8 @@ from pilothouse.controllers.objects import (
     split_key,
     without_empty,
 )
+from pilothouse.controllers import indexes, service_pods
+from pilothouse.controllers.endpointslice_plan import MANAGED_BY, SERVICE_NAME
 from pilothouse.controllers.slice_writer import SliceWriter
 
 MANAGER = "endpointslicemirroring-controller.k8s.io"

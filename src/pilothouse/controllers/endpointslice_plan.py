@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pilothouse.controllers import service_pods
-from pilothouse.controllers.objects import (
+from pilothouse.client.reconcile.objects import (
     Obj,
     annotations_of,
     changed,
@@ -20,6 +19,7 @@ from pilothouse.controllers.objects import (
     labels_of,
     without_empty,
 )
+from pilothouse.controllers import service_pods
 from pilothouse.controllers.pods import is_ready
 from pilothouse.controllers.service_pods import HEADLESS, Port
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pilothouse.controllers.kinds import PERSISTENT_VOLUME_CLAIMS, PODS
-from pilothouse.controllers.kit import Context, Controller, TryAgain
-from pilothouse.controllers.objects import Obj, controller_reference, controller_uid, is_deleting, key, split_key, uid
+from pilothouse.client.reconcile.kinds import PERSISTENT_VOLUME_CLAIMS, PODS
+from pilothouse.client.reconcile.kit import Context, Controller, TryAgain
+from pilothouse.client.reconcile.objects import Obj, controller_reference, controller_uid, is_deleting, key, split_key, uid
 from pilothouse.controllers.volumes import ephemeral_claim
 
 

@@ -13,11 +13,11 @@ from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import Kind
+from pilothouse.client.reconcile.kit import Cache, Context, Controller, TryAgain, gather, is_not_found, log
+from pilothouse.client.reconcile.objects import Obj, is_deleting, uid
 from pilothouse.controllers.discovery import discover
 from pilothouse.controllers.garbage_graph import FOREGROUND, ORPHAN, Fate, Graph, Node, Owner, judge
-from pilothouse.controllers.kinds import Kind
-from pilothouse.controllers.kit import Cache, Context, Controller, TryAgain, gather, is_not_found, log
-from pilothouse.controllers.objects import Obj, is_deleting, uid
 
 CRDS = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
 #: Seconds between two looks at what the server serves.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from pilothouse.controllers.objects import Obj, is_deleting
+from pilothouse.client.reconcile.objects import Obj, is_deleting
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"

@@ -12,13 +12,7 @@ from dataclasses import dataclass, field
 from pilothouse.api import quantity, selectors
 from pilothouse.api.errors import StatusError
 from pilothouse.client.metrics import Counter, Gauge
-from pilothouse.clock import rfc3339
-from pilothouse.controllers import hpa_behavior as behaviors
-from pilothouse.controllers.discovery import resource_of
-from pilothouse.controllers.hpa_compute import Failed, Proposal, Target, propose
-from pilothouse.controllers.hpa_metrics import MetricsClient
-from pilothouse.controllers.hpa_replicas import Tolerance
-from pilothouse.controllers.kinds import (
+from pilothouse.client.reconcile.kinds import (
     DEPLOYMENTS,
     HORIZONTAL_POD_AUTOSCALERS,
     PODS,
@@ -27,8 +21,14 @@ from pilothouse.controllers.kinds import (
     STATEFUL_SETS,
     Kind,
 )
-from pilothouse.controllers.kit import Context, Controller
-from pilothouse.controllers.objects import Obj, find_condition, key, labels_of, split_key, uid, without_condition
+from pilothouse.client.reconcile.kit import Context, Controller
+from pilothouse.client.reconcile.objects import Obj, find_condition, key, labels_of, split_key, uid, without_condition
+from pilothouse.clock import rfc3339
+from pilothouse.controllers import hpa_behavior as behaviors
+from pilothouse.controllers.discovery import resource_of
+from pilothouse.controllers.hpa_compute import Failed, Proposal, Target, propose
+from pilothouse.controllers.hpa_metrics import MetricsClient
+from pilothouse.controllers.hpa_replicas import Tolerance
 
 #: Seconds between two looks at an autoscaler.
 PERIOD = 15.0

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pilothouse.controllers.objects import Obj
+from pilothouse.client.reconcile.objects import Obj
 
 #: Seconds for which a higher recommendation holds where nothing else is said.
 DOWN_WINDOW = 300.0

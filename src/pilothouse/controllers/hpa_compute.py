@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pilothouse.api import quantity
+from pilothouse.client.reconcile.objects import Obj
 from pilothouse.controllers import hpa_replicas as replicas
 from pilothouse.controllers.hpa_metrics import MetricsClient, told
 from pilothouse.controllers.hpa_replicas import NoCount, Tolerance
-from pilothouse.controllers.objects import Obj
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from typing import Any
 from pilothouse.api import quantity, selectors
 from pilothouse.api.errors import StatusError
 from pilothouse.api.selectors import selector_text
+from pilothouse.client.reconcile.kit import Api
+from pilothouse.client.reconcile.objects import Obj
 from pilothouse.clock import parse_rfc3339
 from pilothouse.controllers.discovery import resource_of
 from pilothouse.controllers.hpa_replicas import NoCount, Sample
-from pilothouse.controllers.kit import Api
-from pilothouse.controllers.objects import Obj
 
 _RESOURCE, _EXTERNAL = "/apis/metrics.k8s.io/v1beta1", "/apis/external.metrics.k8s.io/v1beta1"
 _CUSTOM = "custom.metrics.k8s.io"

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pilothouse.api import quantity
+from pilothouse.client.reconcile.objects import Obj, condition, is_deleting
 from pilothouse.clock import parse_rfc3339
 from pilothouse.controllers import pods as pod_facts
-from pilothouse.controllers.objects import Obj, condition, is_deleting
 
 #: Seconds after its start in which a pod's use of processor time is that of starting, and in which it may not have been ready yet.
 CPU_INITIALIZATION, READINESS_DELAY = 300.0, 30.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from pilothouse.controllers.kit import Cache
-from pilothouse.controllers.objects import Obj, annotations_of, controller_uid, labels_of, uid
+from pilothouse.client.reconcile.kit import Cache
+from pilothouse.client.reconcile.objects import Obj, annotations_of, controller_uid, labels_of, uid
 
 
 def _uid(obj: Obj) -> Iterable[str]:

@@ -7,6 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import JOBS, PODS
+from pilothouse.client.reconcile.kit import Context, Controller, gather, is_not_found, log
+from pilothouse.client.reconcile.objects import Obj, controller_of, controller_uid, is_deleting, key, labels_of, split_key, uid
 from pilothouse.clock import rfc3339
 from pilothouse.controllers import adoption, indexes, ownership
 from pilothouse.controllers import job_plan as plans
@@ -14,9 +17,6 @@ from pilothouse.controllers import job_status as statuses
 from pilothouse.controllers.expectations import Expectations
 from pilothouse.controllers.job_metrics import JobMetrics
 from pilothouse.controllers.job_pods import job_pod
-from pilothouse.controllers.kinds import JOBS, PODS
-from pilothouse.controllers.kit import Context, Controller, gather, is_not_found, log
-from pilothouse.controllers.objects import Obj, controller_of, controller_uid, is_deleting, key, labels_of, split_key, uid
 from pilothouse.controllers.pod_control import PodControl
 from pilothouse.controllers.pods import is_active
 from pilothouse.controllers.selection import Selectors

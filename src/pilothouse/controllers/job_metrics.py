@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pilothouse.client.metrics import Counter, Histogram, exponential
+from pilothouse.client.reconcile.objects import Obj
 from pilothouse.controllers.job_plan import End, Plan, Seen, is_indexed, per_index, replaces_only_failed
 from pilothouse.controllers.job_policy import verdict
-from pilothouse.controllers.objects import Obj
 
 _JOB = "job_controller_"
 

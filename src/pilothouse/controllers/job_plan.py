@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from pilothouse.client.reconcile.objects import Obj, condition, created_at, is_deleting
 from pilothouse.clock import parse_rfc3339
 from pilothouse.controllers import job_indexes as indexes
 from pilothouse.controllers import job_policy as policy
 from pilothouse.controllers import pods as pod_facts
-from pilothouse.controllers.objects import Obj, condition, created_at, is_deleting
 
 FINALIZER = "batch.kubernetes.io/job-tracking"
 #: Never more creations or deletions than this in one look at a Job.

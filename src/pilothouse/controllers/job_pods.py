@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from pilothouse.client.reconcile.kinds import JOBS
+from pilothouse.client.reconcile.objects import Obj
 from pilothouse.controllers import job_indexes as indexes
 from pilothouse.controllers import job_policy as policy
 from pilothouse.controllers.job_plan import FINALIZER, NewPod, is_indexed, per_index
-from pilothouse.controllers.kinds import JOBS
-from pilothouse.controllers.objects import Obj
 from pilothouse.controllers.pod_control import pod_of
 
 _ENV = {

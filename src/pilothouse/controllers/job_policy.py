@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from pilothouse.client.reconcile.objects import Obj, key
 from pilothouse.controllers import job_indexes as indexes
-from pilothouse.controllers.objects import Obj, key
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from pilothouse.client.reconcile.objects import Obj, find_condition, is_deleting, uid
 from pilothouse.clock import rfc3339
 from pilothouse.controllers import job_indexes as indexes
 from pilothouse.controllers import job_policy as policy
 from pilothouse.controllers import pods as pod_facts
 from pilothouse.controllers.job_plan import End, Seen, is_failed, is_indexed, per_index
-from pilothouse.controllers.objects import Obj, find_condition, is_deleting, uid
 
 #: Never more pods written down as not counted than this.
 MOST_UNCOUNTED = 500

@@ -10,9 +10,9 @@ import datetime as dt
 from collections.abc import Iterable
 
 from pilothouse.api.errors import StatusError
-from pilothouse.controllers.kinds import CONFIG_MAPS, PODS, SECRETS, SERVICE_ACCOUNTS
-from pilothouse.controllers.kit import Context, RoundsController, is_not_found, log
-from pilothouse.controllers.objects import Obj, annotations_of, created_at, is_deleting, key, labels_of, uid
+from pilothouse.client.reconcile.kinds import CONFIG_MAPS, PODS, SECRETS, SERVICE_ACCOUNTS
+from pilothouse.client.reconcile.kit import Context, RoundsController, is_not_found, log
+from pilothouse.client.reconcile.objects import Obj, annotations_of, created_at, is_deleting, key, labels_of, uid
 from pilothouse.controllers.token import ACCOUNT, ACCOUNT_UID, is_token
 
 PERIOD = 24 * 3600.0

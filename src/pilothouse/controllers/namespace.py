@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import NAMESPACES, PODS
+from pilothouse.client.reconcile.kit import Context, Controller, is_not_found
+from pilothouse.client.reconcile.objects import Obj, is_deleting
 from pilothouse.controllers import namespace_plan as plans
 from pilothouse.controllers.discovery import Served, discover
-from pilothouse.controllers.kinds import NAMESPACES, PODS
-from pilothouse.controllers.kit import Context, Controller, is_not_found
-from pilothouse.controllers.objects import Obj, is_deleting
 
 _KUBERNETES = "kubernetes"
 #: Seconds between two passes while something stays: at first, and at most; and at most when the server answered with errors.

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pilothouse.client.reconcile.objects import Obj, find_condition
 from pilothouse.clock import rfc3339
-from pilothouse.controllers.objects import Obj, find_condition
 
 
 @dataclass(slots=True)

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from pilothouse.client.reconcile.objects import Obj, condition, created_at, labels_of
 from pilothouse.clock import rfc3339
-from pilothouse.controllers.objects import Obj, condition, created_at, labels_of
 
 #: Conditions that a silent node's heartbeat vouched for.
 VOUCHED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")

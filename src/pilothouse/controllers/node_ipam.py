@@ -8,9 +8,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 
-from pilothouse.controllers.kinds import NODES
-from pilothouse.controllers.kit import Context, Controller
-from pilothouse.controllers.objects import Obj, is_deleting, uid
+from pilothouse.client.reconcile.kinds import NODES
+from pilothouse.client.reconcile.kit import Context, Controller
+from pilothouse.client.reconcile.objects import Obj, is_deleting, uid
 
 #: Bits of a node's range, by IP version.
 MASKS = {4: 24, 6: 64}

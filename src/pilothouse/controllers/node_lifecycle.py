@@ -11,12 +11,12 @@ from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import LEASES, NODES, PODS
+from pilothouse.client.reconcile.kit import Context, Controller, gather, is_not_found, log
+from pilothouse.client.reconcile.objects import Obj, condition, labels_of
 from pilothouse.clock import rfc3339
 from pilothouse.controllers import indexes, node_health, taints
-from pilothouse.controllers.kinds import LEASES, NODES, PODS
-from pilothouse.controllers.kit import Context, Controller, gather, is_not_found, log
 from pilothouse.controllers.node_health import Bucket, Health, Timing, ZoneState
-from pilothouse.controllers.objects import Obj, condition, labels_of
 from pilothouse.controllers.pods import is_ready
 
 _LEASE_NAMESPACE = "kube-node-lease"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from pilothouse.controllers.objects import Obj, controller_of, is_deleting, labels_of, uid
+from pilothouse.client.reconcile.objects import Obj, controller_of, is_deleting, labels_of, uid
 
 
 @dataclass(frozen=True, slots=True)

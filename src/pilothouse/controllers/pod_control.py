@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import PODS, Kind
+from pilothouse.client.reconcile.kit import Context, gather, is_conflict, is_not_found, namespace_is_terminating
+from pilothouse.client.reconcile.objects import Obj, controller_reference, uid
 from pilothouse.controllers.expectations import Expectations
-from pilothouse.controllers.kinds import PODS, Kind
-from pilothouse.controllers.kit import Context, gather, is_conflict, is_not_found, namespace_is_terminating
-from pilothouse.controllers.objects import Obj, controller_reference, uid
 
 
 def batches(count: int) -> list[int]:

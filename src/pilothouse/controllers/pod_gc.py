@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import NODES, PODS
+from pilothouse.client.reconcile.kit import Context, RoundsController, gather, is_conflict, is_not_found, log
+from pilothouse.client.reconcile.objects import Obj, created_at, is_deleting
 from pilothouse.controllers import pods as pod_facts
 from pilothouse.controllers import taints
-from pilothouse.controllers.kinds import NODES, PODS
-from pilothouse.controllers.kit import Context, RoundsController, gather, is_conflict, is_not_found, log
-from pilothouse.controllers.objects import Obj, created_at, is_deleting
 from pilothouse.controllers.pod_status import mark
 
 #: Seconds between two rounds, and for which a node must have been missing before its pods are.

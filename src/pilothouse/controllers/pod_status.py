@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from pilothouse.client.reconcile.kinds import PODS
+from pilothouse.client.reconcile.kit import Api
+from pilothouse.client.reconcile.objects import Obj, condition
 from pilothouse.clock import rfc3339
-from pilothouse.controllers.kinds import PODS
-from pilothouse.controllers.kit import Api
-from pilothouse.controllers.objects import Obj, condition
 from pilothouse.controllers.pods import is_finished
 
 

@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pilothouse.client.reconcile.objects import Obj, annotations_of, condition, created_at, is_deleting
 from pilothouse.clock import parse_rfc3339
-from pilothouse.controllers.objects import Obj, annotations_of, condition, created_at, is_deleting
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 _FINISHED = ("Succeeded", "Failed")

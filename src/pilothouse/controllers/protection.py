@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pilothouse.controllers.kinds import Kind
-from pilothouse.controllers.kit import Context, Controller
-from pilothouse.controllers.objects import Obj, is_deleting, split_key, with_metadata
+from pilothouse.client.reconcile.kinds import Kind
+from pilothouse.client.reconcile.kit import Context, Controller
+from pilothouse.client.reconcile.objects import Obj, is_deleting, split_key, with_metadata
 
 
 class ProtectionController(Controller):

@@ -13,10 +13,10 @@ from collections.abc import Iterable
 
 from pilothouse.api.claims import BIND_COMPLETED, PROVISIONED_BY, SELECTED_NODE, class_name, is_for
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STORAGE_CLASSES
+from pilothouse.client.reconcile.kit import Context, Controller, is_not_found
+from pilothouse.client.reconcile.objects import Obj, annotations_of, is_deleting, key, uid, with_metadata
 from pilothouse.controllers import pv_binder_plan as plan
-from pilothouse.controllers.kinds import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STORAGE_CLASSES
-from pilothouse.controllers.kit import Context, Controller, is_not_found
-from pilothouse.controllers.objects import Obj, annotations_of, is_deleting, key, uid, with_metadata
 from pilothouse.controllers.volumes import PROVISIONERS, claim_key, claims_of, phase
 
 #: Drivers that took the place of the plugins that Kubernetes once had built in (KEP-625).

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pilothouse.api.claims import BIND_COMPLETED, BOUND_BY_CONTROLLER, capacity, class_name, is_for, requested
-from pilothouse.controllers.objects import Obj, annotations_of, is_deleting, labels_of, with_metadata
+from pilothouse.client.reconcile.objects import Obj, annotations_of, is_deleting, labels_of, with_metadata
 from pilothouse.controllers.selection import compile_selector
 from pilothouse.controllers.volumes import phase
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pilothouse.controllers.kinds import PERSISTENT_VOLUMES
-from pilothouse.controllers.objects import Obj
+from pilothouse.client.reconcile.kinds import PERSISTENT_VOLUMES
+from pilothouse.client.reconcile.objects import Obj
 from pilothouse.controllers.protection import ProtectionController
 from pilothouse.controllers.volumes import phase
 

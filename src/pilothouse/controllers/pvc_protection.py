@@ -5,9 +5,9 @@ Finished pods count as well: their volumes may still be mounted. Reference: Pers
 
 from __future__ import annotations
 
-from pilothouse.controllers.kinds import PERSISTENT_VOLUME_CLAIMS, PODS
-from pilothouse.controllers.kit import Context
-from pilothouse.controllers.objects import Obj, key
+from pilothouse.client.reconcile.kinds import PERSISTENT_VOLUME_CLAIMS, PODS
+from pilothouse.client.reconcile.kit import Context
+from pilothouse.client.reconcile.objects import Obj, key
 from pilothouse.controllers.protection import ProtectionController
 from pilothouse.controllers.pv_binder import claims_used
 from pilothouse.controllers.volumes import uses

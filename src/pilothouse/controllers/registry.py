@@ -1,47 +1,20 @@
-"""The controllers that exist, by the names that kube-controller-manager gives them, and which of them `--controllers` selects.
+"""The controllers that exist, by the names that kube-controller-manager gives them.
 
 A controller's module is imported only when it is selected.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
-
-from pilothouse.controllers.kit import Controller
+from pilothouse.client.reconcile.entries import Entry, Program
 
 #: Seconds after which those start that a new cluster needs for its first pods.
 SOON = 0.03
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One controller: its name and former name, where its class is, the ServiceAccount that it acts as ("": the manager), needs."""
-
-    name: str
-    alias: str
-    place: str
-    account: str
-    default: bool = True
-    #: Seconds after the manager's start at which it starts: what a new cluster waits for comes first, then what is asked of it first.
-    start_after: float = 0.15
-    #: The name that its Events bear, where it is not its own.
-    component: str = ""
-    #: Options without which it has nothing to do.
-    needs: tuple[str, ...] = ()
-
-    def load(self) -> type[Controller]:
-        module, _, attribute = self.place.partition(":")
-        return getattr(importlib.import_module(f"pilothouse.controllers.{module}"), attribute)
-
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         "serviceaccount-token-controller",
         "serviceaccount-token",
-        "token:TokenController",
+        "pilothouse.controllers.token:TokenController",
         "",  # the manager itself: it reads and writes the secrets of all accounts
         needs=("service_account_private_key",),
         start_after=SOON,
@@ -49,62 +22,85 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "serviceaccount-controller",
         "serviceaccount",
-        "serviceaccount:ServiceAccountController",
+        "pilothouse.controllers.serviceaccount:ServiceAccountController",
         "service-account-controller",
         start_after=0.0,
     ),
     Entry(
         "root-ca-certificate-publisher-controller",
         "root-ca-cert-publisher",
-        "root_ca:RootCAPublisher",
+        "pilothouse.controllers.root_ca:RootCAPublisher",
         "root-ca-cert-publisher",
         needs=("root_ca",),
         start_after=0.0,
     ),
-    Entry("namespace-controller", "namespace", "namespace:NamespaceController", "namespace-controller", start_after=SOON),
+    Entry(
+        "namespace-controller",
+        "namespace",
+        "pilothouse.controllers.namespace:NamespaceController",
+        "namespace-controller",
+        start_after=SOON,
+    ),
     Entry(
         "garbage-collector-controller",
         "garbagecollector",
-        "garbage_collector:GarbageCollector",
+        "pilothouse.controllers.garbage_collector:GarbageCollector",
         "generic-garbage-collector",
         start_after=1.0,  # it lists everything
     ),
     Entry(
         "resourcequota-controller",
         "resourcequota",
-        "resourcequota:ResourceQuotaController",
+        "pilothouse.controllers.resourcequota:ResourceQuotaController",
         "resourcequota-controller",
     ),
-    Entry("replicaset-controller", "replicaset", "replicaset:ReplicaSetController", "replicaset-controller", start_after=SOON),
+    Entry(
+        "replicaset-controller",
+        "replicaset",
+        "pilothouse.controllers.replicaset:ReplicaSetController",
+        "replicaset-controller",
+        start_after=SOON,
+    ),
     Entry(
         "replicationcontroller-controller",
         "replicationcontroller",
-        "replicationcontroller:ReplicationControllerController",
+        "pilothouse.controllers.replicationcontroller:ReplicationControllerController",
         "replication-controller",
         component="replication-controller",
     ),
-    Entry("deployment-controller", "deployment", "deployment:DeploymentController", "deployment-controller", start_after=SOON),
-    Entry("statefulset-controller", "statefulset", "statefulset:StatefulSetController", "statefulset-controller"),
-    Entry("daemonset-controller", "daemonset", "daemonset:DaemonSetController", "daemon-set-controller"),
-    Entry("job-controller", "job", "job:JobController", "job-controller"),
-    Entry("cronjob-controller", "cronjob", "cronjob:CronJobController", "cronjob-controller"),
+    Entry(
+        "deployment-controller",
+        "deployment",
+        "pilothouse.controllers.deployment:DeploymentController",
+        "deployment-controller",
+        start_after=SOON,
+    ),
+    Entry(
+        "statefulset-controller",
+        "statefulset",
+        "pilothouse.controllers.statefulset:StatefulSetController",
+        "statefulset-controller",
+    ),
+    Entry("daemonset-controller", "daemonset", "pilothouse.controllers.daemonset:DaemonSetController", "daemon-set-controller"),
+    Entry("job-controller", "job", "pilothouse.controllers.job:JobController", "job-controller"),
+    Entry("cronjob-controller", "cronjob", "pilothouse.controllers.cronjob:CronJobController", "cronjob-controller"),
     Entry(
         "ttl-after-finished-controller",
         "ttl-after-finished",
-        "ttl_after_finished:TTLAfterFinishedController",
+        "pilothouse.controllers.ttl_after_finished:TTLAfterFinishedController",
         "ttl-after-finished-controller",
     ),
     Entry(
         "horizontal-pod-autoscaler-controller",
         "horizontalpodautoscaling",
-        "hpa:HorizontalPodAutoscalerController",
+        "pilothouse.controllers.hpa:HorizontalPodAutoscalerController",
         "horizontal-pod-autoscaler",
         component="horizontal-pod-autoscaler",
     ),
     Entry(
         "endpoints-controller",
         "endpoint",
-        "endpoints:EndpointsController",
+        "pilothouse.controllers.endpoints:EndpointsController",
         "endpoint-controller",
         component="endpoint-controller",
         start_after=SOON,
@@ -112,7 +108,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "endpointslice-controller",
         "endpointslice",
-        "endpointslice:EndpointSliceController",
+        "pilothouse.controllers.endpointslice:EndpointSliceController",
         "endpointslice-controller",
         component="endpoint-slice-controller",
         start_after=SOON,
@@ -120,29 +116,31 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "endpointslice-mirroring-controller",
         "endpointslicemirroring",
-        "endpointslice_mirroring:EndpointSliceMirroringController",
+        "pilothouse.controllers.endpointslice_mirroring:EndpointSliceMirroringController",
         "endpointslicemirroring-controller",
     ),
     Entry(
         "disruption-controller",
         "disruption",
-        "disruption:DisruptionController",
+        "pilothouse.controllers.disruption:DisruptionController",
         "disruption-controller",
         component="controllermanager",
     ),
-    Entry("pod-garbage-collector-controller", "podgc", "pod_gc:PodGarbageCollector", "pod-garbage-collector"),
+    Entry(
+        "pod-garbage-collector-controller", "podgc", "pilothouse.controllers.pod_gc:PodGarbageCollector", "pod-garbage-collector"
+    ),
     Entry(
         "node-lifecycle-controller",
         "nodelifecycle",
-        "node_lifecycle:NodeLifecycleController",
+        "pilothouse.controllers.node_lifecycle:NodeLifecycleController",
         "node-controller",
         component="node-controller",
     ),
-    Entry("taint-eviction-controller", "", "taint_eviction:TaintEvictionController", "node-controller"),
+    Entry("taint-eviction-controller", "", "pilothouse.controllers.taint_eviction:TaintEvictionController", "node-controller"),
     Entry(
         "node-ipam-controller",
         "nodeipam",
-        "node_ipam:NodeIPAMController",
+        "pilothouse.controllers.node_ipam:NodeIPAMController",
         "node-controller",
         component="cidrAllocator",
         needs=("allocate_node_cidrs", "cluster_cidr"),
@@ -150,54 +148,54 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "bootstrap-signer-controller",
         "bootstrapsigner",
-        "bootstrap_signer:BootstrapSignerController",
+        "pilothouse.controllers.bootstrap_signer:BootstrapSignerController",
         "bootstrap-signer",
         default=False,
     ),
     Entry(
         "token-cleaner-controller",
         "tokencleaner",
-        "token_cleaner:TokenCleanerController",
+        "pilothouse.controllers.token_cleaner:TokenCleanerController",
         "token-cleaner",
         default=False,
     ),
-    Entry("ttl-controller", "ttl", "ttl:TTLController", "ttl-controller"),
+    Entry("ttl-controller", "ttl", "pilothouse.controllers.ttl:TTLController", "ttl-controller"),
     Entry(
         "clusterrole-aggregation-controller",
         "clusterrole-aggregation",
-        "clusterrole_aggregation:ClusterRoleAggregationController",
+        "pilothouse.controllers.clusterrole_aggregation:ClusterRoleAggregationController",
         "clusterrole-aggregation-controller",
     ),
     Entry(
         "service-cidr-controller",
         "",
-        "service_cidr:ServiceCIDRController",
+        "pilothouse.controllers.service_cidr:ServiceCIDRController",
         "service-cidrs-controller",
     ),
     Entry(
         "legacy-serviceaccount-token-cleaner-controller",
         "legacy-service-account-token-cleaner",
-        "legacy_token_cleaner:LegacyTokenCleaner",
+        "pilothouse.controllers.legacy_token_cleaner:LegacyTokenCleaner",
         "legacy-service-account-token-cleaner",
         start_after=1.0,
     ),
     Entry(
         "device-taint-eviction-controller",
         "",
-        "device_taint_eviction:DeviceTaintEvictionController",
+        "pilothouse.controllers.device_taint_eviction:DeviceTaintEvictionController",
         "device-taint-eviction-controller",
     ),
     Entry(
         "certificatesigningrequest-approving-controller",
         "csrapproving",
-        "csr_approving:CSRApprovingController",
+        "pilothouse.controllers.csr_approving:CSRApprovingController",
         "certificate-controller",
         start_after=1.0,  # it needs the cryptographic library
     ),
     Entry(
         "certificatesigningrequest-signing-controller",
         "csrsigning",
-        "csr_signing:CSRSigningController",
+        "pilothouse.controllers.csr_signing:CSRSigningController",
         "certificate-controller",
         start_after=1.0,
         needs=("cluster_signing_cert", "cluster_signing_key"),
@@ -205,89 +203,69 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "certificatesigningrequest-cleaner-controller",
         "csrcleaner",
-        "csr_cleaner:CSRCleanerController",
+        "pilothouse.controllers.csr_cleaner:CSRCleanerController",
         "certificate-controller",
         start_after=1.0,
     ),
     Entry(
         "persistentvolume-binder-controller",
         "persistentvolume-binder",
-        "pv_binder:PersistentVolumeBinder",
+        "pilothouse.controllers.pv_binder:PersistentVolumeBinder",
         "persistent-volume-binder",
         component="persistentvolume-controller",
     ),
     Entry(
         "persistentvolume-attach-detach-controller",
         "attachdetach",
-        "attach_detach:AttachDetachController",
+        "pilothouse.controllers.attach_detach:AttachDetachController",
         "attachdetach-controller",
         component="attachdetach-controller",
     ),
     Entry(
         "persistentvolume-expander-controller",
         "persistentvolume-expander",
-        "volume_expand:ExpandController",
+        "pilothouse.controllers.volume_expand:ExpandController",
         "expand-controller",
         component="volume_expand",
     ),
     Entry(
         "ephemeral-volume-controller",
         "ephemeral-volume",
-        "ephemeral_volume:EphemeralVolumeController",
+        "pilothouse.controllers.ephemeral_volume:EphemeralVolumeController",
         "ephemeral-volume-controller",
         component="ephemeral_volume",
     ),
     Entry(
         "persistentvolumeclaim-protection-controller",
         "pvc-protection",
-        "pvc_protection:PVCProtectionController",
+        "pilothouse.controllers.pvc_protection:PVCProtectionController",
         "pvc-protection-controller",
     ),
     Entry(
         "persistentvolume-protection-controller",
         "pv-protection",
-        "pv_protection:PVProtectionController",
+        "pilothouse.controllers.pv_protection:PVProtectionController",
         "pv-protection-controller",
     ),
     Entry(
         "volumeattributesclass-protection-controller",
         "",
-        "vac_protection:VACProtectionController",
+        "pilothouse.controllers.vac_protection:VACProtectionController",
         "volumeattributesclass-protection-controller",
     ),
     Entry(
         "resourceclaim-controller",
         "resource-claim-controller",
-        "resource_claim:ResourceClaimController",
+        "pilothouse.controllers.resource_claim:ResourceClaimController",
         "resource-claim-controller",
         component="resource_claim",
     ),
     Entry(
         "validatingadmissionpolicy-status-controller",
         "validatingadmissionpolicy-status",
-        "admission_policy_status:AdmissionPolicyStatusController",
+        "pilothouse.controllers.admission_policy_status:AdmissionPolicyStatusController",
         "validatingadmissionpolicy-status-controller",
     ),
 )
 
-
-def select(wanted: Iterable[str], entries: Iterable[Entry] = ENTRIES) -> list[Entry]:
-    """The entries that a `--controllers` list means: `*` all that are on by default, `name` this one, `-name` not this one.
-
-    ValueError for a name that no controller has.
-    """
-    entries = list(entries)
-    named = list(wanted)
-    by_name = {e.name: e for e in entries} | {e.alias: e for e in entries if e.alias}
-    unknown = [n for n in named if n != "*" and n.removeprefix("-") not in by_name]
-    if unknown:
-        raise ValueError(f'"{unknown[0].removeprefix("-")}" is not in the list of known controllers')
-    chosen = {by_name[n].name for n in named if n in by_name}
-    refused = {by_name[n[1:]].name for n in named if n.startswith("-")}
-    every = "*" in named
-    return [e for e in entries if e.name in chosen or (every and e.default and e.name not in refused)]
-
-
-def can_run(entry: Entry, options: Mapping[str, Any]) -> bool:
-    """Whether its keys and certificates are configured."""
-    return all(options.get(need) for need in entry.needs)
+PROGRAM = Program("kube-controller-manager", ENTRIES)

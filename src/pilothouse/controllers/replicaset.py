@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pilothouse.client.reconcile.kinds import PODS, REPLICA_SETS
+from pilothouse.client.reconcile.kit import Context, Controller, TryAgain
+from pilothouse.client.reconcile.objects import Obj, controller_of, controller_uid, is_deleting, key, labels_of, split_key, uid
 from pilothouse.controllers import adoption, indexes, ownership, pods
 from pilothouse.controllers import replicaset_plan as plans
 from pilothouse.controllers.expectations import Expectations
-from pilothouse.controllers.kinds import PODS, REPLICA_SETS
-from pilothouse.controllers.kit import Context, Controller, TryAgain
-from pilothouse.controllers.objects import Obj, controller_of, controller_uid, is_deleting, key, labels_of, split_key, uid
 from pilothouse.controllers.pod_control import PodControl, pod_of
 from pilothouse.controllers.selection import Selectors
 

@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pilothouse.client.reconcile.objects import Obj, condition, is_deleting, labels_of, without_condition
 from pilothouse.clock import rfc3339
 from pilothouse.controllers import pods as pod_facts
-from pilothouse.controllers.objects import Obj, condition, is_deleting, labels_of, without_condition
 
 #: Never more creations or deletions than this in one look at a set.
 BURST = 500

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pilothouse.controllers.kinds import REPLICATION_CONTROLLERS
-from pilothouse.controllers.objects import Obj
+from pilothouse.client.reconcile.kinds import REPLICATION_CONTROLLERS
+from pilothouse.client.reconcile.objects import Obj
 from pilothouse.controllers.replicaset import ReplicaSetController
 from pilothouse.controllers.selection import Selectors
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pilothouse.api.errors import StatusError
-from pilothouse.controllers import pods as pod_facts
-from pilothouse.controllers.kinds import PODS, RESOURCE_CLAIM_TEMPLATES, RESOURCE_CLAIMS
-from pilothouse.controllers.kit import Context, Controller, TryAgain, is_not_found
-from pilothouse.controllers.objects import (
+from pilothouse.client.reconcile.kinds import PODS, RESOURCE_CLAIM_TEMPLATES, RESOURCE_CLAIMS
+from pilothouse.client.reconcile.kit import Context, Controller, TryAgain, is_not_found
+from pilothouse.client.reconcile.objects import (
     Obj,
     annotations_of,
     controller_of,
@@ -22,6 +21,7 @@ from pilothouse.controllers.objects import (
     uid,
     with_metadata,
 )
+from pilothouse.controllers import pods as pod_facts
 
 #: Which of the pod's claims a claim was made for.
 POD_CLAIM = "resource.kubernetes.io/pod-claim-name"

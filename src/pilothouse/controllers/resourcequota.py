@@ -10,12 +10,12 @@ from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCE_QUOTAS, SERVICES, Kind
+from pilothouse.client.reconcile.kit import Cache, Context, Controller, log
+from pilothouse.client.reconcile.objects import Obj, split_key
 from pilothouse.controllers import indexes
 from pilothouse.controllers import resourcequota_plan as plans
 from pilothouse.controllers.discovery import discover
-from pilothouse.controllers.kinds import PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCE_QUOTAS, SERVICES, Kind
-from pilothouse.controllers.kit import Cache, Context, Controller, log
-from pilothouse.controllers.objects import Obj, split_key
 
 #: Seconds between two full counts, and between two looks at what is served.
 RESYNC, REDISCOVER = 300.0, 30.0

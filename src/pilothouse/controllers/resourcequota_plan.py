@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pilothouse.api import quantity
 from pilothouse.api import quota_usage as usage
+from pilothouse.client.reconcile.kinds import PODS, Kind
+from pilothouse.client.reconcile.objects import Obj
 from pilothouse.clock import parse_rfc3339
-from pilothouse.controllers.kinds import PODS, Kind
-from pilothouse.controllers.objects import Obj
 from pilothouse.controllers.pods import is_finished
 
 

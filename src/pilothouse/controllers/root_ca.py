@@ -6,9 +6,9 @@ Pods mount it beside their token to verify the API server. Reference: "Bound ser
 from __future__ import annotations
 
 from pilothouse.api.errors import StatusError
-from pilothouse.controllers.kinds import CONFIG_MAPS, NAMESPACES
-from pilothouse.controllers.kit import Context, Controller, namespace_is_terminating
-from pilothouse.controllers.objects import Obj, annotations_of
+from pilothouse.client.reconcile.kinds import CONFIG_MAPS, NAMESPACES
+from pilothouse.client.reconcile.kit import Context, Controller, namespace_is_terminating
+from pilothouse.client.reconcile.objects import Obj, annotations_of
 from pilothouse.controllers.serviceaccount import is_active
 
 NAME = "kube-root-ca.crt"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import DEPLOYMENTS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS, Kind
+from pilothouse.client.reconcile.kit import Api, Cache, is_not_found
+from pilothouse.client.reconcile.objects import Obj, controller_of, uid
 from pilothouse.controllers.discovery import resource_of
-from pilothouse.controllers.kinds import DEPLOYMENTS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS, Kind
-from pilothouse.controllers.kit import Api, Cache, is_not_found
-from pilothouse.controllers.objects import Obj, controller_of, uid
 
 _FOLLOWED = (DEPLOYMENTS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from pilothouse.api import selectors
-from pilothouse.controllers.objects import Obj, uid
+from pilothouse.client.reconcile.objects import Obj, uid
 
 Predicate = Callable[[dict[str, str]], bool]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 
+from pilothouse.client.reconcile.kinds import IP_ADDRESSES, SERVICE_CIDRS
+from pilothouse.client.reconcile.kit import Context, Controller
+from pilothouse.client.reconcile.objects import Obj, condition, is_deleting, key, with_metadata, without_condition
 from pilothouse.clock import parse_rfc3339, rfc3339
-from pilothouse.controllers.kinds import IP_ADDRESSES, SERVICE_CIDRS
-from pilothouse.controllers.kit import Context, Controller
-from pilothouse.controllers.objects import Obj, condition, is_deleting, key, with_metadata, without_condition
 
 FINALIZER = "networking.k8s.io/service-cidr-finalizer"
 GRACE = 10.0

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from pilothouse.client.reconcile.objects import Obj, condition, is_deleting, key, labels_of
 from pilothouse.clock import parse_rfc3339, rfc3339
-from pilothouse.controllers.objects import Obj, condition, is_deleting, key, labels_of
 from pilothouse.controllers.pods import is_finished
 
 HEADLESS = "service.kubernetes.io/headless"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pilothouse.api.errors import StatusError
-from pilothouse.controllers.kinds import NAMESPACES, SERVICE_ACCOUNTS
-from pilothouse.controllers.kit import Context, Controller, namespace_is_terminating
-from pilothouse.controllers.objects import Obj, is_deleting
+from pilothouse.client.reconcile.kinds import NAMESPACES, SERVICE_ACCOUNTS
+from pilothouse.client.reconcile.kit import Context, Controller, namespace_is_terminating
+from pilothouse.client.reconcile.objects import Obj, is_deleting
 
 DEFAULT = "default"
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pilothouse.api.errors import StatusError
-from pilothouse.controllers.kinds import ENDPOINT_SLICES
-from pilothouse.controllers.kit import Api, gather, is_not_found
-from pilothouse.controllers.objects import Obj, uid
+from pilothouse.client.reconcile.kinds import ENDPOINT_SLICES
+from pilothouse.client.reconcile.kit import Api, gather, is_not_found
+from pilothouse.client.reconcile.objects import Obj, uid
 
 
 class SliceWriter:

@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pilothouse.api.errors import StatusError
-from pilothouse.controllers import adoption, indexes, ownership
-from pilothouse.controllers import controller_revisions as history
-from pilothouse.controllers import statefulset_identity as identity
-from pilothouse.controllers import statefulset_plan as plans
-from pilothouse.controllers.kinds import CONTROLLER_REVISIONS, PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS
-from pilothouse.controllers.kit import Context, Controller, TryAgain, gather, is_conflict, is_not_found, namespace_is_terminating
-from pilothouse.controllers.objects import (
+from pilothouse.client.reconcile.kinds import CONTROLLER_REVISIONS, PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS
+from pilothouse.client.reconcile.kit import (
+    Context,
+    Controller,
+    TryAgain,
+    gather,
+    is_conflict,
+    is_not_found,
+    namespace_is_terminating,
+)
+from pilothouse.client.reconcile.objects import (
     Obj,
     controller_of,
     controller_uid,
@@ -25,6 +29,10 @@ from pilothouse.controllers.objects import (
     uid,
     with_metadata,
 )
+from pilothouse.controllers import adoption, indexes, ownership
+from pilothouse.controllers import controller_revisions as history
+from pilothouse.controllers import statefulset_identity as identity
+from pilothouse.controllers import statefulset_plan as plans
 from pilothouse.controllers.selection import Selectors
 
 HASH_LABEL = "controller.kubernetes.io/hash"

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from pilothouse.controllers.kinds import STATEFUL_SETS
-from pilothouse.controllers.objects import Obj, controller_reference, is_deleting, labels_of, uid
+from pilothouse.client.reconcile.kinds import STATEFUL_SETS
+from pilothouse.client.reconcile.objects import Obj, controller_reference, is_deleting, labels_of, uid
 from pilothouse.controllers.pod_control import pod_of
 
 NAME_LABEL = "statefulset.kubernetes.io/pod-name"

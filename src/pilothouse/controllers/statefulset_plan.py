@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pilothouse.api import intorstring
+from pilothouse.client.reconcile.objects import Obj, is_deleting
 from pilothouse.controllers import pods as pod_facts
 from pilothouse.controllers import statefulset_identity as identity
-from pilothouse.controllers.objects import Obj, is_deleting
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ Reference: "Taints and tolerations: taint based evictions", KEP-3902.
 from __future__ import annotations
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import NODES, PODS
+from pilothouse.client.reconcile.kit import Context, Controller, is_not_found
+from pilothouse.client.reconcile.objects import Obj, created_at, is_deleting, key, split_key, uid
 from pilothouse.clock import parse_rfc3339
 from pilothouse.controllers import indexes, taints
-from pilothouse.controllers.kinds import NODES, PODS
-from pilothouse.controllers.kit import Context, Controller, is_not_found
-from pilothouse.controllers.objects import Obj, created_at, is_deleting, key, split_key, uid
 from pilothouse.controllers.pod_status import mark
 from pilothouse.controllers.pods import is_finished
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pilothouse.client.reconcile.objects import Obj, condition
 from pilothouse.clock import rfc3339
-from pilothouse.controllers.objects import Obj, condition
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import SECRETS, SERVICE_ACCOUNTS
+from pilothouse.client.reconcile.kit import Context, Controller, is_not_found
+from pilothouse.client.reconcile.objects import Obj, annotations_of, is_deleting, key, split_key, uid
 from pilothouse.controllers import indexes
-from pilothouse.controllers.kinds import SECRETS, SERVICE_ACCOUNTS
-from pilothouse.controllers.kit import Context, Controller, is_not_found
-from pilothouse.controllers.objects import Obj, annotations_of, is_deleting, key, split_key, uid
 
 TYPE = "kubernetes.io/service-account-token"
 ACCOUNT = "kubernetes.io/service-account.name"

@@ -6,10 +6,10 @@ Reference: "Authenticating with Bootstrap Tokens".
 from __future__ import annotations
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client.reconcile.kinds import SECRETS
+from pilothouse.client.reconcile.kit import Context, Controller, is_not_found
+from pilothouse.client.reconcile.objects import Obj, split_key, uid
 from pilothouse.controllers import bootstrap_tokens as tokens
-from pilothouse.controllers.kinds import SECRETS
-from pilothouse.controllers.kit import Context, Controller, is_not_found
-from pilothouse.controllers.objects import Obj, split_key, uid
 
 
 class TokenCleanerController(Controller):

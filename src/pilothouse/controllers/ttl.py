@@ -5,9 +5,9 @@ Reference: annotation `node.alpha.kubernetes.io/ttl`.
 
 from __future__ import annotations
 
-from pilothouse.controllers.kinds import NODES
-from pilothouse.controllers.kit import Context, Controller
-from pilothouse.controllers.objects import Obj, annotations_of
+from pilothouse.client.reconcile.kinds import NODES
+from pilothouse.client.reconcile.kit import Context, Controller
+from pilothouse.client.reconcile.objects import Obj, annotations_of
 
 TTL = "node.alpha.kubernetes.io/ttl"
 #: Fewest and most nodes of a class of clusters, and its seconds. Classes overlap, so that a cluster at a border does not waver.

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pilothouse.api.errors import StatusError
 from pilothouse.client.metrics import Histogram, exponential
+from pilothouse.client.reconcile.kinds import JOBS
+from pilothouse.client.reconcile.kit import Context, Controller, is_not_found
+from pilothouse.client.reconcile.objects import Obj, condition, is_deleting, split_key, uid
 from pilothouse.clock import parse_rfc3339
-from pilothouse.controllers.kinds import JOBS
-from pilothouse.controllers.kit import Context, Controller, is_not_found
-from pilothouse.controllers.objects import Obj, condition, is_deleting, split_key, uid
 
 
 def expires_at(job: Obj) -> float | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pilothouse.controllers.kinds import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, VOLUME_ATTRIBUTES_CLASSES
-from pilothouse.controllers.kit import Context
-from pilothouse.controllers.objects import Obj
+from pilothouse.client.reconcile.kinds import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, VOLUME_ATTRIBUTES_CLASSES
+from pilothouse.client.reconcile.kit import Context
+from pilothouse.client.reconcile.objects import Obj
 from pilothouse.controllers.protection import ProtectionController
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pilothouse.api import quantity
 from pilothouse.api.claims import requested
-from pilothouse.controllers.kinds import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
-from pilothouse.controllers.kit import Context, Controller
-from pilothouse.controllers.objects import Obj, split_key, uid
+from pilothouse.client.reconcile.kinds import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
+from pilothouse.client.reconcile.kit import Context, Controller
+from pilothouse.client.reconcile.objects import Obj, split_key, uid
 from pilothouse.controllers.volumes import phase
 
 

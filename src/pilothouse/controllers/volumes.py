@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pilothouse.api.claims import PROVISIONER
-from pilothouse.controllers.objects import Obj, controller_uid, uid
+from pilothouse.client.reconcile.objects import Obj, controller_uid, uid
 
 PROVISIONERS = ("volume.beta.kubernetes.io/storage-provisioner", PROVISIONER)
 

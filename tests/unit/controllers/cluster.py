@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pilothouse.api import errors
+from pilothouse.client.reconcile import kinds as known
+from pilothouse.client.reconcile.kinds import Kind
+from pilothouse.client.reconcile.kit import Controller
 from pilothouse.clock import VirtualClock, new_uid, random_suffix, rfc3339
-from pilothouse.controllers import kinds as known
 from pilothouse.controllers.daemonset_nodes import target
-from pilothouse.controllers.kinds import Kind
-from pilothouse.controllers.kit import Controller
 
 Obj = dict[str, Any]
 CRDS = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilothouse.controllers.kinds import NODES
+from pilothouse.client.reconcile.kinds import NODES
 from pilothouse.controllers.node_ipam import NodeIPAMController, pools, ranges_of
 
 from .builders import node

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pilothouse.api.kinds.policy_typing import expression_warnings
+from pilothouse.client.reconcile.kinds import VALIDATING_ADMISSION_POLICIES
 from pilothouse.controllers.admission_policy_status import AdmissionPolicyStatusController
-from pilothouse.controllers.kinds import VALIDATING_ADMISSION_POLICIES
 
 from .cluster import Cluster
 

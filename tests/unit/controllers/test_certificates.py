@@ -12,13 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from pilothouse.client.reconcile.kinds import CERTIFICATE_SIGNING_REQUESTS as CSRS
+from pilothouse.client.reconcile.kinds import SUBJECT_ACCESS_REVIEWS
 from pilothouse.clock import rfc3339
 from pilothouse.controllers import certificates
 from pilothouse.controllers.csr_approving import CSRApprovingController
 from pilothouse.controllers.csr_cleaner import CSRCleanerController
 from pilothouse.controllers.csr_signing import CSRSigningController
-from pilothouse.controllers.kinds import CERTIFICATE_SIGNING_REQUESTS as CSRS
-from pilothouse.controllers.kinds import SUBJECT_ACCESS_REVIEWS
 
 from .cluster import Cluster, Obj, copy
 

@@ -9,10 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilothouse.api import errors
-from pilothouse.controllers import attach_detach, pv_binder_plan
-from pilothouse.controllers.attach_detach import AttachDetachController
-from pilothouse.controllers.ephemeral_volume import EphemeralVolumeController
-from pilothouse.controllers.kinds import (
+from pilothouse.client.reconcile.kinds import (
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
@@ -21,6 +18,9 @@ from pilothouse.controllers.kinds import (
     VOLUME_ATTACHMENTS,
     VOLUME_ATTRIBUTES_CLASSES,
 )
+from pilothouse.controllers import attach_detach, pv_binder_plan
+from pilothouse.controllers.attach_detach import AttachDetachController
+from pilothouse.controllers.ephemeral_volume import EphemeralVolumeController
 from pilothouse.controllers.pv_binder import PersistentVolumeBinder
 from pilothouse.controllers.pv_protection import PVProtectionController
 from pilothouse.controllers.pvc_protection import PVCProtectionController

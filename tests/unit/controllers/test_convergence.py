@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilothouse.api import errors
+from pilothouse.client.reconcile import kinds as known
+from pilothouse.client.reconcile.kinds import PODS
+from pilothouse.client.reconcile.objects import condition, controller_of, controller_uid, is_deleting, uid
 from pilothouse.clock import rfc3339
 from pilothouse.controllers import daemonset_nodes, job_indexes, statefulset_identity
-from pilothouse.controllers import kinds as known
 from pilothouse.controllers.cronjob import CronJobController
 from pilothouse.controllers.daemonset import DaemonSetController
 from pilothouse.controllers.deployment import DeploymentController
@@ -24,8 +26,6 @@ from pilothouse.controllers.disruption import DisruptionController
 from pilothouse.controllers.garbage_collector import GarbageCollector
 from pilothouse.controllers.job import JobController
 from pilothouse.controllers.job_plan import FINALIZER
-from pilothouse.controllers.kinds import PODS
-from pilothouse.controllers.objects import condition, controller_of, controller_uid, is_deleting, uid
 from pilothouse.controllers.pods import is_active, is_ready
 from pilothouse.controllers.replicaset import ReplicaSetController
 from pilothouse.controllers.resourcequota import ResourceQuotaController

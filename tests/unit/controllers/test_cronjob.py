@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pilothouse.client.reconcile.kinds import CRON_JOBS, JOBS
 from pilothouse.clock import parse_rfc3339, rfc3339
 from pilothouse.controllers import cronjob_plan as plans
 from pilothouse.controllers.cron_schedule import parse
 from pilothouse.controllers.cronjob import CronJobController
-from pilothouse.controllers.kinds import CRON_JOBS, JOBS
 
 from .builders import cron_job, job
 from .cluster import Cluster, copy

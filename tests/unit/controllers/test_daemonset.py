@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pilothouse.client.reconcile.kinds import CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS
 from pilothouse.controllers import daemonset_nodes as places
 from pilothouse.controllers.daemonset import DaemonSetController
-from pilothouse.controllers.kinds import CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS
 
 from .builders import daemon_set, node
 from .cluster import Cluster, copy

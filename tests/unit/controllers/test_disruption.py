@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pilothouse.api import selectors
+from pilothouse.client.reconcile.kinds import POD_DISRUPTION_BUDGETS, PODS, REPLICA_SETS
 from pilothouse.clock import rfc3339
 from pilothouse.controllers import disruption_plan as plans
 from pilothouse.controllers.disruption import DisruptionController
-from pilothouse.controllers.kinds import POD_DISRUPTION_BUDGETS, PODS, REPLICA_SETS
 
 from .builders import NOW, pod, replica_set
 from .cluster import Cluster, copy

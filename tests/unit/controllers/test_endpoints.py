@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 
+from pilothouse.client.reconcile.entries import select
+from pilothouse.client.reconcile.kinds import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES
 from pilothouse.controllers.endpoints import EndpointsController
 from pilothouse.controllers.endpointslice import EndpointSliceController
 from pilothouse.controllers.endpointslice_mirroring import EndpointSliceMirroringController
-from pilothouse.controllers.kinds import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES
-from pilothouse.controllers.registry import ENTRIES, select
+from pilothouse.controllers.registry import ENTRIES
 
 from .builders import node, pod
 from .cluster import Cluster, copy
@@ -101,12 +102,15 @@ async def test_hand_made_endpoints_are_mirrored_until_they_go():
 
 
 def test_controllers_are_selected_by_names_and_former_names():
-    everything = select(["*"])
+    everything = select(["*"], ENTRIES)
     assert everything == [e for e in ENTRIES if e.default]
-    assert "namespace-controller" not in {e.name for e in select(["*", "-namespace"])}
-    assert [e.name for e in select(["deployment", "replicaset-controller"])] == ["replicaset-controller", "deployment-controller"]
+    assert "namespace-controller" not in {e.name for e in select(["*", "-namespace"], ENTRIES)}
+    assert [e.name for e in select(["deployment", "replicaset-controller"], ENTRIES)] == [
+        "replicaset-controller",
+        "deployment-controller",
+    ]
     with pytest.raises(ValueError, match='"nonsense" is not in the list of known controllers'):
-        select(["*", "-nonsense"])
+        select(["*", "-nonsense"], ENTRIES)
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)

@@ -12,10 +12,11 @@ from collections import Counter
 import pytest
 
 from pilothouse.api import errors
+from pilothouse.client.reconcile import kinds as known
+from pilothouse.client.reconcile.entries import Entry
+from pilothouse.client.reconcile.kinds import Kind
 from pilothouse.clock import rfc3339
-from pilothouse.controllers import kinds as known
 from pilothouse.controllers import registry
-from pilothouse.controllers.kinds import Kind
 from pilothouse.controllers.service_cidr import FINALIZER as RANGE_FINALIZER
 
 from .builders import NOW, Obj, cron_job, daemon_set, deployment, job, node, pod, replica_set, stateful_set
@@ -157,7 +158,7 @@ async def begin(cluster: Cluster, dice: random.Random) -> None:
     await cluster.settle(1)
 
 
-async def trouble(cluster: Cluster, entry: registry.Entry, dice: random.Random) -> None:
+async def trouble(cluster: Cluster, entry: Entry, dice: random.Random) -> None:
     """Each write fails the first time, some fail again, caches lag, and the controller is started anew."""
     tried: set[tuple[str, str, str]] = set()
 
@@ -182,7 +183,7 @@ async def trouble(cluster: Cluster, entry: registry.Entry, dice: random.Random) 
     cluster.lag = lambda: 0.0
 
 
-async def end(entry: registry.Entry, seed: int, troubled: bool) -> Counter[str]:
+async def end(entry: Entry, seed: int, troubled: bool) -> Counter[str]:
     """How many objects of each kind there are when all is done."""
     async with Rotated(seed) as cluster:
         await begin(cluster, random.Random(seed))
@@ -203,7 +204,7 @@ async def end(entry: registry.Entry, seed: int, troubled: bool) -> Counter[str]:
 @pytest.mark.parametrize("entry", registry.ENTRIES, ids=lambda entry: entry.name)
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")  # bootstrap tokens are short
 async def test_whatever_it_finds_it_ends_as_if_nothing_had_failed_and_rests(
-    entry: registry.Entry, seed: int, caplog: pytest.LogCaptureFixture
+    entry: Entry, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await end(entry, seed, troubled=True) == await end(entry, seed, troubled=False)
     # What a controller stumbles over it tries again for ever, without writing anything: that is no rest.

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pilothouse.api import errors
+from pilothouse.client.reconcile.kinds import CONFIG_MAPS, DEPLOYMENTS, PODS, REPLICA_SETS
 from pilothouse.controllers.deployment import DeploymentController
 from pilothouse.controllers.garbage_collector import GarbageCollector
-from pilothouse.controllers.kinds import CONFIG_MAPS, DEPLOYMENTS, PODS, REPLICA_SETS
 from pilothouse.controllers.replicaset import ReplicaSetController
 
 from .builders import deployment, rolling

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from pilothouse.client.reconcile.kinds import CLUSTER_ROLES, CONFIG_MAPS, SECRETS
 from pilothouse.controllers.garbage_collector import GarbageCollector
 from pilothouse.controllers.garbage_graph import Fate, Identity, Node, Owner, judge
-from pilothouse.controllers.kinds import CLUSTER_ROLES, CONFIG_MAPS, SECRETS
 
 from .cluster import Cluster, copy
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from pilothouse.client.reconcile.kinds import DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS, PODS
 from pilothouse.clock import rfc3339
 from pilothouse.controllers import hpa_behavior as behaviors
 from pilothouse.controllers import hpa_replicas as replicas
 from pilothouse.controllers.hpa import HorizontalPodAutoscalerController
 from pilothouse.controllers.hpa_replicas import Groups, Sample, Tolerance
-from pilothouse.controllers.kinds import DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS, PODS
 
 from .builders import NOW, deployment, pod
 from .cluster import Cluster, copy

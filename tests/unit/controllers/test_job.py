@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilothouse.api import errors
+from pilothouse.client.reconcile.kinds import JOBS, PODS
+from pilothouse.client.reconcile.objects import condition
 from pilothouse.clock import rfc3339
 from pilothouse.controllers import job_indexes as indexes
 from pilothouse.controllers import job_plan as plans
 from pilothouse.controllers import job_policy as policy
 from pilothouse.controllers.job import JobController
-from pilothouse.controllers.kinds import JOBS, PODS
-from pilothouse.controllers.objects import condition
 from pilothouse.controllers.ttl_after_finished import TTLAfterFinishedController
 
 from .builders import job, pod

@@ -6,9 +6,9 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from pilothouse.client.reconcile.kinds import CLUSTER_ROLES, CONFIG_MAPS, NAMESPACES, PODS, SECRETS, SERVICE_ACCOUNTS
 from pilothouse.controllers import namespace_plan
 from pilothouse.controllers.clusterrole_aggregation import ClusterRoleAggregationController, aggregate
-from pilothouse.controllers.kinds import CLUSTER_ROLES, CONFIG_MAPS, NAMESPACES, PODS, SECRETS, SERVICE_ACCOUNTS
 from pilothouse.controllers.namespace import NamespaceController
 from pilothouse.controllers.root_ca import RootCAPublisher
 from pilothouse.controllers.serviceaccount import ServiceAccountController

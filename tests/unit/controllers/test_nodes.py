@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from pilothouse.client.reconcile.kinds import LEASES, NODES, PODS
 from pilothouse.clock import rfc3339, rfc3339_micro
 from pilothouse.controllers import node_health, taints
-from pilothouse.controllers.kinds import LEASES, NODES, PODS
 from pilothouse.controllers.node_health import Timing, ZoneState
 from pilothouse.controllers.node_lifecycle import NodeLifecycleController
 from pilothouse.controllers.pod_gc import PodGarbageCollector, over_threshold

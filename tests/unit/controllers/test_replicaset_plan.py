@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pilothouse.client.reconcile.kinds import REPLICA_SETS
 from pilothouse.controllers import pod_control
 from pilothouse.controllers import replicaset_plan as rs
-from pilothouse.controllers.kinds import REPLICA_SETS
 
 from .builders import NOW, pod, replica_set
 

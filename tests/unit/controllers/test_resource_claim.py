@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pilothouse.controllers.kinds import PODS, RESOURCE_CLAIM_TEMPLATES, RESOURCE_CLAIMS
+from pilothouse.client.reconcile.kinds import PODS, RESOURCE_CLAIM_TEMPLATES, RESOURCE_CLAIMS
 from pilothouse.controllers.resource_claim import FINALIZER, POD_CLAIM, ResourceClaimController
 
 from .builders import pod

@@ -7,9 +7,9 @@ import random
 import pytest
 
 from pilothouse.api import errors
+from pilothouse.client.reconcile.kinds import CONFIG_MAPS, DEPLOYMENTS, PODS, RESOURCE_QUOTAS, SERVICES
 from pilothouse.clock import rfc3339
 from pilothouse.controllers import resourcequota_plan as plans
-from pilothouse.controllers.kinds import CONFIG_MAPS, DEPLOYMENTS, PODS, RESOURCE_QUOTAS, SERVICES
 from pilothouse.controllers.resourcequota import ResourceQuotaController
 
 from .builders import NOW, pod

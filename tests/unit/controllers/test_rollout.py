@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from pilothouse.api import errors
+from pilothouse.client.reconcile.kinds import DEPLOYMENTS, PODS, REPLICA_SETS
 from pilothouse.controllers.deployment import DeploymentController
-from pilothouse.controllers.kinds import DEPLOYMENTS, PODS, REPLICA_SETS
 from pilothouse.controllers.replicaset import ReplicaSetController
 
 from .builders import deployment, rolling

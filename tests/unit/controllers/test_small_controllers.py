@@ -6,10 +6,7 @@ import datetime as dt
 
 import pytest
 
-from pilothouse.clock import rfc3339
-from pilothouse.controllers import legacy_token_cleaner as legacy
-from pilothouse.controllers.device_taint_eviction import DeviceTaintEvictionController
-from pilothouse.controllers.kinds import (
+from pilothouse.client.reconcile.kinds import (
     CONFIG_MAPS,
     IP_ADDRESSES,
     PODS,
@@ -19,6 +16,9 @@ from pilothouse.controllers.kinds import (
     SERVICE_ACCOUNTS,
     SERVICE_CIDRS,
 )
+from pilothouse.clock import rfc3339
+from pilothouse.controllers import legacy_token_cleaner as legacy
+from pilothouse.controllers.device_taint_eviction import DeviceTaintEvictionController
 from pilothouse.controllers.service_cidr import FINALIZER, ServiceCIDRController
 
 from .builders import pod

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from pilothouse.client.reconcile import kinds as known
+from pilothouse.client.reconcile.entries import Entry
+from pilothouse.client.reconcile.kinds import Kind
+from pilothouse.client.reconcile.objects import Obj
 from pilothouse.clock import rfc3339
-from pilothouse.controllers import kinds as known
 from pilothouse.controllers import registry
-from pilothouse.controllers.kinds import Kind
-from pilothouse.controllers.objects import Obj
 
 from .builders import NOW, cron_job, daemon_set, deployment, job, node, pod, replica_set, stateful_set
 from .cluster import KINDS, Cluster
@@ -56,7 +57,7 @@ async def fill(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("entry", registry.ENTRIES, ids=lambda entry: entry.name)
-async def test_a_controller_starts_over_full_caches(entry: registry.Entry) -> None:
+async def test_a_controller_starts_over_full_caches(entry: Entry) -> None:
     async with Cluster() as cluster:
         await fill(cluster)
         await cluster.settle(0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pilothouse.client.reconcile.kinds import CONTROLLER_REVISIONS, PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS
 from pilothouse.controllers import statefulset_identity as identity
 from pilothouse.controllers import statefulset_plan as plans
-from pilothouse.controllers.kinds import CONTROLLER_REVISIONS, PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS
 from pilothouse.controllers.statefulset import StatefulSetController
 
 from .builders import NOW, pod, stateful_set

@@ -7,10 +7,10 @@ import base64
 import jwt
 import pytest
 
+from pilothouse.client.reconcile.kinds import CONFIG_MAPS, SECRETS
 from pilothouse.clock import rfc3339
 from pilothouse.controllers.bootstrap_signer import BootstrapSignerController
 from pilothouse.controllers.bootstrap_tokens import signing_token
-from pilothouse.controllers.kinds import CONFIG_MAPS, SECRETS
 from pilothouse.controllers.token_cleaner import TokenCleanerController
 
 from .builders import NOW

@@ -7,8 +7,8 @@ from typing import Any
 
 from pilothouse.api.errors import StatusError
 from pilothouse.client.interface import Response, Transport
-from pilothouse.controllers.kinds import Kind
-from pilothouse.controllers.objects import Obj
+from pilothouse.client.reconcile.kinds import Kind
+from pilothouse.client.reconcile.objects import Obj
 
 _PATCHES = {
     "strategic": "application/strategic-merge-patch+json",

@@ -1,8 +1,8 @@
-"""kube-controller-manager: runs the selected controllers, one instance of the manager at a time.
+"""Runs the selected controllers of a component such as kube-controller-manager, one instance of it at a time.
 
 Each controller runs on its own: one that fails is started again after a pause, and no other notices. Caches are shared; identities
 are not, where `use_service_account_credentials` is set. With leader election the controllers run only while the Lease
-`kube-system/kube-controller-manager` is held, and everything is given up when it is lost.
+`kube-system/<component>` is held, and everything is given up when it is lost.
 """
 
 from __future__ import annotations
@@ -16,17 +16,15 @@ from typing import Any
 from pilothouse.client.events import default_identity
 from pilothouse.client.interface import Transport
 from pilothouse.client.metrics import Gauge, text
+from pilothouse.client.reconcile.context import ControllerContext, Shared
+from pilothouse.client.reconcile.credentials import AccountTransport, TransportFactory
+from pilothouse.client.reconcile.entries import Entry, Program, can_run, select
+from pilothouse.client.reconcile.kit import Controller
+from pilothouse.client.reconcile.requests import Requests
 from pilothouse.clock import Clock
-from pilothouse.controllers import registry
-from pilothouse.controllers.context import ControllerContext, Shared
-from pilothouse.controllers.credentials import AccountTransport, TransportFactory
-from pilothouse.controllers.kit import Controller
-from pilothouse.controllers.registry import Entry
-from pilothouse.controllers.requests import Requests
 
 log = logging.getLogger(__name__)
 
-COMPONENT = "kube-controller-manager"
 #: Seconds before a controller that failed is started again: the first time, and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
@@ -53,16 +51,18 @@ class ControllerManager:
 
     def __init__(
         self,
+        program: Program,
         make: TransportFactory | Transport,
         clock: Clock,
         options: Options | None = None,
         account_transport: Callable[[str], Transport] | None = None,
     ) -> None:
+        self.component = program.component
         self._make: TransportFactory = make if callable(make) else lambda token: make
         self._clock = clock
         self._options = options or Options()
         self._account_transport = account_transport
-        self._selected = registry.select(self._options.controllers)
+        self._selected = select(self._options.controllers, program.entries)
         #: By controller name: what is wrong with it, "" if nothing is.
         self.health: dict[str, str] = {}
         self._running: dict[str, Controller] = {}
@@ -79,10 +79,13 @@ class ControllerManager:
             "running_managed_controllers",
             "Whether a controller runs.",
             ("manager", "name"),
-            lambda: [((COMPONENT, name), float(well)) for name, well in self.checks().items()],
+            lambda: [((self.component, name), float(well)) for name, well in self.checks().items()],
         )
         leads = Gauge(
-            "leader_election_master_status", "Whether this one leads.", ("name",), lambda: [((COMPONENT,), float(self._leads))]
+            "leader_election_master_status",
+            "Whether this one leads.",
+            ("name",),
+            lambda: [((self.component,), float(self._leads))],
         )
         of_controllers = (m for name in sorted(self._running) for m in self._running[name].metrics)
         return text([running, leads, *(self._shared.queues.metrics() if self._shared else ()), *of_controllers])
@@ -94,7 +97,7 @@ class ControllerManager:
             shared = self._shared = Shared(transport, self._clock)
             if self._options.leader_elect:
                 await shared.lead(
-                    "kube-system", COMPONENT, self._options.identity or default_identity(), lambda: self._run_all(shared)
+                    "kube-system", self.component, self._options.identity or default_identity(), lambda: self._run_all(shared)
                 )
             else:
                 await self._run_all(shared)
@@ -103,7 +106,7 @@ class ControllerManager:
 
     async def _run_all(self, shared: Shared) -> None:
         self._leads = True
-        chosen = [e for e in self._selected if registry.can_run(e, self._options.settings)]
+        chosen = [e for e in self._selected if can_run(e, self._options.settings)]
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(shared.run())
             for entry in chosen:
@@ -116,7 +119,9 @@ class ControllerManager:
         try:
             await self._clock.sleep(entry.start_after)
             while True:
-                context = ControllerContext(entry.component or entry.name, shared, transport, self._options.settings)
+                context = ControllerContext(
+                    entry.component or entry.name, self.component, shared, transport, self._options.settings
+                )
                 started = self._clock.monotonic()
                 try:
                     await self._run_one(entry, context)
@@ -147,7 +152,7 @@ class ControllerManager:
             return shared.transport
         if self._account_transport is not None:
             return self._account_transport(entry.account)
-        return AccountTransport(entry.account, Requests(shared.transport, COMPONENT), self._make, self._clock)
+        return AccountTransport(entry.account, Requests(shared.transport, self.component), self._make, self._clock)
 
 
 def _told(error: BaseException) -> str:

@@ -13,17 +13,14 @@ from pilothouse.client.informer import Informer, InformerFactory
 from pilothouse.client.interface import Transport
 from pilothouse.client.leaderelection import LeaderElector
 from pilothouse.client.queuemetrics import QueueMetrics, Watched
+from pilothouse.client.reconcile.kinds import Kind
+from pilothouse.client.reconcile.kit import Api, Cache, Handler, Queue
+from pilothouse.client.reconcile.objects import Obj
+from pilothouse.client.reconcile.requests import Requests
 from pilothouse.client.workqueue import WorkQueue
 from pilothouse.clock import Clock
-from pilothouse.controllers.kinds import Kind
-from pilothouse.controllers.kit import Api, Cache, Handler, Queue
-from pilothouse.controllers.objects import Obj
-from pilothouse.controllers.requests import Requests
 
 log = logging.getLogger(__name__)
-
-#: The field manager of everything that the manager's controllers write.
-FIELD_MANAGER = "kube-controller-manager"
 
 
 class Shared:
@@ -92,11 +89,11 @@ class _GuardedCache:
 
 
 class ControllerContext:
-    """One controller's connections; `close` takes it out of everything shared."""
+    """One controller's connections; `close` takes it out of everything shared. Its writes bear the field manager `manager`."""
 
-    def __init__(self, name: str, shared: Shared, transport: Transport, options: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, manager: str, shared: Shared, transport: Transport, options: Mapping[str, Any]) -> None:
         self.clock: Clock = shared.clock
-        self.api: Api = Requests(transport, FIELD_MANAGER)
+        self.api: Api = Requests(transport, manager)
         self.options = options
         self.recorder = EventRecorder(transport, shared.clock, name)
         self._name = name

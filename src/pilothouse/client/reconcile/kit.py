@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Protocol
 
 from pilothouse.api.errors import StatusError
 from pilothouse.client.metrics import Counter, Gauge, Histogram
+from pilothouse.client.reconcile.kinds import Kind
+from pilothouse.client.reconcile.objects import Obj, key
 from pilothouse.clock import Clock
-from pilothouse.controllers.kinds import Kind
-from pilothouse.controllers.objects import Obj, key
 
 log = logging.getLogger("pilothouse.controllers")
 

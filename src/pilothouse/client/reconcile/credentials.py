@@ -13,9 +13,9 @@ from typing import Any
 
 from pilothouse.api.errors import StatusError
 from pilothouse.client.interface import Response, Transport, WatchEvent
+from pilothouse.client.reconcile.kinds import SERVICE_ACCOUNTS
+from pilothouse.client.reconcile.requests import Requests
 from pilothouse.clock import Clock, parse_rfc3339
-from pilothouse.controllers.kinds import SERVICE_ACCOUNTS
-from pilothouse.controllers.requests import Requests
 
 NAMESPACE = "kube-system"
 #: Seconds for which a token is asked for, and the share of its life after which the next one is.
