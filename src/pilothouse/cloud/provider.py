@@ -185,7 +185,10 @@ class Surroundings:
 
 
 class Provider(Protocol):
-    """One cloud. `start` comes before everything else and `close` after; parts are asked for once, after `start`."""
+    """One cloud. `start` comes before everything else and `close` after; parts are asked for once, after `start`.
+
+    A `start` that fails with CloudError or OSError is followed by `close`, a pause, and another `start`.
+    """
 
     name: str
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from pilothouse.client.events import default_identity
 from pilothouse.client.interface import Transport
-from pilothouse.client.metrics import Gauge, text
+from pilothouse.client.metrics import Counter, Gauge, Histogram, text
 from pilothouse.client.reconcile.context import ControllerContext, Shared
 from pilothouse.client.reconcile.credentials import AccountTransport, TransportFactory
 from pilothouse.client.reconcile.entries import Entry, Program, can_run, select
@@ -42,11 +43,28 @@ class Options:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Preparations:
+    """What a component has made for its controllers: further settings, and what it measures."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Sequence[Counter | Gauge | Histogram] = ()
+
+
+#: Makes what all controllers need, when they are about to start, and takes it down after they have stopped.
+Prepare = Callable[[Shared], AbstractAsyncContextManager[Preparations]]
+
+
+@asynccontextmanager
+async def _nothing(shared: Shared) -> AsyncIterator[Preparations]:
+    yield Preparations()
+
+
 class ControllerManager:
     """`make(token)` gives a transport with a bearer token, `make(None)` one with the manager's own identity; a transport serves for both.
 
     `account_transport(name)`, if given, is another way to act as a ServiceAccount of kube-system than by its tokens: in one process
-    with the hub identities need no proof.
+    with the hub identities need no proof. `prepare` runs around the controllers, while the shared caches are followed.
     """
 
     def __init__(
@@ -56,12 +74,15 @@ class ControllerManager:
         clock: Clock,
         options: Options | None = None,
         account_transport: Callable[[str], Transport] | None = None,
+        prepare: Prepare = _nothing,
     ) -> None:
         self.component = program.component
         self._make: TransportFactory = make if callable(make) else lambda token: make
         self._clock = clock
         self._options = options or Options()
         self._account_transport = account_transport
+        self._prepare = prepare
+        self._prepared = Preparations()
         self._selected = select(self._options.controllers, program.entries)
         #: By controller name: what is wrong with it, "" if nothing is.
         self.health: dict[str, str] = {}
@@ -88,7 +109,8 @@ class ControllerManager:
             lambda: [((self.component,), float(self._leads))],
         )
         of_controllers = (m for name in sorted(self._running) for m in self._running[name].metrics)
-        return text([running, leads, *(self._shared.queues.metrics() if self._shared else ()), *of_controllers])
+        of_queues = self._shared.queues.metrics() if self._shared else ()
+        return text([running, leads, *of_queues, *self._prepared.metrics, *of_controllers])
 
     async def run(self) -> None:
         """Work until cancelled (or until leadership is lost)."""
@@ -106,22 +128,23 @@ class ControllerManager:
 
     async def _run_all(self, shared: Shared) -> None:
         self._leads = True
-        chosen = [e for e in self._selected if can_run(e, self._options.settings)]
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(shared.run())
-            for entry in chosen:
-                tasks.create_task(self._supervise(entry, shared))
+        async with asyncio.TaskGroup() as following:
+            following.create_task(shared.run())
+            async with self._prepare(shared) as self._prepared:
+                settings = {**self._options.settings, **self._prepared.settings}
+                async with asyncio.TaskGroup() as tasks:
+                    for entry in self._selected:
+                        if can_run(entry, settings):
+                            tasks.create_task(self._supervise(entry, shared, settings))
 
-    async def _supervise(self, entry: Entry, shared: Shared) -> None:
+    async def _supervise(self, entry: Entry, shared: Shared, settings: Mapping[str, Any]) -> None:
         """Run one controller, and again whenever it fails."""
         transport = self._transport_of(entry, shared)
         pause = FIRST_PAUSE
         try:
             await self._clock.sleep(entry.start_after)
             while True:
-                context = ControllerContext(
-                    entry.component or entry.name, self.component, shared, transport, self._options.settings
-                )
+                context = ControllerContext(entry.component or entry.name, self.component, shared, transport, settings)
                 started = self._clock.monotonic()
                 try:
                     await self._run_one(entry, context)
