@@ -72,7 +72,7 @@ async def _start(provider: Provider, context: ControllerContext, cluster: str) -
     pause = FIRST_PAUSE
     while True:
         try:
-            await provider.start(Surroundings(context.clock, cluster, cache))
+            await provider.start(Surroundings(context.clock, cluster, cache, context.api, context.event))
             break
         except (CloudError, OSError) as error:
             log.warning("cloud provider %s: %s; trying again in %g s", provider.name, error, pause)

@@ -13,7 +13,7 @@ from importlib import metadata
 from typing import Any, Protocol
 
 from pilothouse.client.reconcile.kinds import Kind
-from pilothouse.client.reconcile.kit import Cache
+from pilothouse.client.reconcile.kit import Api, Cache
 from pilothouse.clock import Clock
 from pilothouse.dataplane.model import Edge, UpstreamTls
 
@@ -157,10 +157,14 @@ class GatewayPlan:
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
-    """What became of a plan: addresses as of status.addresses, and by the edge's name why one does not listen."""
+    """What became of a plan: addresses as of status.addresses, and by the edge's name why one does not listen, or on which port else it does.
+
+    A port is moved where this machine does not give the one that was asked for: it is taken, or needs a privilege.
+    """
 
     addresses: tuple[Obj, ...]
     problems: dict[str, str] = field(default_factory=dict)
+    moved: dict[str, int] = field(default_factory=dict)
 
 
 class AddressNotUsable(CloudError):
@@ -177,11 +181,17 @@ class Gateways(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a provider may look at: shared informers (they are synced before the first call), the clock, the cluster's name."""
+    """What a provider may look at: shared informers (they are synced before the first call), the clock, the cluster's name.
+
+    `api` makes requests with the component's own identity. `event` records an Event in its name: the object that it is about, its kind,
+    Normal or Warning, a reason, a message; it never fails and never waits.
+    """
 
     clock: Clock
     cluster: str
     cache: Callable[[Kind], Cache]
+    api: Api
+    event: Callable[[Obj, Kind, str, str, str], None]
 
 
 class Provider(Protocol):
