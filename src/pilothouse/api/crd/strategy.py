@@ -40,6 +40,7 @@ class CustomStrategy(Strategy):
     allow_unconditional_update = False
     has_generation = True
     bare_finalizers = True
+    defaulted_when_read = True
     metadata_checked_again = frozenset(("immutable",))
 
     def __init__(self, resource: Resource, version: Obj, selectable: tuple[str, ...]) -> None:
