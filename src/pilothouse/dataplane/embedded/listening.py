@@ -1,0 +1,88 @@
+"""Sockets that wait for connections.
+
+The socket outlives what is done with its connections: a front that becomes another kind on the same address loses none that wait. For an Edge
+with TLS the connection is handed over before a byte of it is read (`whole`), because the name in the handshake decides what reads it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any
+
+_BACKLOG = 1024
+#: Connections taken in one turn of the loop.
+_AT_ONCE = 32
+#: Out of descriptors or memory: what waits is taken later.
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+def bind(address: str, port: int, kind: socket.SocketKind) -> socket.socket:
+    """A socket bound to an address, IPv4 or IPv6 ("" is any). OSError if that cannot be."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, kind)
+    try:
+        sock.setblocking(False)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((address, port))
+        if kind == socket.SOCK_STREAM:
+            sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class Listening:
+    """One TCP address. `serve` or `whole` say what becomes of its connections, until the next of them does."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self.key = (address, port)
+        self._sock = bind(address, port, socket.SOCK_STREAM)
+        self._server: asyncio.Server | None = None
+        self._reading = False
+
+    async def serve(self, factory: Callable[[], asyncio.Protocol]) -> None:
+        """Give each connection a protocol."""
+        loop = asyncio.get_running_loop()
+        before = self._server
+        self._server = await loop.create_server(factory, sock=self._sock.dup(), backlog=_BACKLOG)
+        self._stop(before)
+
+    def whole(self, taken: Callable[[socket.socket, Any], None]) -> None:
+        """Give each connection's socket to `taken`."""
+        before, self._server = self._server, None
+        self._stop(before)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._sock.fileno(), self._take, taken)
+        self._reading = True
+
+    def _take(self, taken: Callable[[socket.socket, Any], None]) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                sock, peer = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno in _SHORT:
+                    return
+                raise
+            sock.setblocking(False)
+            taken(sock, peer)
+
+    def _stop(self, server: asyncio.Server | None) -> None:
+        if self._reading:
+            self._reading = False
+            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+        if server is not None:
+            server.close()
+
+    def close(self) -> None:
+        before, self._server = self._server, None
+        self._stop(before)
+        with contextlib.suppress(OSError):
+            self._sock.close()

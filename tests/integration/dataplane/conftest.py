@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import aiohttp
+import pytest
+import uvloop
+from lab import Lab
+
+from pilothouse.clock import SystemClock
+from pilothouse.dataplane.engine import Engine
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Any]:
+    """The loop that `pilothouse` runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+def make_engine(name: str) -> Engine:
+    if name == "embedded":
+        from pilothouse.dataplane.embedded.engine import EmbeddedEngine
+
+        return EmbeddedEngine(SystemClock())
+    if shutil.which("haproxy") is None:
+        pytest.skip("the program haproxy is not installed")
+    try:
+        module = importlib.import_module("pilothouse.dataplane.haproxy.engine")
+    except ModuleNotFoundError as missing:
+        pytest.skip(f"the haproxy engine is not there: {missing}")
+    return module.HaproxyEngine(SystemClock())
+
+
+@pytest.fixture(params=["embedded", "haproxy"])
+async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
+    """Each engine in turn, started."""
+    engine = make_engine(request.param)
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+@pytest.fixture
+async def lab(engine: Engine) -> AsyncIterator[Lab]:
+    lab = Lab(engine)
+    yield lab
+    await lab.stop()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client that is not ours."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+        yield session
