@@ -62,12 +62,12 @@ class Histogram:
         self._buckets = tuple(buckets)
         self._cells: dict[Labels, _Cell] = {} if labels else {(): _Cell(len(buckets))}
 
-    def observe(self, value: float, *values: str) -> None:
+    def observe(self, value: float, *values: str, times: int = 1) -> None:
         cell = self._cells.get(values)
         if cell is None:
             cell = self._cells[values] = _Cell(len(self._buckets))
-        cell.counts[bisect_left(self._buckets, value)] += 1
-        cell.total += value
+        cell.counts[bisect_left(self._buckets, value)] += times
+        cell.total += value * times
 
     def lines(self) -> Iterable[str]:
         yield from _header(self.name, self.help, "histogram")
