@@ -1,0 +1,244 @@
+"""Load balancers of Services: an address each, a front for every port, and pools that follow the endpoints.
+
+Traffic goes straight to the pods, so nodes, node ports, health-check node ports and the external traffic policy make no difference: no
+second hop is taken by either policy. ipMode is Proxy (KEP-1860): what comes from inside has to come by here as well. An address stays
+with its Service, across restarts too, because its status tells it. SCTP is left out, and says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pilothouse.api.errors import StatusError
+from pilothouse.client import loopback
+from pilothouse.client.reconcile.kinds import SERVICES
+from pilothouse.client.reconcile.kit import Cache, is_not_found
+from pilothouse.client.reconcile.objects import Obj, annotations_of, is_deleting, key
+from pilothouse.cloud.provider import CloudError, Surroundings, default_name
+from pilothouse.cloud.providers.local import ports
+from pilothouse.cloud.providers.local.addresses import Addresses, NotGiven
+from pilothouse.cloud.providers.local.plane import Plane
+from pilothouse.cloud.providers.local.pools import Pools, Wanted
+from pilothouse.dataplane.model import Forward
+
+log = logging.getLogger(__name__)
+
+#: The older way to say spec.loadBalancerSourceRanges.
+RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
+DOMAIN = "pilothouse.dev"
+#: The index of Services by addresses in their statuses.
+BY_ADDRESS = "address of load balancer"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One port of a Service: the front, and the pool behind it."""
+
+    front: Forward
+    pool: Wanted
+
+    @property
+    def port(self) -> tuple[int, str]:
+        return self.front.port, self.front.transport
+
+
+@dataclass(slots=True)
+class Balancer:
+    """What there is of one Service."""
+
+    address: str
+    #: Names of fronts and of their pools.
+    fronts: set[str] = field(default_factory=set)
+    status: Obj | None = None
+
+
+def listeners(service: Obj, address: str) -> list[Listener]:
+    """A front and a pool for each port that can be carried."""
+    out = []
+    for port in service["spec"].get("ports") or ():
+        number, transport = port["port"], port.get("protocol", "TCP")
+        if transport not in ("TCP", "UDP"):
+            continue
+        name = f"Service/{key(service)}:{number}/{transport}"
+        front = Forward(name, address, number, transport, name, source_ranges(service))
+        out.append(Listener(front, Wanted(name, key(service), number, transport, affinity_seconds=affinity(service))))
+    return out
+
+
+def source_ranges(service: Obj) -> tuple[str, ...]:
+    told = service["spec"].get("loadBalancerSourceRanges") or annotations_of(service).get(RANGES, "").split(",")
+    return tuple(r.strip() for r in told if r.strip())
+
+
+def affinity(service: Obj) -> int:
+    """Seconds for which a client stays with an endpoint; 0: no affinity."""
+    if service["spec"].get("sessionAffinity") != "ClientIP":
+        return 0
+    client = (service["spec"].get("sessionAffinityConfig") or {}).get("clientIP") or {}
+    return int(client.get("timeoutSeconds") or 10_800)
+
+
+def status(service: Obj, address: str, found: ports.Moved, refused: Iterable[tuple[int, str]]) -> Obj:
+    """status.loadBalancer. A port's error says that it is not where it was asked for, and where else."""
+    refused = set(refused)
+    told = []
+    for port in service["spec"].get("ports") or ():
+        number, transport = port["port"], port.get("protocol", "TCP")
+        entry: Obj = {"port": number, "protocol": transport}
+        if (number, transport) in refused:
+            entry["error"] = f"{DOMAIN}/PortInUse"
+        elif (number, transport) not in found:
+            entry["error"] = f"{DOMAIN}/ProtocolNotSupported"
+        elif found[number, transport] != number:
+            entry["error"] = f"{DOMAIN}/FoundOnPort{found[number, transport]}"
+        told.append(entry)
+    return {"ingress": [{"ip": address, "ipMode": "Proxy", "ports": told}]}
+
+
+def addresses_of(service: Obj) -> list[str]:
+    """Addresses that its status tells."""
+    balancer = (service.get("status") or {}).get("loadBalancer") or {}
+    return [i["ip"] for i in balancer.get("ingress") or () if i.get("ip")]
+
+
+class LocalLoadBalancers:
+    """The Services' part of the provider."""
+
+    def __init__(self, addresses: Addresses, plane: Plane, pools: Pools, around: Surroundings, services: Cache) -> None:
+        self._addresses = addresses
+        self._plane = plane
+        self._pools = pools
+        self._around = around
+        self._services = services
+        self._balancers: dict[str, Balancer] = {}
+
+    def name(self, cluster: str, service: Obj) -> str:
+        return default_name(service)
+
+    async def get(self, cluster: str, service: Obj) -> Obj | None:
+        known = self._balancers.get(_owner(service))
+        return (known.status or {}) if known is not None else None
+
+    async def ensure(self, cluster: str, service: Obj, nodes: Sequence[Obj]) -> Obj:
+        owner = _owner(service)
+        try:
+            address = self._address(service, owner)
+        except NotGiven as error:
+            raise CloudError(str(error)) from None
+        known = self._balancers.setdefault(owner, Balancer(address))
+        former, known.address = known.address, address
+        wanted = listeners(service, address)
+        found, refused = await self._listen(service, known, wanted)
+        for name in known.fronts - {w.front.name for w in wanted}:
+            await self._end(known, name)
+        if former != address:
+            self._addresses.release(former, owner)
+        known.status = status(service, address, found, refused)
+        await self._tell(service, address, found, refused)
+        return known.status
+
+    async def update(self, cluster: str, service: Obj, nodes: Sequence[Obj]) -> None:
+        """Nodes make no difference."""
+
+    async def ensure_deleted(self, cluster: str, service: Obj) -> None:
+        owner = _owner(service)
+        known = self._balancers.get(owner)
+        if known is not None:
+            for name in sorted(known.fronts):
+                await self._end(known, name)
+            self._addresses.release(known.address, owner)
+            del self._balancers[owner]
+        if not is_deleting(service):
+            await self._annotate(service, "")
+
+    # --- addresses -----------------------------------------------------------------------------------------------------------------
+
+    def _address(self, service: Obj, owner: str) -> str:
+        """The one that is asked for, or the one that it has, or had before, or a new one. NotGiven if there is none."""
+        asked = service["spec"].get("loadBalancerIP")
+        if asked:
+            self._addresses.claim(asked, owner)
+            return str(asked)
+        known = self._balancers.get(owner)
+        if known is not None:
+            return known.address
+        for address in addresses_of(service):
+            try:
+                self._addresses.claim(address, owner)
+            except NotGiven as error:
+                log.info("%s cannot keep its address: %s", owner, error)
+            else:
+                return address
+        return self._new_address(service, owner)
+
+    def _new_address(self, service: Obj, owner: str) -> str:
+        fronts = [w.front for w in listeners(service, "")]
+        return self._addresses.quiet(
+            owner,
+            lambda: self._addresses.for_service(owner, lambda a: self._is_anothers(a, service)),
+            lambda a: self._plane.is_quiet(a, fronts),
+        )
+
+    def _is_anothers(self, address: str, service: Obj) -> bool:
+        return any(key(s) != key(service) for s in self._services.indexed(BY_ADDRESS, address))
+
+    # --- fronts --------------------------------------------------------------------------------------------------------------------
+
+    async def _listen(
+        self, service: Obj, known: Balancer, wanted: Sequence[Listener]
+    ) -> tuple[dict[tuple[int, str], int], dict[tuple[int, str], str]]:
+        """By port: where it is found, and why it is not to be had."""
+        before = ports.read(annotations_of(service).get(ports.ANNOTATION, ""))
+        found: dict[tuple[int, str], int] = {}
+        refused: dict[tuple[int, str], str] = {}
+        for each in wanted:
+            known.fronts.add(each.front.name)
+            await self._pools.use(each.pool)
+            try:
+                found[each.port] = await self._plane.listen(each.front, before.get(each.port))
+            except OSError as error:
+                refused[each.port] = error.strerror or str(error)
+        return found, refused
+
+    async def _end(self, known: Balancer, name: str) -> None:
+        await self._plane.drop(name)
+        await self._pools.drop(name)
+        known.fronts.discard(name)
+
+    # --- words ---------------------------------------------------------------------------------------------------------------------
+
+    async def _tell(self, service: Obj, address: str, found: ports.Moved, refused: dict[tuple[int, str], str]) -> None:
+        """Events for ports that are elsewhere or nowhere, and the annotation that names them."""
+        told = ports.read(annotations_of(service).get(ports.ANNOTATION, ""))
+        for (port, transport), there in found.items():
+            if there != port and told.get((port, transport)) != there:
+                message = f"Port {port}/{transport} is at {address}:{there}: {why_moved(address, port)}"
+                self._around.event(service, SERVICES, "Warning", "LoadBalancerPortMoved", message)
+        for (port, transport), why in refused.items():
+            message = f"Port {port}/{transport} is not to be had on {address}: {why}"
+            self._around.event(service, SERVICES, "Warning", "LoadBalancerPortRefused", message)
+        await self._annotate(service, ports.write(found))
+
+    async def _annotate(self, service: Obj, value: str) -> None:
+        if annotations_of(service).get(ports.ANNOTATION, "") == value:
+            return
+        patch = {"metadata": {"annotations": {ports.ANNOTATION: value or None}}}
+        meta = service["metadata"]
+        try:
+            await self._around.api.patch(SERVICES, meta["namespace"], meta["name"], patch, "merge")
+        except StatusError as error:
+            if not is_not_found(error):
+                raise CloudError(f"the ports of {key(service)} could not be told: {error.message}") from None
+
+
+def why_moved(address: str, port: int) -> str:
+    """In words, why a port is not where it was asked for."""
+    if port < loopback.first_port():
+        return f"this process may not listen on ports below {loopback.first_port()}"
+    return f"somebody else listens on {address}:{port}"
+
+
+def _owner(service: Obj) -> str:
+    return f"Service/{key(service)}"
