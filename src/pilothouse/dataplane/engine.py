@@ -42,8 +42,17 @@ class Engine(Protocol):
 class FrontCounters(Protocol):
     """What a front has carried since it is there. `codes` counts answers by class: "2xx" and so on."""
 
-    connections: int
-    requests: int
-    bytes_in: int
-    bytes_out: int
-    codes: Mapping[str, int]
+    @property
+    def connections(self) -> int: ...
+
+    @property
+    def requests(self) -> int: ...
+
+    @property
+    def bytes_in(self) -> int: ...
+
+    @property
+    def bytes_out(self) -> int: ...
+
+    @property
+    def codes(self) -> Mapping[str, int]: ...
