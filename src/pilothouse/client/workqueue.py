@@ -1,6 +1,6 @@
 """Work queues: keys waiting for a worker, each at most once, never with two workers at a time, with growing pauses after failures.
 
-Pauses are those of Kubernetes' controllers: per key 5 ms doubled with each failure up to 1000 s, and overall a bucket of 10 a second
+Pauses are those of most of Kubernetes' controllers: per key 5 ms doubled with each failure up to 1000 s, and overall a bucket of 10 a second
 with a burst of 100, whichever is longer.
 """
 
@@ -20,8 +20,10 @@ RATE, BURST = 10.0, 100
 class WorkQueue:
     """Keys are strings. All methods but `get` return at once."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, first_pause: float = BASE_DELAY, longest_pause: float = MAX_DELAY) -> None:
         self._clock = clock
+        self._first_pause = first_pause
+        self._longest_pause = longest_pause
         self._ready: deque[str] = deque()
         self._waiting: set[str] = set()
         self._working: set[str] = set()
@@ -68,7 +70,7 @@ class WorkQueue:
             self.watched.retry()
         failures = self._failures.get(item, 0)
         self._failures[item] = failures + 1
-        self.add_after(item, max(min(BASE_DELAY * 2.0**failures, MAX_DELAY), self._bucket_delay()))
+        self.add_after(item, max(min(self._first_pause * 2.0**failures, self._longest_pause), self._bucket_delay()))
 
     def _bucket_delay(self) -> float:
         now = self._clock.monotonic()

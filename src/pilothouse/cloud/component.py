@@ -7,6 +7,7 @@ stopped. Controllers find in their settings `provider` (started and guarded), ea
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -50,13 +51,17 @@ def make_manager(
 
     @asynccontextmanager
     async def prepare(shared: Shared) -> AsyncIterator[Preparations]:
-        context = ControllerContext("cloud-provider", program.component, shared, shared.transport, options.settings)
+        name = f"{provider.name}-cloud-provider"  # as whom it tells of events
+        context = ControllerContext(name, program.component, shared, shared.transport, options.settings)
+        telling = asyncio.create_task(context.recorder.run())
         try:
             await _start(guarded, context, str(options.settings["cluster_name"]))
             yield Preparations(_settings(guarded), guarded.measures.all())
         finally:
             await guarded.close()
             context.close()
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
 
     return ControllerManager(program, make, clock, options, account_transport, prepare)
 

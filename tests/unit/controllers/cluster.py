@@ -134,7 +134,7 @@ class Cluster:
     async def synced(self, caches: Iterable[Cache]) -> None:
         return None
 
-    def queue(self) -> Queue:
+    def queue(self, first_pause: float = 0.005, longest_pause: float = 1000.0) -> Queue:
         return Queue(self.clock)
 
     def event(self, about: Obj, kind: Kind, type: str, reason: str, message: str) -> None:

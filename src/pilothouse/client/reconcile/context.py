@@ -17,7 +17,7 @@ from pilothouse.client.reconcile.kinds import Kind
 from pilothouse.client.reconcile.kit import Api, Cache, Handler, Queue
 from pilothouse.client.reconcile.objects import Obj
 from pilothouse.client.reconcile.requests import Requests
-from pilothouse.client.workqueue import WorkQueue
+from pilothouse.client.workqueue import BASE_DELAY, MAX_DELAY, WorkQueue
 from pilothouse.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -119,8 +119,8 @@ class ControllerContext:
     async def synced(self, caches: Iterable[Cache]) -> None:
         await asyncio.gather(*(cast(_GuardedCache, c).informer.wait_synced() for c in caches))
 
-    def queue(self) -> Queue:
-        queue = WorkQueue(self.clock)
+    def queue(self, first_pause: float = BASE_DELAY, longest_pause: float = MAX_DELAY) -> Queue:
+        queue = WorkQueue(self.clock, first_pause, longest_pause)
         queue.watched = self._shared.queues.watch(self._name, queue)
         self._watched.append(queue.watched)
         return queue

@@ -16,6 +16,7 @@ from pilothouse.api.errors import StatusError
 from pilothouse.client.metrics import Counter, Gauge, Histogram
 from pilothouse.client.reconcile.kinds import Kind
 from pilothouse.client.reconcile.objects import Obj, key
+from pilothouse.client.workqueue import BASE_DELAY, MAX_DELAY
 from pilothouse.clock import Clock
 
 log = logging.getLogger("pilothouse.controllers")
@@ -98,7 +99,8 @@ class Context(Protocol):
     async def synced(self, caches: Iterable[Cache]) -> None:
         """Wait until these hold everything that existed when they started."""
 
-    def queue(self) -> Queue: ...
+    def queue(self, first_pause: float = BASE_DELAY, longest_pause: float = MAX_DELAY) -> Queue:
+        """A queue that makes a key wait so many seconds after its first failure, doubled with each, up to the longest."""
 
     def event(self, about: Obj, kind: Kind, type: str, reason: str, message: str) -> None:
         """Record an Event about an object; never fails and never waits."""
@@ -112,12 +114,15 @@ class Controller:
 
     name: ClassVar[str]
     workers: int = 5
+    #: Seconds that a key waits after its first failure, and at most.
+    first_pause: ClassVar[float] = BASE_DELAY
+    longest_pause: ClassVar[float] = MAX_DELAY
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.clock = context.clock
         self.api = context.api
-        self.queue = context.queue()
+        self.queue = context.queue(self.first_pause, self.longest_pause)
         #: What it measures beside its queue.
         self.metrics: Sequence[Counter | Gauge | Histogram] = ()
         self._caches: list[Cache] = []
