@@ -12,6 +12,9 @@ import typer
 from pilothouse.cli.options import (
     AccountCredentials,
     AccountPrivateKey,
+    AllocateNodeCidrs,
+    ClusterCidr,
+    Controllers,
     LeaderElect,
     NodeMask6,
     OptionalKubeconfig,
@@ -20,11 +23,12 @@ from pilothouse.cli.options import (
     OwnKey,
     RootCa,
 )
-from pilothouse.cli.running import fail, read_yaml, run_command, seconds, split, work_until_signal
+from pilothouse.cli.running import fail, read_yaml, run_command, seconds, split
 
 if TYPE_CHECKING:
-    from pilothouse.client.reconcile.manager import Options
-    from pilothouse.client.serving import Serving
+    from pilothouse.client.reconcile.credentials import TransportFactory
+    from pilothouse.client.reconcile.manager import ControllerManager, Options
+    from pilothouse.clock import Clock
 
 #: The flags that set how many workers a controller has, and how many it has without.
 WORKERS = {
@@ -86,10 +90,8 @@ def controller_manager(
     cluster_signing_key_file: Annotated[
         Path | None, typer.Option("--cluster-signing-key-file", help="PEM key of that authority.")
     ] = None,
-    allocate_node_cidrs: Annotated[
-        bool, typer.Option("--allocate-node-cidrs", help="Give each node a range of pod addresses.")
-    ] = False,
-    cluster_cidr: Annotated[str, typer.Option("--cluster-cidr", help="The ranges that these are taken from.")] = "",
+    allocate_node_cidrs: AllocateNodeCidrs = False,
+    cluster_cidr: ClusterCidr = "",
     node_cidr_mask_size: Annotated[int, typer.Option("--node-cidr-mask-size", help="Bits of a node's IPv4 range.")] = 24,
     node_cidr_mask_size_ipv6: NodeMask6 = 64,
     horizontal_pod_autoscaler_sync_period: Annotated[
@@ -104,7 +106,7 @@ def controller_manager(
     terminated_pod_gc_threshold: Annotated[
         int, typer.Option("--terminated-pod-gc-threshold", help="Finished pods that are kept; 0: all.")
     ] = 12500,
-    controllers: Annotated[str, typer.Option("--controllers", help="`*`, names, or -names.")] = "*",
+    controllers: Controllers = "*",
     config: Annotated[
         Path | None,
         typer.Option("--config", help="A KubeControllerManagerConfiguration file; what it says stands before the flags."),
@@ -164,32 +166,13 @@ def controller_manager(
         settings=settings,
     )
     serving = Serving(secure_port, bind_address, tls_cert_file, tls_private_key_file)
-    raise typer.Exit(run_command(lambda: _controllers(target, options, serving)))
 
+    def build(make: TransportFactory, clock: Clock, options: Options) -> ControllerManager:
+        from pilothouse.client.reconcile.manager import ControllerManager
+        from pilothouse.controllers.registry import PROGRAM
 
-async def _controllers(kubeconfig: Path, options: Options, serving: Serving) -> int:
-    from dataclasses import replace
+        return ControllerManager(PROGRAM, make, clock, options)
 
-    from pilothouse.client.events import default_identity
-    from pilothouse.client.http import HttpTransport
-    from pilothouse.client.kubeconfig import load
-    from pilothouse.client.reconcile.manager import ControllerManager
-    from pilothouse.client.serving import ComponentServer
-    from pilothouse.clock import SystemClock
-    from pilothouse.controllers.registry import PROGRAM
+    from pilothouse.cli.managing import run_manager
 
-    connection = load(kubeconfig)
-    options = replace(options, identity=default_identity())
-    clock = SystemClock()
-
-    def make(token: str | None) -> HttpTransport:
-        return HttpTransport(connection if token is None else connection.as_bearer(token), "kube-controller-manager")
-
-    manager = ControllerManager(PROGRAM, make, clock, options)
-    server = ComponentServer(serving, make(None), clock, manager.metrics, parts=manager.checks)
-    if serving.port:
-        await server.start()
-    try:
-        return await work_until_signal(manager.run())
-    finally:
-        await server.stop()
+    raise typer.Exit(run_command(lambda: run_manager("kube-controller-manager", target, options, serving, build)))

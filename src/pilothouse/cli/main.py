@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pilothouse.cli import controllers, insight
+from pilothouse.cli import cloud, controllers, insight
 from pilothouse.cli.insight import PluginFiles
 from pilothouse.cli.one_line import Commands
 from pilothouse.cli.options import (
@@ -290,12 +290,18 @@ def nodes(
     count: NodeCount = 1,
     prefix: NodePrefix = "node-",
     startup_delay: StartupDelay = 0.0,
+    cloud_provider: Annotated[
+        str, typer.Option("--cloud-provider", help="external: wait for a cloud-controller-manager to say what the nodes are.")
+    ] = "",
 ) -> None:
     """Run simulated nodes alone, against any Kubernetes API server."""
-    raise typer.Exit(run_command(lambda: _nodes(kubeconfig, count, prefix, startup_delay)))
+    if cloud_provider not in ("", "external"):
+        fail(f"--cloud-provider: {cloud_provider!r} is not supported: there is only external")
+    external = cloud_provider == "external"
+    raise typer.Exit(run_command(lambda: _nodes(kubeconfig, count, prefix, startup_delay, external)))
 
 
-async def _nodes(kubeconfig: Path, count: int, prefix: str, startup_delay: float) -> int:
+async def _nodes(kubeconfig: Path, count: int, prefix: str, startup_delay: float, external: bool) -> int:
     from pilothouse.client.http import HttpTransport
     from pilothouse.client.kubeconfig import load
     from pilothouse.clock import SystemClock
@@ -304,11 +310,12 @@ async def _nodes(kubeconfig: Path, count: int, prefix: str, startup_delay: float
 
     transport = HttpTransport(load(kubeconfig), "pilothouse-nodes")
     clock = SystemClock()
-    nodes = SimulatedNodes(transport, clock, NodeOptions(count, prefix, startup_delay=startup_delay))
+    nodes = SimulatedNodes(transport, clock, NodeOptions(count, prefix, startup_delay=startup_delay, external=external))
     return await work_until_signal(together(nodes.run(), LocalProvisioner(transport, clock).run()))
 
 
 controllers.register(app)
+cloud.register(app)
 insight.register(app)
 
 

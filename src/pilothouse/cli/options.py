@@ -59,7 +59,7 @@ EtcdCa = Annotated[Path | None, typer.Option("--etcd-cafile", help="PEM certific
 EtcdCertificate = Annotated[Path | None, typer.Option("--etcd-certfile", help="PEM certificate to show to etcd.")]
 EtcdKey = Annotated[Path | None, typer.Option("--etcd-keyfile", help="PEM key of --etcd-certfile.")]
 
-# --- the controller manager ---------------------------------------------------------------------------------------------------------
+# --- the controller managers --------------------------------------------------------------------------------------------------------
 
 AccountCredentials = Annotated[
     bool, typer.Option("--use-service-account-credentials", help="Let each controller act as a service account of its own.")
@@ -71,6 +71,9 @@ AccountPrivateKey = Annotated[
     Path | None,
     typer.Option("--service-account-private-key-file", help="PEM private key that tokens in secrets are signed with."),
 ]
+AllocateNodeCidrs = Annotated[bool, typer.Option("--allocate-node-cidrs", help="Give each node a range of pod addresses.")]
+ClusterCidr = Annotated[str, typer.Option("--cluster-cidr", help="The ranges that these are taken from.")]
+Controllers = Annotated[str, typer.Option("--controllers", help="`*`, names, or -names.")]
 NodeMask6 = Annotated[int, typer.Option("--node-cidr-mask-size-ipv6", help="Bits of a node's IPv6 range.")]
 
 # --- the ports of the controller manager and the scheduler, and nodes ----------------------------------------------------------------

@@ -226,7 +226,10 @@ def load(name: str, config: str, clock: Clock) -> Provider:
     points = {point.name: point for point in metadata.entry_points(group=GROUP)}
     if name not in points:
         raise ValueError(f"--cloud-provider: there is no provider {name!r}; there are {', '.join(sorted(points)) or 'none'}")
-    factory: Factory = points[name].load()
+    try:
+        factory: Factory = points[name].load()
+    except ImportError as error:
+        raise ValueError(f"--cloud-provider: {name} needs what is not installed: {error}") from None
     return factory(config, clock)
 
 

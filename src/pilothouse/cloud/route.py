@@ -31,6 +31,17 @@ def networks(text: str) -> list[Network]:
     return [ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip()]
 
 
+def cluster_networks(text: str) -> list[Network]:
+    """The networks of a `--cluster-cidr`: none, one, or one of each family. ValueError, in one line, if it is something else."""
+    try:
+        out = networks(text)
+    except ValueError as error:
+        raise ValueError(f"--cluster-cidr: {error}") from None
+    if len({n.version for n in out}) != len(out):
+        raise ValueError(f"--cluster-cidr: {text} has two ranges of one family")
+    return out
+
+
 def is_ours(route: Route, clusters: Iterable[Network]) -> bool:
     """Whether a route begins or ends within the cluster's ranges; others at the cloud are not ours to touch."""
     try:

@@ -268,4 +268,11 @@ ENTRIES: tuple[Entry, ...] = (
     ),
 )
 
-PROGRAM = Program("kube-controller-manager", ENTRIES)
+#: The cloud's, which the cloud-controller-manager runs; `--controllers` still knows their names here.
+ELSEWHERE = (
+    Entry("service-lb-controller", "service"),
+    Entry("node-route-controller", "route"),
+    Entry("cloud-node-lifecycle-controller", "cloud-node-lifecycle"),
+)
+
+PROGRAM = Program("kube-controller-manager", (*ENTRIES, *ELSEWHERE))

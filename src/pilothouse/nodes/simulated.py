@@ -34,6 +34,9 @@ _SMP = "application/strategic-merge-patch+json"
 #: What a kubelet of this version declares with the features that are on by default (KEP-5328); a simulated pod does not miss any of them.
 DECLARED_FEATURES = ("ExtendWebSocketsToKubelet", "GuaranteedQoSPodCPUResize", "RestartAllContainersOnContainerExits")
 
+#: Borne by a node that no cloud has looked at yet.
+UNINITIALIZED = {"key": "node.cloudprovider.kubernetes.io/uninitialized", "value": "true", "effect": "NoSchedule"}
+
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
@@ -47,6 +50,8 @@ class NodeOptions:
     labels: Mapping[str, str] = field(default_factory=dict)
     zones: int = 3
     startup_delay: float = 0.0
+    #: Wait for a cloud-controller-manager to say what the nodes are, as a kubelet with --cloud-provider=external does.
+    external: bool = False
 
 
 class SimulatedNodes:
@@ -102,7 +107,11 @@ class SimulatedNodes:
             "topology.kubernetes.io/zone": f"zone-{'abcdefghijklmnopqrstuvwxyz'[self._index[name] % max(1, self._options.zones) % 26]}",
             **self._options.labels,
         }  # fmt: skip
+        if self._options.external:  # where it is, the cloud knows
+            labels = {k: v for k, v in labels.items() if k != "topology.kubernetes.io/zone" or k in self._options.labels}
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "spec": {}}
+        if self._options.external:
+            node["spec"] = {"taints": [UNINITIALIZED]}
         answer = await self._transport.request("POST", "/api/v1/nodes", body=node)
         if answer.status not in (201, 409):
             raise RuntimeError(f"cannot register node {name}: {answer.body}")
@@ -142,6 +151,8 @@ class SimulatedNodes:
                          "bootID": name, "kubeProxyVersion": ""},
             "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}}, "declaredFeatures": list(DECLARED_FEATURES),
         }  # fmt: skip
+        if self._options.external and known.status == 200 and (known.body.get("status") or {}).get("addresses"):
+            del status["addresses"]  # the cloud's word counts, once it has been heard
         await self._transport.request("PATCH", f"/api/v1/nodes/{name}/status", body={"status": status}, content_type=_SMP)
 
     async def _renew_forever(self) -> None:

@@ -12,12 +12,15 @@ from pilothouse.client.reconcile.kit import Controller
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One controller: its name and former name, where its class is, the ServiceAccount that it acts as ("": the manager), needs."""
+    """One controller: its name and former name, where its class is, the ServiceAccount that it acts as ("": the manager), needs.
+
+    Without a place it is known here and runs elsewhere: `--controllers` may name it, which has no effect.
+    """
 
     name: str
     alias: str
-    place: str
-    account: str
+    place: str = ""
+    account: str = ""
     default: bool = True
     #: Seconds after the manager's start at which it starts: what a new cluster waits for comes first, then what is asked of it first.
     start_after: float = 0.15
@@ -57,5 +60,5 @@ def select(wanted: Iterable[str], entries: Iterable[Entry]) -> list[Entry]:
 
 
 def can_run(entry: Entry, options: Mapping[str, Any]) -> bool:
-    """Whether its keys and certificates are configured."""
-    return all(options.get(need) for need in entry.needs)
+    """Whether it runs here, and has what it needs."""
+    return bool(entry.place) and all(options.get(need) for need in entry.needs)
