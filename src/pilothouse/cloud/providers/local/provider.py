@@ -72,6 +72,6 @@ class LocalProvider:
         return self._plane.metrics()
 
     def _engine(self) -> Engine:
-        from pilothouse.dataplane.choose import choose
+        from pilothouse.dataplane.choose import make_engine
 
-        return choose(self._config.engine, self._clock)
+        return make_engine(self._config.engine, self._clock)

@@ -1,0 +1,98 @@
+"""The whole configuration, from all fronts and pools: a pure function from the model to text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pilothouse.dataplane.haproxy import edges, forwards, mirror, servers
+from pilothouse.dataplane.haproxy.sections import BROKEN, NOT_FOUND, REFUSING, Listener, Sections
+from pilothouse.dataplane.model import Forward, Front, Pool
+
+#: The runtime API's socket and HAProxy's memory of clients, in the folder.
+CONTROL, MEMORY = "control", "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Files by name, the configuration itself among them, for a folder that was told; and what can be changed without another."""
+
+    files: Mapping[str, str]
+    #: By pool the backends with its servers, and the parameters of servers there.
+    uses: Mapping[str, Mapping[str, str]]
+
+
+NAME = "haproxy.cfg"
+
+_DEFAULTS = """
+defaults
+  mode http
+  maxconn {connections}
+  timeout connect 5s
+  timeout client 24d
+  timeout server 24d
+  timeout tunnel 24d
+  timeout http-request 60s
+  timeout http-keep-alive 1h
+  option idle-close-on-response
+  option clitcpka
+  option srvtcpka
+  option dontlognull
+"""
+
+
+def render(
+    fronts: Iterable[Front],
+    pools: Mapping[str, Pool],
+    listeners: Mapping[str, Listener],
+    folder: str,
+    control: int,
+    memory: str = "",
+    connections: int = 10_000,
+) -> Configuration:
+    """ValueError for what HAProxy cannot do. `control` is the descriptor of the runtime API's socket, `memory` the socket by which one HAProxy tells the next which client went where."""
+    sections = Sections(folder, pools)
+    for front in fronts:
+        add(front, listeners[front.name], sections)
+    for name in sections.uses:
+        tls = sections.pool(name).tls
+        if tls and tls.ca:
+            sections.files[servers.authority_file(sections.pool(name))] = tls.ca
+    files = {**sections.files, NAME: _text(sections, control, memory, connections)}
+    if sections.lua:
+        files[mirror.FILE] = mirror.SCRIPT
+    return Configuration(files, {name: dict(backends) for name, backends in sections.uses.items()})
+
+
+def add(front: Front, listener: Listener, sections: Sections) -> None:
+    if isinstance(front, Forward):
+        forwards.add(front, listener, sections)
+    else:
+        edges.add(front, listener, sections)
+
+
+def _text(sections: Sections, control: int, memory: str, connections: int) -> str:
+    made = [
+        "global",
+        f"  stats socket fd@{control} level admin",
+        "  stats timeout 1h",
+        f"  maxconn {connections}",
+        f"  nbthread {max(1, min(4, os.cpu_count() or 1))}",
+        "  ssl-default-bind-options ssl-min-ver TLSv1.2",
+        "  ssl-server-verify required",
+    ]
+    if sections.lua:
+        made += [f"  lua-load {sections.folder}/{mirror.FILE}", f"  tune.bufsize {mirror.BUFFER}"]
+    made.append(_DEFAULTS.format(connections=connections))
+    if memory:
+        made += ["peers memory", f"  peer pilothouse {memory}"]
+    answers = {NOT_FOUND: ["http-request return status 404"], BROKEN: ["http-request return status 500"], REFUSING: ["mode tcp"]}
+    for kind, found in (("frontend", sections.frontends), ("backend", {**answers, **sections.backends})):
+        for name, lines in found.items():
+            made += [
+                "",
+                f"{kind} {name}",
+                *(f"  {line}" for line in sorted(lines, key=lambda line: line.startswith("use_backend"))),
+            ]
+    return "\n".join(made) + "\n"

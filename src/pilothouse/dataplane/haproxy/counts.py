@@ -1,0 +1,49 @@
+"""What fronts have carried, summed over every HAProxy that carried it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+_CODES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A front's, as `engine.FrontCounters` has them."""
+
+    connections: int = 0
+    requests: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    codes: Mapping[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: Counts) -> Counts:
+        codes = {code: self.codes.get(code, 0) + other.codes.get(code, 0) for code in {**self.codes, **other.codes}}
+        return Counts(
+            self.connections + other.connections,
+            self.requests + other.requests,
+            self.bytes_in + other.bytes_in,
+            self.bytes_out + other.bytes_out,
+            codes,
+        )
+
+
+def read(rows: Sequence[Mapping[str, str]]) -> dict[str, Counts]:
+    """HAProxy's own statistics, by frontend."""
+    return {row["pxname"]: _row(row) for row in rows if row["svname"] == "FRONTEND"}
+
+
+def _row(row: Mapping[str, str]) -> Counts:
+    def number(name: str) -> int:
+        return int(row.get(name) or 0)
+
+    codes = {code: number(f"hrsp_{code}") for code in _CODES if number(f"hrsp_{code}")}
+    return Counts(number("stot"), number("req_tot"), number("bin"), number("bout"), codes)
+
+
+def front(outer: Counts | None, inner: Counts | None) -> Counts:
+    """Of a front that reads names before an inner one reads HTTP: the connections of the first, the requests of the second."""
+    seen = outer or Counts()
+    return seen if inner is None else dataclasses.replace(seen, requests=inner.requests, codes=inner.codes)

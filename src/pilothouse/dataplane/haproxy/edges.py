@@ -1,0 +1,157 @@
+"""An Edge's part of the configuration.
+
+Its HTTP front finds the site (by the handshake's name, in the clear by the host), the most specific host in it, and the first rule of that
+host that matches; `txn.to` is then the backend. Nothing is changed on the way, so that a request may also come here from an older HAProxy
+which holds the connection that it came on (`hop`: the client's address and the handshake's name come with it).
+
+Where an Edge has TLS that is not HTTP, a front of streams reads the handshake's name first and hands on: unread to a pool, or to inner fronts
+that end TLS.
+"""
+
+from __future__ import annotations
+
+from pilothouse.dataplane.haproxy import certificates, rules
+from pilothouse.dataplane.haproxy.conditions import Lists, conditions
+from pilothouse.dataplane.haproxy.forwards import front_name
+from pilothouse.dataplane.haproxy.sections import NOT_FOUND, Listener, Sections, split
+from pilothouse.dataplane.haproxy.text import hostname, identifier
+from pilothouse.dataplane.model import Edge, Host, Site
+
+HELLO_SECONDS = 10
+
+
+def inner_name(name: str) -> str:
+    """The HTTP front behind one that reads names."""
+    return identifier("h_", name)
+
+
+def add(edge: Edge, listener: Listener, sections: Sections) -> None:
+    if not edge.tls:
+        if any(site.tunnels for site in edge.sites):
+            raise ValueError("tunnels are chosen by a handshake's name: the front has none")
+        sections.frontends[front_name(edge.name)] = [
+            f"bind fd@{listener.descriptor}",
+            *_http(edge, edge.sites, listener, sections),
+        ]
+        return
+    web = tuple(site for site in edge.sites if site.certificates and not site.tunnels)
+    if web and len(web) == len(edge.sites):
+        bind = f"bind fd@{listener.descriptor} {_ends_tls(web, sections, alone=True)} alpn h2,http/1.1"
+        sections.frontends[front_name(edge.name)] = [bind, *_http(edge, web, listener, sections)]
+    else:
+        _mixed(edge, listener, sections)
+
+
+def _ends_tls(sites: tuple[Site, ...], sections: Sections, *, alone: bool) -> str:
+    strict = " strict-sni" if alone and all(site.hostname for site in sites) else ""
+    return f"ssl crt-list {certificates.crt_list(sites, sections)}{strict}"
+
+
+def _mixed(edge: Edge, listener: Listener, sections: Sections) -> None:
+    """The name decides between HTTP, TLS that is ended here, and TLS that passes."""
+    name = front_name(edge.name)
+    inner_http, inner_stream = inner_name(edge.name), identifier("s_", edge.name)
+    web = tuple(site for site in edge.sites if site.certificates and site.hosts)
+    ended = tuple(site for site in edge.sites if site.certificates and site.tunnels)
+    target = {
+        inner_http: sections.backend("n_", ["mode tcp", f"server inner unix@{sections.folder}/{inner_http} send-proxy-v2"]),
+        inner_stream: sections.backend("n_", ["mode tcp", f"server inner unix@{sections.folder}/{inner_stream} send-proxy-v2"]),
+    }
+    lines = [
+        "mode tcp",
+        f"bind fd@{listener.descriptor}",
+        f"tcp-request inspect-delay {HELLO_SECONDS}s",
+        "tcp-request content reject unless { req.ssl_hello_type 1 }",
+        "tcp-request content set-var(txn.sni) req.ssl_sni,lower",
+    ]
+    choices = []
+    for site in edge.sites:
+        entries = (
+            _tunnels(site, sections) if not site.certificates else {name: (target[inner_stream], []) for name, _ in site.tunnels}
+        )
+        if site.hosts and site.certificates:
+            entries.setdefault("", (target[inner_http], []))
+        choices.append((site, entries))
+    sections.frontends[name] = [*lines, *_streams(choices, sections)]
+    bind = f"bind unix@{sections.folder}/{{}} mode 600 accept-proxy "
+    if ended:
+        ends = bind.format(inner_stream) + _ends_tls(ended, sections, alone=False)
+        taken = [(site, _tunnels(site, sections)) for site in ended]
+        sections.frontends[inner_stream] = [
+            "mode tcp",
+            ends,
+            "tcp-request content set-var(txn.sni) ssl_fc_sni,lower",
+            *_streams(taken, sections),
+        ]
+    http = _http(edge, web, listener, sections)
+    if web:
+        http.insert(0, bind.format(inner_http) + _ends_tls(web, sections, alone=False) + " alpn h2,http/1.1")
+    sections.frontends[inner_http] = http
+
+
+def _tunnels(site: Site, sections: Sections) -> dict[str, tuple[str, list[str]]]:
+    made = {}
+    for name, shares in site.tunnels:
+        streams = [(sections.stream(share.pool), share.weight) for share in shares]
+        served = any(weight > 0 for _, weight in streams)
+        made[hostname(name)] = split(streams, "tcp-request content") if served else (sections.stream(""), [])
+    return made
+
+
+def _streams(choices: list[tuple[Site, dict[str, tuple[str, list[str]]]]], sections: Sections) -> list[str]:
+    """Lines that choose a backend of streams by `txn.sni`."""
+    verb, after = "tcp-request content", list[str]()
+    made = sections.lookup(
+        verb, "txn.sni", "txn.site", {hostname(site.hostname): f"s{place}" for place, (site, _) in enumerate(choices)}
+    )
+    for place, (_, entries) in enumerate(choices):
+        by_name = {name: to for name, (to, _) in entries.items()}
+        made += sections.lookup(verb, "txn.sni", "txn.to", by_name, f"{{ var(txn.site) -m str s{place} }}")
+        after += [line for _, lines in entries.values() for line in lines]
+    made += dict.fromkeys(after)
+    return [*made, f"{verb} reject unless {{ var(txn.to) -m found }}", "use_backend %[var(txn.to)]"]
+
+
+def _http(edge: Edge, sites: tuple[Site, ...], listener: Listener, sections: Sections) -> list[str]:
+    """All lines of an HTTP front but its own bind."""
+    hop = sections.backend("n_", [f"server next unix@{listener.hop_path} send-proxy-v2 proxy-v2-options authority"])
+    made = [f"bind fd@{listener.hop_descriptor} accept-proxy", "http-request set-var(txn.name) req.hdr(host),host_only,lower"]
+    by = "txn.name"
+    if edge.tls:
+        by = "txn.sni"
+        made.append("http-request set-var(txn.sni) fc_pp_authority,lower")
+        made.append("http-request set-var(txn.sni) ssl_fc_sni,lower if { ssl_fc }")
+    lists = Lists()
+    chosen, hosts = _hosts(sites, by, sections)
+    decisions, after = [], dict[str, None]()
+    for key, host in hosts:
+        place = [lists.name(f"var(txn.host) -m str {key}")] if chosen else []
+        for rule in host.rules:
+            to, lines = rules.target(rule, sections, edge.tls)
+            after |= dict.fromkeys(lines)
+            asked = ["!decided", *place, *conditions(rule.match, lists)]
+            decisions.append(f"http-request set-var(txn.to) str({to}) if {' '.join(asked)}")
+    return [
+        *made,
+        "acl decided var(txn.to) -m found",
+        *lists.lines(),
+        *chosen,
+        *decisions,
+        *after,
+        f"use_backend {hop} if {{ stopping }}",
+        "use_backend %[var(txn.to)] if decided",
+        f"default_backend {NOT_FOUND}",
+    ]
+
+
+def _hosts(sites: tuple[Site, ...], by: str, sections: Sections) -> tuple[list[str], list[tuple[str, Host]]]:
+    """Lines that set `txn.host`, and the hosts by its values; no lines where there is nothing to decide."""
+    hosts = [(f"h{one}_{two}", host) for one, site in enumerate(sites) for two, host in enumerate(site.hosts)]
+    if len(sites) == 1 == len(hosts) and not sites[0].hostname and not hosts[0][1].hostname:
+        return [], hosts
+    verb = "http-request"
+    made = sections.lookup(verb, by, "txn.site", {hostname(site.hostname): f"s{one}" for one, site in enumerate(sites)})
+    for one, site in enumerate(sites):
+        entries = {hostname(host.hostname): f"h{one}_{two}" for two, host in enumerate(site.hosts)}
+        made += sections.lookup(verb, "txn.name", "txn.host", entries, f"{{ var(txn.site) -m str s{one} }}")
+    return made, hosts

@@ -1,0 +1,103 @@
+"""What a configuration is made of while it is made: sections by name, files beside it, and which backends hold which pool's servers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pilothouse.dataplane.haproxy import servers
+from pilothouse.dataplane.haproxy.text import identifier
+from pilothouse.dataplane.model import Pool
+
+#: For requests that nothing can serve.
+NOT_FOUND, BROKEN = "e_404", "e_500"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """The sockets of a front, as this process holds them: its own, and for an Edge the one by which an older HAProxy hands on what comes
+    on connections that it still has."""
+
+    descriptor: int
+    hop_descriptor: int = -1
+    hop_path: str = ""
+
+
+@dataclass(slots=True)
+class Sections:
+    """`folder` is where the files will be."""
+
+    folder: str
+    pools: Mapping[str, Pool]
+    frontends: dict[str, list[str]] = field(default_factory=dict)
+    backends: dict[str, list[str]] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    #: By pool the backends with its servers, and each one's parameters for servers.
+    uses: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    lua: bool = False
+
+    def pool(self, name: str) -> Pool:
+        return self.pools.get(name) or Pool(name)
+
+    def file(self, kind: str, content: str) -> str:
+        """A file's path; the same content is one file."""
+        name = identifier(f"{kind}_", content)
+        self.files[name] = content
+        return f"{self.folder}/{name}"
+
+    def backend(self, prefix: str, lines: Sequence[str], pool: str = "", parameters: str = "") -> str:
+        """A backend of these lines with a pool's servers; equal ones are one."""
+        name = identifier(prefix, pool, lines)
+        if name not in self.backends:
+            self.backends[name] = [*lines, *(self._servers(name, self.pool(pool), parameters) if pool else [])]
+        return name
+
+    def _servers(self, backend: str, pool: Pool, parameters: str) -> list[str]:
+        self.uses[pool.name][backend] = parameters
+        made = ["balance roundrobin", "option redispatch 1"]
+        if pool.affinity_seconds:
+            made.append(f"stick on src table {self._memory(pool)}")
+        return made + servers.lines(servers.Servers(servers.addresses(pool), parameters))
+
+    def _memory(self, pool: Pool) -> str:
+        """Which client went where, shared by all backends of the pool and told to the next HAProxy."""
+        name = identifier("m_", pool.name)
+        self.backends[name] = [f"stick-table type ipv6 size 100k expire {pool.affinity_seconds}s peers memory"]
+        return name
+
+    def stream(self, pool: str) -> str:
+        """The backend that passes bytes to a pool."""
+        return self.backend("t_", ["mode tcp", "retries 3"], pool) if pool else REFUSING
+
+    def lookup(self, verb: str, name: str, into: str, entries: Mapping[str, str], condition: str = "") -> list[str]:
+        """Lines that set a variable to the value of the most specific hostname that covers another variable's."""
+        exact = {host: value for host, value in entries.items() if host and host[0] != "*"}
+        suffixes = {host[1:]: entries[host] for host in sorted(entries, key=len, reverse=True) if host.startswith("*")}
+        open_ = f"!{{ var({into}) -m found }} {condition}".rstrip()
+        made = []
+        for table, converter in ((exact, "map_str"), (suffixes, "map_end")):
+            if table:
+                path = self.file("map", "".join(f"{host} {value}\n" for host, value in table.items()))
+                made.append(f"{verb} set-var({into}) var({name}),{converter}({path}) if {open_}")
+        if "" in entries:
+            made.append(f"{verb} set-var({into}) str({entries['']}) if {open_}")
+        return made
+
+
+#: A backend without servers, for streams that nothing can serve.
+REFUSING = "e_tcp"
+
+
+def split(shares: Sequence[tuple[str, int]], verb: str) -> tuple[str, list[str]]:
+    """Backends by weight: what to set `txn.to` to, and the lines that put the drawn one in its place, for after all decisions."""
+    taken = [(backend, weight) for backend, weight in shares if weight > 0]
+    if len(taken) == 1:
+        return taken[0][0], []
+    name = identifier("w_", taken)
+    asked = f"{{ var(txn.to) -m str {name} }}"
+    made, total = [], 0
+    for backend, weight in taken:
+        total += weight
+        made.append(f"{verb} set-var(txn.to) str({backend}) if {asked} {{ var(txn.draw) -m int lt {total} }}")
+    return name, [f"{verb} set-var(txn.draw) rand({total}) if {asked}", *made]

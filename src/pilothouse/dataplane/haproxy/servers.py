@@ -1,0 +1,83 @@
+"""A pool's endpoints as servers of HAProxy's, in a file's lines and in commands of the runtime API.
+
+A server is named after its address, so that adding one twice is not possible and the memory of affinity outlives reloads. An endpoint
+alone in its pool is there twice: HAProxy waits a second before it tries the same server again, and none before it tries another.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from pilothouse.dataplane.haproxy.text import hostname, identifier, word
+from pilothouse.dataplane.model import Pool
+
+SYSTEM_AUTHORITIES = "@system-ca"
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """By name the address of each, and how they are spoken to: a string of HAProxy's parameters."""
+
+    addresses: Mapping[str, str]
+    parameters: str = ""
+
+
+def addresses(pool: Pool) -> dict[str, str]:
+    """By server name, `host:port`."""
+    made = {}
+    for endpoint in pool.endpoints:
+        host = ipaddress.ip_address(endpoint.host)
+        made[f"{host}:{endpoint.port}"] = f"[{host}]:{endpoint.port}" if host.version == 6 else f"{host}:{endpoint.port}"
+    if len(made) == 1:
+        made |= {f"{name}:again": address for name, address in made.items()}
+    return made
+
+
+def parameters(pool: Pool, folder: str) -> str:
+    """How an HTTP front speaks to the pool's endpoints."""
+    if pool.tls is None:
+        return "proto h2" if pool.protocol == "http2" else ""
+    protocol = "alpn h2" if pool.protocol == "http2" else "alpn http/1.1"
+    authority = f"{folder}/{authority_file(pool)}" if pool.tls.ca else SYSTEM_AUTHORITIES
+    name = hostname(pool.tls.hostname)
+    verified = f"verify required ca-file {authority} verifyhost {_verified(pool)}"
+    return f"ssl {verified} {protocol}" + (f" sni str({name})" if name else "")
+
+
+def _verified(pool: Pool) -> str:
+    assert pool.tls is not None
+    if not pool.tls.names:
+        return hostname(pool.tls.hostname)
+    name, *more = pool.tls.names
+    if more or ":" in name:
+        raise ValueError("HAProxy compares a backend's certificate with one DNS name: several, or URIs, cannot be")
+    return hostname(name)
+
+
+def authority_file(pool: Pool) -> str:
+    return identifier("ca_", pool.tls and pool.tls.ca) + ".pem"
+
+
+def lines(servers: Servers) -> list[str]:
+    """For a section. The first is never used: it has the authorities' file read, which servers that come later need."""
+    made = [f"server {word(name)} {address} {servers.parameters}" for name, address in servers.addresses.items()]
+    if "ssl" in servers.parameters:
+        made.insert(0, f"server template 127.0.0.1:1 {servers.parameters} disabled")
+    return [line.rstrip() for line in made]
+
+
+def changes(
+    backend: str, parameters: str, now: Mapping[str, str], wanted: Mapping[str, str], retired: Collection[str] = ()
+) -> list[str]:
+    """Commands that bring a backend's servers from one set to the other: new ones first, so that there is always one.
+
+    `retired` are `backend/server` that are there and take no traffic.
+    """
+    made = []
+    for name in wanted.keys() - now.keys():
+        if f"{backend}/{name}" not in retired:
+            made.append(f"add server {backend}/{name} {wanted[name]} {parameters}".rstrip())
+        made.append(f"enable server {backend}/{name}")
+    return made + [f"disable server {backend}/{name}" for name in now.keys() - wanted.keys()]
