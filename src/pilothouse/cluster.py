@@ -28,6 +28,7 @@ from pilothouse.store.memory import MemoryStore
 from pilothouse.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
+    from pilothouse.cloud.provider import Provider
     from pilothouse.scheduler.config import SchedulerConfig
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,9 @@ class Spokes:
     #: A KubeSchedulerConfiguration and files of plugins, read again whenever they are written.
     scheduler_config: Path | None = None
     scheduler_plugins: tuple[Path, ...] = ()
+    #: The cloud that load balancers and gateways are from, by its provider's name, and its configuration's text; "": there is none.
+    cloud: str = ""
+    cloud_config: str = ""
 
 
 class Cluster:
@@ -102,6 +106,8 @@ class Cluster:
         self._spokes = spokes or Spokes()
         self._tasks: list[asyncio.Task[None]] = []
         self._scheduler_config: SchedulerConfig | None = None
+        self._provider: Provider | None = None
+        self._ready = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -110,6 +116,8 @@ class Cluster:
     async def start(self) -> None:
         """Start the hub, then the spokes. Returns when the API serves and the default namespace can take pods."""
         self._scheduler_config = self._load_scheduler_config()
+        if self._spokes.cloud_config or self._spokes.cloud not in ("", "local"):
+            self._provider = self._load_provider()  # what is wrong with it is told before anything has been started
         await self.hub.server.start()
         for name, work in self._work():
             self._tasks.append(asyncio.create_task(work, name=name))
@@ -118,6 +126,7 @@ class Cluster:
                 self.hub.server.components[_COMPONENTS[name]] = partial(_problem, self._tasks[-1])
         if self._spokes.controllers:
             await self._wait_for_account()
+        self._ready.set()
 
     def _work(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         hub, clock = self.hub, self.hub.clock
@@ -150,7 +159,32 @@ class Cluster:
             nodes = hub.transport("pilothouse:nodes", "system:masters", agent="pilothouse-nodes")
             out.append(("nodes", SimulatedNodes(nodes, clock, options).run()))
             out.append(("provisioner", LocalProvisioner(nodes, clock).run()))
+        if self._spokes.cloud:
+            out.append(("cloud", self._cloud()))
         return out
+
+    async def _cloud(self) -> None:
+        """The cloud-controller-manager. It is loaded when the cluster is ready: nobody waits for a load balancer before."""
+        await self._ready.wait()
+        from pilothouse.client.reconcile.manager import Options
+        from pilothouse.cloud.component import make_manager
+        from pilothouse.cloud.guard import Limits
+
+        hub = self.hub
+        manager = make_manager(
+            self._provider or self._load_provider(),
+            hub.transport("system:cloud-controller-manager", "system:masters", agent="cloud-controller-manager"),
+            hub.clock,
+            Options(leader_elect=False, use_service_account_credentials=True, concurrency={"service-lb-controller": 5}),
+            hub.account_transport,
+            limits=Limits(rate=1000, burst=1000),  # this machine does not mind being asked
+        )
+        await manager.run()
+
+    def _load_provider(self) -> Provider:
+        from pilothouse.cloud.provider import load
+
+        return load(self._spokes.cloud, self._spokes.cloud_config, self.hub.clock)
 
     def _scheduler(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         from pilothouse.scheduler.scheduler import Scheduler

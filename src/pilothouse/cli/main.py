@@ -20,6 +20,8 @@ from pilothouse.cli.options import (
     AuthorizationMode,
     CertDir,
     ClientCa,
+    CloudConfig,
+    CloudProvider,
     DataDir,
     DisableAdmission,
     EnableAdmission,
@@ -29,6 +31,7 @@ from pilothouse.cli.options import (
     EtcdServers,
     Issuer,
     Kubeconfig,
+    LoadBalancerAddresses,
     NodeCount,
     NodePorts,
     NodePrefix,
@@ -87,8 +90,13 @@ def up(
         Path | None, typer.Option("--scheduler-config", help="A KubeSchedulerConfiguration file, followed when it is written.")
     ] = None,
     plugin_file: PluginFiles = None,
+    cloud_provider: CloudProvider = "local",
+    cloud_config: CloudConfig = None,
+    load_balancer_addresses: LoadBalancerAddresses = "",
 ) -> None:
     """Run a whole cluster on this machine until Ctrl-C. The nodes are simulated."""
+    if cloud_config and load_balancer_addresses:
+        fail("--cloud-config and --load-balancer-addresses exclude each other")
     if memory and (data_dir or etcd_servers):
         fail("--memory excludes --data-dir and --etcd-servers")
     folder = None if memory else data_dir or Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "pilothouse"
@@ -99,9 +107,21 @@ def up(
     settings = Settings(port=port, token_auth_file=token_auth_file, shared_store=bool(etcd_servers))
     etcd = Etcd(split(etcd_servers)) if etcd_servers else None
     spokes = Spokes(
-        nodes=nodes, startup_delay=startup_delay, scheduler_config=scheduler_config, scheduler_plugins=tuple(plugin_file or ())
-    )
+        nodes=nodes, startup_delay=startup_delay, scheduler_config=scheduler_config, scheduler_plugins=tuple(plugin_file or ()),
+        cloud="" if cloud_provider == "none" else cloud_provider,
+        cloud_config=_cloud_settings(cloud_config, load_balancer_addresses),
+    )  # fmt: skip
     raise typer.Exit(run_command(lambda: _up(settings, folder, etcd, spokes, target)))
+
+
+def _cloud_settings(config: Path | None, addresses: str) -> str:
+    """What the provider reads: a file, or what one flag says."""
+    if addresses:
+        return f"addresses: {addresses}\n"
+    try:
+        return config.read_text() if config is not None else ""
+    except OSError as error:
+        fail(f"--cloud-config: {config}: {error.strerror or error}")
 
 
 async def _up(settings: Settings, folder: Path | None, etcd: Etcd | None, spokes: Spokes, kubeconfig: Path) -> int:

@@ -15,6 +15,16 @@ LeaderElect = Annotated[bool, typer.Option("--leader-elect/--no-leader-elect", h
 EtcdServers = Annotated[str, typer.Option("--etcd-servers", help="URLs of an etcd cluster, as the store.")]
 StartupDelay = Annotated[float, typer.Option("--startup-delay", help="Seconds that starting a simulated container takes.")]
 
+# --- the cloud ------------------------------------------------------------------------------------------------------------------
+
+CloudProvider = Annotated[
+    str, typer.Option("--cloud-provider", help="Where load balancers and gateways are from: local (this machine), or none.")
+]
+CloudConfig = Annotated[Path | None, typer.Option("--cloud-config", help="The provider's configuration file.")]
+LoadBalancerAddresses = Annotated[
+    str, typer.Option("--load-balancer-addresses", help="The range of load balancers' addresses, such as 127.50.0.0/16.")
+]
+
 # --- the API server ---------------------------------------------------------------------------------------------------------------
 
 ServerPort = Annotated[int, typer.Option("--secure-port", help="Port of the API; 0: any that is free.")]

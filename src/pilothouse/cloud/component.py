@@ -23,7 +23,7 @@ from pilothouse.client.reconcile.kit import Cache
 from pilothouse.client.reconcile.manager import ControllerManager, Options, Preparations
 from pilothouse.clock import Clock
 from pilothouse.cloud.guard import PARTS, Guarded, Limits
-from pilothouse.cloud.provider import CloudError, Provider, Surroundings
+from pilothouse.cloud.provider import CloudError, Measured, Provider, Surroundings
 from pilothouse.cloud.registry import PROGRAM
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,8 @@ def make_manager(
         telling = asyncio.create_task(context.recorder.run())
         try:
             await _start(guarded, context, str(options.settings["cluster_name"]))
-            yield Preparations(_settings(guarded), guarded.measures.all())
+            own = provider.metrics() if isinstance(provider, Measured) else ()
+            yield Preparations(_settings(guarded), (*guarded.measures.all(), *own))
         finally:
             await guarded.close()
             context.close()

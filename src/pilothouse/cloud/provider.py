@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from pilothouse.client.metrics import Counter, Gauge, Histogram
 from pilothouse.client.reconcile.kinds import Kind
 from pilothouse.client.reconcile.kit import Api, Cache
 from pilothouse.clock import Clock
@@ -215,6 +216,13 @@ class Provider(Protocol):
     def routes(self) -> Routes | None: ...
 
     def gateways(self) -> Gateways | None: ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A provider that has metrics of its own, beside those of its calls."""
+
+    def metrics(self) -> Sequence[Counter | Gauge | Histogram]: ...
 
 
 #: Makes a provider of the text of `--cloud-config` ("" without). ValueError, in one line, for a configuration that cannot be.
