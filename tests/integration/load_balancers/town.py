@@ -19,7 +19,7 @@ from pilothouse.client.client import EVENTS, NODES, SERVICES, Client, Resource
 from pilothouse.client.loopback import twin
 from pilothouse.clock import SystemClock
 from pilothouse.cluster import ApiHub, Cluster, Spokes
-from pilothouse.dataplane.choose import choose
+from pilothouse.dataplane.haproxy import binary
 
 Obj = dict[str, Any]
 SLICES = Resource("discovery.k8s.io", "v1", "endpointslices")
@@ -80,10 +80,11 @@ class Town:
     """The cluster, and its pods. `stop` and `start` are a restart of all of it but the pods."""
 
     def __init__(self, certificates: Path, folder: Path, engine: str, config: str = "") -> None:
-        try:
-            choose(engine, SystemClock())
-        except ValueError as missing:
-            pytest.skip(str(missing))
+        if engine == "haproxy":
+            try:
+                binary.check()
+            except OSError as missing:
+                pytest.skip(str(missing))
         self.clock = SystemClock()
         self.config = f"engine: {engine}\naddresses: {new_range()}\n{config}"
         self.pods: dict[str, Pod] = {}
