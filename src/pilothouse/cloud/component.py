@@ -51,20 +51,27 @@ def make_manager(
 
     @asynccontextmanager
     async def prepare(shared: Shared) -> AsyncIterator[Preparations]:
-        name = f"{provider.name}-cloud-provider"  # as whom it tells of events
-        context = ControllerContext(name, program.component, shared, shared.transport, options.settings)
-        telling = asyncio.create_task(context.recorder.run())
-        try:
-            await _start(guarded, context, str(options.settings["cluster_name"]))
+        async with started(guarded, shared, str(options.settings["cluster_name"])):
             own = provider.metrics() if isinstance(provider, Measured) else ()
             yield Preparations(_settings(guarded), (*guarded.measures.all(), *own))
-        finally:
-            await guarded.close()
-            context.close()
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
 
     return ControllerManager(program, make, clock, options, account_transport, prepare)
+
+
+@asynccontextmanager
+async def started(provider: Provider, shared: Shared, cluster: str) -> AsyncIterator[None]:
+    """Start a provider on the shared caches, which somebody follows meanwhile, and close it in the end."""
+    name = f"{provider.name}-cloud-provider"  # as whom it tells of events
+    context = ControllerContext(name, PROGRAM.component, shared, shared.transport, {})
+    telling = asyncio.create_task(context.recorder.run())
+    try:
+        await _start(provider, context, cluster)
+        yield
+    finally:
+        await provider.close()
+        context.close()
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
 
 
 async def _start(provider: Provider, context: ControllerContext, cluster: str) -> None:
@@ -83,6 +90,8 @@ async def _start(provider: Provider, context: ControllerContext, cluster: str) -
         except (CloudError, OSError) as error:
             log.warning("cloud provider %s: %s; trying again in %g s", provider.name, error, pause)
         await provider.close()
+        while caches:
+            context.release(caches.pop())
         await context.clock.sleep(pause)
         pause = min(LONGEST_PAUSE, pause * 2)
     await context.synced(caches)
