@@ -33,6 +33,8 @@ class EmbeddedEngine:
     def __init__(self, clock: Clock, limits: Limits | None = None, balance: Balance = "round_robin") -> None:
         self.clock = clock
         self.limits = limits or Limits()
+        #: The time at the last sweep: near enough for what lasts many seconds.
+        self.now = clock.monotonic()
         self._balance: Balance = balance
         self._pools: dict[str, PoolState] = {}
         self._fronts: dict[str, FrontState] = {}
@@ -136,7 +138,7 @@ class EmbeddedEngine:
             self._leaving.add(front)
 
     def _sweep(self) -> None:
-        now = self.clock.monotonic()
+        now = self.now = self.clock.monotonic()
         for front in self._fronts.values():
             front.sweep(now)
         for front in list(self._leaving):
@@ -150,7 +152,9 @@ class EmbeddedEngine:
 
 def _kind(front: Front) -> Callable[[EmbeddedEngine, Any, Counters], FrontState]:
     if isinstance(front, Edge):
-        raise ValueError("the embedded engine carries no edges yet")
+        from pilothouse.dataplane.embedded.edge import EdgeFront
+
+        return EdgeFront
     return UdpFront if front.transport == "UDP" else TcpFront
 
 

@@ -41,6 +41,9 @@ class Target:
         #: Told when the endpoint leaves (UDP sessions, which would otherwise go on for ever).
         self.sessions: set[Callable[[], None]] = set()
 
+    def end_one(self) -> None:
+        self.active -= 1
+
     def leave(self) -> None:
         self.gone = True
         idle, self.idle = self.idle, []

@@ -68,9 +68,6 @@ class Client(End):
         if self.connecting is not None:
             self.connecting.cancel()
 
-    def abort(self) -> None:
-        self.transport.abort()
-
 
 async def connect(front: FrontState, client: End, address: str, pool: str) -> None:
     """Join a client with an endpoint of the pool; without one it is reset."""

@@ -77,6 +77,9 @@ class End(asyncio.Protocol):
         if self._done is not None:
             self._done(self)
 
+    def abort(self) -> None:
+        self.transport.abort()
+
 
 def join(client: End, backend: End) -> None:
     """Make two connected ends each other's peers, and begin."""
