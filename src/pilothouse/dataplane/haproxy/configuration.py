@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pilothouse.dataplane.haproxy import edges, forwards, mirror, servers
-from pilothouse.dataplane.haproxy.sections import BROKEN, NOT_FOUND, REFUSING, Listener, Sections
+from pilothouse.dataplane.haproxy.sections import MISDIRECTED, NOT_FOUND, REFUSING, Listener, Sections
 from pilothouse.dataplane.model import Forward, Front, Pool
 
-#: The runtime API's socket and HAProxy's memory of clients, in the folder.
+#: Sockets in the folder: the runtime API's, and that by which one HAProxy tells the next which client went where.
 CONTROL, MEMORY = "control", "memory"
 
 
@@ -35,7 +35,6 @@ defaults
   timeout tunnel 24d
   timeout http-request 60s
   timeout http-keep-alive 1h
-  option idle-close-on-response
   option clitcpka
   option srvtcpka
   option dontlognull
@@ -87,7 +86,11 @@ def _text(sections: Sections, control: int, memory: str, connections: int) -> st
     made.append(_DEFAULTS.format(connections=connections))
     if memory:
         made += ["peers memory", f"  peer pilothouse {memory}"]
-    answers = {NOT_FOUND: ["http-request return status 404"], BROKEN: ["http-request return status 500"], REFUSING: ["mode tcp"]}
+    answers = {
+        NOT_FOUND: ["http-request return status 404"],
+        MISDIRECTED: ["http-request return status 421"],
+        REFUSING: ["mode tcp"],
+    }
     for kind, found in (("frontend", sections.frontends), ("backend", {**answers, **sections.backends})):
         for name, lines in found.items():
             made += [

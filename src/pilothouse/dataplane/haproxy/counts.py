@@ -1,4 +1,4 @@
-"""What fronts have carried, summed over every HAProxy that carried it."""
+"""What fronts have carried, summed over every HAProxy that carried it. What one carries after another has taken over is not seen."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 from pilothouse.dataplane.haproxy import certificates, rules
 from pilothouse.dataplane.haproxy.conditions import Lists, conditions
 from pilothouse.dataplane.haproxy.forwards import front_name
-from pilothouse.dataplane.haproxy.sections import NOT_FOUND, Listener, Sections, split
+from pilothouse.dataplane.haproxy.sections import MISDIRECTED, NOT_FOUND, Listener, Sections
 from pilothouse.dataplane.haproxy.text import hostname, identifier
-from pilothouse.dataplane.model import Edge, Host, Site
+from pilothouse.dataplane.model import Edge, Host, Share, Site
 
 HELLO_SECONDS = 10
 
@@ -92,9 +92,10 @@ def _mixed(edge: Edge, listener: Listener, sections: Sections) -> None:
 def _tunnels(site: Site, sections: Sections) -> dict[str, tuple[str, list[str]]]:
     made = {}
     for name, shares in site.tunnels:
-        streams = [(sections.stream(share.pool), share.weight) for share in shares]
-        served = any(weight > 0 for _, weight in streams)
-        made[hostname(name)] = split(streams, "tcp-request content") if served else (sections.stream(""), [])
+        taken = [share for share in shares if share.weight > 0] or [Share("")]
+        made[hostname(name)] = sections.split(
+            [(sections.stream(share.pool), share.weight) for share in taken], "tcp-request content"
+        )
     return made
 
 
@@ -115,14 +116,12 @@ def _streams(choices: list[tuple[Site, dict[str, tuple[str, list[str]]]]], secti
 def _http(edge: Edge, sites: tuple[Site, ...], listener: Listener, sections: Sections) -> list[str]:
     """All lines of an HTTP front but its own bind."""
     hop = sections.backend("n_", [f"server next unix@{listener.hop_path} send-proxy-v2 proxy-v2-options authority"])
-    made = [f"bind fd@{listener.hop_descriptor} accept-proxy", "http-request set-var(txn.name) req.hdr(host),host_only,lower"]
-    by = "txn.name"
-    if edge.tls:
-        by = "txn.sni"
-        made.append("http-request set-var(txn.sni) fc_pp_authority,lower")
-        made.append("http-request set-var(txn.sni) ssl_fc_sni,lower if { ssl_fc }")
+    made = [
+        f"bind fd@{listener.hop_descriptor} accept-proxy",
+        "http-request set-var(txn.name) req.hdr(host),host_only,rtrim(.),lower",
+    ]
     lists = Lists()
-    chosen, hosts = _hosts(sites, by, sections)
+    chosen, hosts = _hosts(sites, edge.tls, sections)
     decisions, after = [], dict[str, None]()
     for key, host in hosts:
         place = [lists.name(f"var(txn.host) -m str {key}")] if chosen else []
@@ -132,6 +131,7 @@ def _http(edge: Edge, sites: tuple[Site, ...], listener: Listener, sections: Sec
             asked = ["!decided", *place, *conditions(rule.match, lists)]
             decisions.append(f"http-request set-var(txn.to) str({to}) if {' '.join(asked)}")
     return [
+        "option idle-close-on-response",
         *made,
         "acl decided var(txn.to) -m found",
         *lists.lines(),
@@ -144,14 +144,24 @@ def _http(edge: Edge, sites: tuple[Site, ...], listener: Listener, sections: Sec
     ]
 
 
-def _hosts(sites: tuple[Site, ...], by: str, sections: Sections) -> tuple[list[str], list[tuple[str, Host]]]:
-    """Lines that set `txn.host`, and the hosts by its values; no lines where there is nothing to decide."""
+def _hosts(sites: tuple[Site, ...], tls: bool, sections: Sections) -> tuple[list[str], list[tuple[str, Host]]]:
+    """Lines that set `txn.host`, and the hosts by its values; no lines where there is nothing to decide.
+
+    A request for one site that comes in by another's name is not mixed: 421 (RFC 9110, section 15.5.20).
+    """
     hosts = [(f"h{one}_{two}", host) for one, site in enumerate(sites) for two, host in enumerate(site.hosts)]
     if len(sites) == 1 == len(hosts) and not sites[0].hostname and not hosts[0][1].hostname:
         return [], hosts
-    verb = "http-request"
-    made = sections.lookup(verb, by, "txn.site", {hostname(site.hostname): f"s{one}" for one, site in enumerate(sites)})
+    verb, places = "http-request", {hostname(site.hostname): f"s{one}" for one, site in enumerate(sites)}
+    made = sections.lookup(verb, "txn.name", "txn.site", places)
     for one, site in enumerate(sites):
         entries = {hostname(host.hostname): f"h{one}_{two}" for two, host in enumerate(site.hosts)}
         made += sections.lookup(verb, "txn.name", "txn.host", entries, f"{{ var(txn.site) -m str s{one} }}")
+    if tls and len(sites) > 1:
+        made += [
+            f"{verb} set-var(txn.sni) fc_pp_authority,lower",
+            f"{verb} set-var(txn.sni) ssl_fc_sni,lower if {{ ssl_fc }}",
+            *sections.lookup(verb, "txn.sni", "txn.came", places),
+            f"{verb} set-var(txn.to) str({MISDIRECTED}) if {{ var(txn.sni) -m found }} {{ var(txn.site) -m found }} !{{ var(txn.site),strcmp(txn.came) eq 0 }}",
+        ]
     return made, hosts

@@ -57,7 +57,7 @@ class HaproxyEngine:
         self._open: set[socket.socket] = set()
         self._connections = _connections()
         self._current: Generation | None = None
-        self._draining: dict[Generation, dict[str, Counts]] = {}
+        self._draining: set[Generation] = set()
         self._past: dict[str, Counts] = {}
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -117,11 +117,10 @@ class HaproxyEngine:
                 return
             wanted = servers.addresses(self._pools.get(pool) or Pool(pool))
             try:
-                for one in (self._current, *self._draining):
-                    await one.set_servers(pool, wanted)
-                    if one.retired and not one.tidying:
-                        one.tidying = True
-                        self._spawn(self._tidy(one))
+                await self._current.set_servers(pool, wanted)
+                if self._current.retired and not self._current.tidying:
+                    self._current.tidying = True
+                    self._spawn(self._tidy(self._current))
                 return
             except OSError as error:
                 LOG.warning("%s; starting another", error)
@@ -183,8 +182,9 @@ class HaproxyEngine:
         before, self._current = self._current, following
         self._reached, self._told = version, fronts
         if before is not None:
-            await before.retire()
-            self._draining[before] = {}
+            for name, carried in counts.read(await before.retire()).items():
+                self._past[name] = self._past.get(name, Counts()) + carried
+            self._draining.add(before)
             self._spawn(self._drain(before))
         self._release_unused()
         if following is not None:
@@ -251,14 +251,9 @@ class HaproxyEngine:
                     LOG.warning("%s", error)
 
     async def _drain(self, one: Generation) -> None:
-        """Wait until an old one has done what it had begun; what it carried stays counted."""
-
-        def tell(rows: list[dict[str, str]]) -> None:
-            self._draining[one] = counts.read(rows)
-
-        await one.drained(self._clock, tell)
-        for name, carried in self._draining.pop(one).items():
-            self._past[name] = self._past.get(name, Counts()) + carried
+        """Wait until an old one has done what it had begun."""
+        await one.ended()
+        self._draining.discard(one)
 
     async def _tidy(self, one: Generation) -> None:
         """Remove servers that take no traffic as soon as they carry none."""
@@ -273,8 +268,8 @@ class HaproxyEngine:
 
     def counters(self) -> Mapping[str, FrontCounters]:
         """HAProxy is asked at once, in less than a millisecond."""
-        now = counts.read(self._current.statistics_now()) if self._current else {}
-        carried = [now, self._past, *self._draining.values()]
+        now = counts.read(self._current.statistics()) if self._current else {}
+        carried = [now, self._past]
 
         def summed(name: str) -> Counts | None:
             found = [one[name] for one in carried if name in one]

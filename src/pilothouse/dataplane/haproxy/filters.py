@@ -1,7 +1,8 @@
 """The filters of a rule as lines of the section that carries it out: changes of headers, rewrites, redirects, cross-origin answers.
 
 Order, as the Gateway API's implementations have it: a preflight is answered first, then a redirect; what goes on has its headers and
-path changed. Variables of the request that the front has set (`txn.name`: the host without its port) are read here.
+path changed. A share's filters come after its rule's. Variables of the request that the front has set (`txn.name`: the host without its
+port) are read here.
 """
 
 from __future__ import annotations
@@ -12,23 +13,23 @@ from pilothouse.dataplane.haproxy.text import header_name, literal, word
 from pilothouse.dataplane.model import Cors, Filters, Headers, Match, PathChange, Redirect, Rewrite
 
 _WELL_KNOWN = {"http": 80, "https": 443}
-#: The request's query with its question mark, or nothing; its port with the colon, or nothing.
+#: The request's query with its question mark, or nothing.
 _QUERY = "%[pathq,regsub(^[^?]*,)]"
-_PORT = r"%[req.hdr(host),regsub('^(\[[^]]*\]|[^:]*)',)]"
+_OPTIONS = "{ method -m str -- OPTIONS } { req.fhdr(origin) -m found } { req.fhdr(access-control-request-method) -m found }"
 
 
-def lines(filters: Filters, match: Match, tls: bool) -> list[str]:
-    """Of one set of filters; mirrors are not among them."""
-    made = cors(filters.cors) if filters.cors else []
-    if filters.redirect:
-        return [*made, redirect(filters.redirect, match, tls)]
-    if filters.request:
-        made += headers("http-request", filters.request)
-    if filters.rewrite:
-        made += rewrite(filters.rewrite, match)
-    if filters.response:
-        made += headers("http-response", filters.response)
-    return made
+def lines(rule: Filters, share: Filters, match: Match, tls: bool) -> list[str]:
+    """Of a rule and a share of it; mirrors are not among them."""
+    policy, moved, written = rule.cors or share.cors, rule.redirect or share.redirect, share.rewrite or rule.rewrite
+    made = cors(policy) if policy else []
+    answers = [change for change in (share.response, rule.response) if change]
+    if moved:
+        made += [line for change in answers for line in headers("http-after-response", change)]
+        return [*made, redirect(moved, match, tls)]
+    if written:
+        made += rewrite(written, match)
+    made += [line for change in (rule.request, share.request) if change for line in headers("http-request", change)]
+    return made + [line for change in answers for line in headers("http-response", change)]
 
 
 def headers(when: str, change: Headers) -> list[str]:
@@ -40,8 +41,8 @@ def headers(when: str, change: Headers) -> list[str]:
 def rewrite(change: Rewrite, match: Match) -> list[str]:
     made = []
     if change.path and change.path.kind == "full":
-        made.append(f"http-request set-path {word(literal(change.path.value))}")
-    elif change.path:
+        made.append(f"http-request set-path {word(_absolute(change.path))}")
+    elif change.path and match.path_type != "RegularExpression":
         made.append(f"http-request set-pathq {word(_prefixed(change.path, match))}")
     if change.hostname:
         made.append(f"http-request set-header Host {word(literal(change.hostname))}")
@@ -49,12 +50,12 @@ def rewrite(change: Rewrite, match: Match) -> list[str]:
 
 
 def redirect(change: Redirect, match: Match, tls: bool) -> str:
-    if change.path is None:
-        target = "%[pathq]"
-    elif change.path.kind == "full":
-        target = literal(change.path.value) + _QUERY
-    else:
+    if change.path and change.path.kind == "full":
+        target = _absolute(change.path) + _QUERY
+    elif change.path and match.path_type != "RegularExpression":
         target = _prefixed(change.path, match)
+    else:
+        target = "%[pathq]"
     return f"http-request return status {change.status} hdr Location {word(_authority(change, tls) + target)}"
 
 
@@ -64,41 +65,49 @@ def _authority(change: Redirect, tls: bool) -> str:
     if change.port is not None:
         port = "" if _WELL_KNOWN.get(scheme) == change.port else f":{change.port}"
     else:
-        port = "" if change.scheme else _PORT
+        port = "" if change.scheme else _port(_WELL_KNOWN[scheme])
     return f"{literal(scheme)}://{host}{port}"
+
+
+def _port(usual: int) -> str:
+    """The request's port with its colon, unless it is the usual one."""
+    return rf"%[req.hdr(host),regsub('^(\[[^]]*\]|[^:]*)(:{usual}$)?',)]"
+
+
+def _absolute(change: PathChange) -> str:
+    return literal(change.value if change.value.startswith("/") else f"/{change.value}")
 
 
 def _prefixed(change: PathChange, match: Match) -> str:
     """The path and query with another prefix; what is left of it begins with a slash in any case."""
-    if match.path_type != "PathPrefix":
-        raise ValueError("a prefix can only be replaced where one was matched")
     rest = f"pathq,bytes({len(match.path.rstrip('/').encode())})"
     value = change.value.rstrip("/")
     return literal(value) + (f"%[{rest}]" if value else rf"%[{rest},regsub('^([?]|$)','/\1')]")
 
 
 def cors(policy: Cors) -> list[str]:
-    """Answers to preflights, and the headers by which a browser lets a page read the answer."""
-    allowed = _allowed(policy)
-    if not allowed:
-        return []
+    """Answers to preflights, and the headers by which a browser lets a page read the answer in place of what a backend says of that."""
     seen = "{ var(txn.origin) -m found }"
-    shared = [("Access-Control-Allow-Origin", "%[var(txn.origin)]"), ("Vary", "Origin")]
+    shared = [("Access-Control-Allow-Origin", "%[var(txn.origin)]")]
+    if policy.credentials or "*" not in policy.origins:
+        shared.append(("Vary", "Origin"))
     if policy.credentials:
         shared.append(("Access-Control-Allow-Credentials", "true"))
     preflight = [
-        *shared,
         ("Access-Control-Allow-Methods", _list(policy.methods, policy.credentials, "access-control-request-method")),
         ("Access-Control-Allow-Headers", _list(policy.headers, policy.credentials, "access-control-request-headers")),
         ("Access-Control-Max-Age", str(policy.max_age)),
     ]
     exposed = [("Access-Control-Expose-Headers", literal(", ".join(policy.expose)))] if policy.expose else []
     answer = " ".join(f"hdr {name} {word(value)}" for name, value in preflight if value)
-    asked = "{ method -m str -- OPTIONS } { req.fhdr(access-control-request-method) -m found }"
     return [
-        *allowed,
-        f"http-request return status 204 {answer} if {seen} {asked}",
-        *(f"http-after-response {_verb(name)} {name} {word(value)} if {seen}" for name, value in [*shared, *exposed]),
+        *_allowed(policy),
+        f"http-request set-var(txn.preflight) bool(true) if {_OPTIONS}",
+        f"http-request return status 204 {answer} if {seen} {{ var(txn.preflight) -m found }}",
+        "http-request return status 204 if { var(txn.preflight) -m found }",
+        f"http-response del-header access-control- -m beg if {seen}",
+        *(f"http-after-response {_verb(name)} {name} {word(value)} if {seen}" for name, value in shared),
+        *(f"http-response set-header {name} {word(value)} if {seen}" for name, value in exposed),
     ]
 
 

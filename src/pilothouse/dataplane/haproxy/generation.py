@@ -16,14 +16,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from pilothouse.clock import Clock
 from pilothouse.dataplane.haproxy import binary, servers
 from pilothouse.dataplane.haproxy.configuration import CONTROL, NAME, Configuration
 from pilothouse.dataplane.haproxy.control import Control, ask_now, table
 from pilothouse.dataplane.haproxy.listeners import unix
 
 START_LIMIT = 30.0
-DRAIN_CHECK = 0.5
 
 
 class Refused(Exception):
@@ -89,11 +87,11 @@ class Generation:
         ending = asyncio.ensure_future(self.process.wait())
         try:
             await asyncio.wait([opening, ending], timeout=START_LIMIT, return_when=asyncio.FIRST_COMPLETED)
-            if ending.done():
+            if not ending.done() and not opening.done():
+                raise Refused("haproxy does not answer")
+            if ending.done() or opening.exception():
                 await self._listening
                 raise Refused(reason(list(self._said)))
-            if not opening.done():
-                raise Refused("haproxy does not answer")
             self.control = opening.result()
         finally:
             for waiting in (opening, ending):
@@ -132,32 +130,25 @@ class Generation:
                 self.retired.discard(name)
         return bool(self.retired)
 
-    async def statistics(self) -> list[dict[str, str]]:
-        """A row for each front."""
-        return table((await self.control.ask(["show stat -1 1 -1"]))[0])
-
-    def statistics_now(self) -> list[dict[str, str]]:
-        """The same, for who cannot wait; nothing where HAProxy does not answer."""
+    def statistics(self) -> list[dict[str, str]]:
+        """A row for each front; none where HAProxy does not answer."""
         return table(ask_now(str(self.folder / CONTROL), "show stat -1 1 -1"))
 
-    async def retire(self) -> None:
-        """Take no more connections; when this returns it takes none."""
+    async def retire(self) -> list[dict[str, str]]:
+        """Take no more connections; when this returns it takes none. The statistics as they were just before: a HAProxy that is stopping
+        has no runtime API any more."""
+        last = self.statistics()
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGUSR1)
         with contextlib.suppress(OSError):
             while "Stopping: 1" not in (await self.control.ask(["show info"]))[0]:
                 continue
-
-    async def drained(self, clock: Clock, tell: Callable[[list[dict[str, str]]], None]) -> None:
-        """Wait until it has nothing to do any more and has ended; `tell` hears its counters."""
-        with contextlib.suppress(OSError):
-            while True:
-                tell(await self.statistics())
-                if "\nCurrConns: 1\n" in (await self.control.ask(["show info"]))[0]:
-                    break
-                await clock.sleep(DRAIN_CHECK)
         self.control.close()
-        await self.ended()
+        return last
+
+    def _close(self) -> None:
+        if hasattr(self, "control"):
+            self.control.close()
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -167,8 +158,7 @@ class Generation:
         """Wait for its end, and clear away what it leaves."""
         await self.process.wait()
         await self._listening
-        if hasattr(self, "control"):
-            self.control.close()
+        self._close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

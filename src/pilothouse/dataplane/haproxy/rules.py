@@ -7,7 +7,7 @@ buffer; a longer body is sent once. Between tries it does not wait.
 from __future__ import annotations
 
 from pilothouse.dataplane.haproxy import filters, mirror, servers
-from pilothouse.dataplane.haproxy.sections import BROKEN, Sections, split
+from pilothouse.dataplane.haproxy.sections import Sections
 from pilothouse.dataplane.haproxy.text import milliseconds
 from pilothouse.dataplane.model import Filters, Rule, Share
 
@@ -25,31 +25,21 @@ FORWARDED = (
 
 def target(rule: Rule, sections: Sections, tls: bool) -> tuple[str, list[str]]:
     """What decides for a rule: the value for `txn.to`, and lines for after all decisions."""
-    if rule.filters.redirect:
-        return sections.backend("r_", filters.lines(rule.filters, rule.match, tls)), []
-    shares = [(_backend(rule, share, sections, tls), share.weight) for share in rule.shares]
-    if not any(weight > 0 for _, weight in shares):
-        return _answered(rule.filters, rule, sections, tls), []
-    return split(shares, "http-request")
-
-
-def _answered(with_filters: Filters, rule: Rule, sections: Sections, tls: bool) -> str:
-    """Where there is nobody to ask: preflights are answered all the same."""
-    if with_filters.cors is None:
-        return BROKEN
-    return sections.backend("x_", [*filters.cors(with_filters.cors), "http-request return status 500"])
+    shares = [share for share in rule.shares if share.weight > 0] or [Share("")]
+    return sections.split([(_backend(rule, share, sections, tls), share.weight) for share in shares], "http-request")
 
 
 def _backend(rule: Rule, share: Share, sections: Sections, tls: bool) -> str:
+    own = share.filters or Filters()
+    made = filters.lines(rule.filters, own, rule.match, tls)
+    if rule.filters.redirect or own.redirect:
+        return sections.backend("r_", made)
     if not share.pool:
-        return _answered(rule.filters, rule, sections, tls)
-    made = list(FORWARDED)
-    made.append(f"http-request set-header X-Forwarded-Proto {'https' if tls else 'http'}")
-    for each in (rule.filters, share.filters or Filters()):
-        made += filters.lines(each, rule.match, tls)
-        made += mirror.lines(each.mirrors, sections)
-    made += _limits(rule)
-    return sections.backend("b_", made, share.pool, servers.parameters(sections.pool(share.pool), sections.folder))
+        return sections.backend("x_", [*made, "http-request return status 500"])
+    forwarded = [*FORWARDED, f"http-request set-header X-Forwarded-Proto {'https' if tls else 'http'}"]
+    made += mirror.lines(rule.filters.mirrors + own.mirrors, sections)
+    told = servers.parameters(sections.pool(share.pool), sections.folder)
+    return sections.backend("b_", [*forwarded, *made, *_limits(rule)], share.pool, told)
 
 
 def _limits(rule: Rule) -> list[str]:

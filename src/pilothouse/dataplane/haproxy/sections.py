@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import gcd
 
 from pilothouse.dataplane.haproxy import servers
 from pilothouse.dataplane.haproxy.text import identifier
 from pilothouse.dataplane.model import Pool
 
-#: For requests that nothing can serve.
-NOT_FOUND, BROKEN = "e_404", "e_500"
+#: For requests that nothing can serve, and the same for streams.
+NOT_FOUND, MISDIRECTED, REFUSING = "e_404", "e_421", "e_tcp"
+#: Counts what was divided between pools.
+TURNS = "e_turns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +88,31 @@ class Sections:
             made.append(f"{verb} set-var({into}) str({entries['']}) if {open_}")
         return made
 
+    def split(self, shares: Sequence[tuple[str, int]], verb: str) -> tuple[str, list[str]]:
+        """Backends by weight: what to set `txn.to` to, and the lines that put the chosen one in its place, for after all decisions.
 
-#: A backend without servers, for streams that nothing can serve.
-REFUSING = "e_tcp"
+        Of each run of requests every backend has its exact part. The steps through the total are of its golden section, so
+        that a backend's turns are spread over the run.
+        """
+        divisor = gcd(*(weight for _, weight in shares))
+        parts = [(backend, weight // divisor) for backend, weight in shares]
+        if len(parts) == 1:
+            return parts[0][0], []
+        name = identifier("w_", parts)
+        asked = f"{{ var(txn.to) -m str {name} }}"
+        count = sum(weight for _, weight in parts)
+        self.backends[TURNS] = ["stick-table type string size 10k store gpc0"]
+        made = [
+            f"{verb} track-sc0 str({name}) table {TURNS} if {asked}",
+            f"{verb} set-var(txn.turn) sc0_inc_gpc0,mul({_step(count)}),mod({count}) if {asked}",
+        ]
+        end = 0
+        for backend, weight in parts:
+            end += weight
+            made.append(f"{verb} set-var(txn.to) str({backend}) if {asked} {{ var(txn.turn) -m int lt {end} }}")
+        return name, made
 
 
-def split(shares: Sequence[tuple[str, int]], verb: str) -> tuple[str, list[str]]:
-    """Backends by weight: what to set `txn.to` to, and the lines that put the drawn one in its place, for after all decisions."""
-    taken = [(backend, weight) for backend, weight in shares if weight > 0]
-    if len(taken) == 1:
-        return taken[0][0], []
-    name = identifier("w_", taken)
-    asked = f"{{ var(txn.to) -m str {name} }}"
-    made, total = [], 0
-    for backend, weight in taken:
-        total += weight
-        made.append(f"{verb} set-var(txn.to) str({backend}) if {asked} {{ var(txn.draw) -m int lt {total} }}")
-    return name, [f"{verb} set-var(txn.draw) rand({total}) if {asked}", *made]
+def _step(total: int) -> int:
+    """Near the golden section of a total, and without a divisor in common, so that steps of it visit everything once."""
+    return next(step for step in itertools.count(max(1, round(total * 0.618))) if gcd(step, total) == 1)
