@@ -29,6 +29,7 @@ from pilothouse.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from pilothouse.cloud.provider import Provider
+    from pilothouse.nodes.access import Access, ServiceAccess
     from pilothouse.scheduler.config import SchedulerConfig
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,8 @@ class Spokes:
     #: The cloud that load balancers and gateways are from, by its provider's name, and its configuration's text; "": there is none.
     cloud: str = ""
     cloud_config: str = ""
+    #: Names of Services on this machine; None: not.
+    access: Access | None = None
 
 
 class Cluster:
@@ -108,6 +111,7 @@ class Cluster:
         self._scheduler_config: SchedulerConfig | None = None
         self._provider: Provider | None = None
         self._ready = asyncio.Event()
+        self.access: ServiceAccess | None = None
 
     @property
     def url(self) -> str:
@@ -118,6 +122,8 @@ class Cluster:
         self._scheduler_config = self._load_scheduler_config()
         if self._spokes.cloud_config or self._spokes.cloud not in ("", "local"):
             self._provider = self._load_provider()  # what is wrong with it is told before anything has been started
+        if self._spokes.access is not None:
+            self.access = self._make_access(self._spokes.access)
         await self.hub.server.start()
         for name, work in self._work():
             self._tasks.append(asyncio.create_task(work, name=name))
@@ -161,7 +167,24 @@ class Cluster:
             out.append(("provisioner", LocalProvisioner(nodes, clock).run()))
         if self._spokes.cloud:
             out.append(("cloud", self._cloud()))
+        if self.access is not None:
+            out.append(("access", self._run_access(self.access)))
         return out
+
+    def _make_access(self, wanted: Access) -> ServiceAccess:
+        """OSError if its port is taken."""
+        from pilothouse.nodes.access import ServiceAccess
+
+        transport = self.hub.transport("pilothouse:nodes", "system:masters", agent="pilothouse-access")
+        return ServiceAccess(transport, self.hub.clock, wanted, self.hub.settings.service_ranges[0])
+
+    async def _run_access(self, access: ServiceAccess) -> None:
+        """After what a cluster's start is waited for."""
+        try:
+            await self._ready.wait()
+            await access.run()
+        finally:
+            access.close()
 
     async def _cloud(self) -> None:
         """The cloud-controller-manager. It is loaded when the cluster is ready: nobody waits for a load balancer before."""

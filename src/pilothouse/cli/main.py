@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pilothouse.cli import cloud, controllers, insight
+from pilothouse.cli import access, cloud, controllers, insight
+from pilothouse.cli.access import ClusterDomain, DnsAnswers, DnsPort, DnsResolvers, access_of
 from pilothouse.cli.insight import PluginFiles
 from pilothouse.cli.one_line import Commands
 from pilothouse.cli.options import (
@@ -93,6 +94,10 @@ def up(
     cloud_provider: CloudProvider = "local",
     cloud_config: CloudConfig = None,
     load_balancer_addresses: LoadBalancerAddresses = "",
+    dns_port: DnsPort = None,
+    dns_answers: DnsAnswers = "auto",
+    dns_resolvers: DnsResolvers = "",
+    cluster_domain: ClusterDomain = "cluster.local",
 ) -> None:
     """Run a whole cluster on this machine until Ctrl-C. The nodes are simulated."""
     if cloud_config and load_balancer_addresses:
@@ -110,6 +115,7 @@ def up(
         nodes=nodes, startup_delay=startup_delay, scheduler_config=scheduler_config, scheduler_plugins=tuple(plugin_file or ()),
         cloud="" if cloud_provider == "none" else cloud_provider,
         cloud_config=_cloud_settings(cloud_config, load_balancer_addresses),
+        access=access_of(dns_port, dns_answers, dns_resolvers, cluster_domain),
     )  # fmt: skip
     raise typer.Exit(run_command(lambda: _up(settings, folder, etcd, spokes, target)))
 
@@ -140,6 +146,9 @@ async def _up(settings: Settings, folder: Path | None, etcd: Etcd | None, spokes
     typer.echo(
         f"Pilothouse is ready after {seconds:.2f} s with {told}: export KUBECONFIG={kubeconfig.resolve()}; kubectl get nodes   (Ctrl-C stops)"
     )
+    if cluster.access is not None and cluster.access.dns_address is not None:
+        host, number = cluster.access.dns_address
+        typer.echo(f"Names of its Services: dig @{host} -p {number} kubernetes.default.svc.{cluster.access.zone}")
     await until_signal()
     await cluster.stop()
     return 0
@@ -334,6 +343,7 @@ async def _nodes(kubeconfig: Path, count: int, prefix: str, startup_delay: float
     return await work_until_signal(together(nodes.run(), LocalProvisioner(transport, clock).run()))
 
 
+access.register(app)
 controllers.register(app)
 cloud.register(app)
 insight.register(app)

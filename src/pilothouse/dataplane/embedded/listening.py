@@ -20,14 +20,16 @@ _AT_ONCE = 32
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-def bind(address: str, port: int, kind: socket.SocketKind) -> socket.socket:
-    """A socket bound to an address, IPv4 or IPv6 ("" is any). OSError if that cannot be."""
+def bind(address: str, port: int, kind: socket.SocketKind, interface: str = "") -> socket.socket:
+    """A socket bound to an address, IPv4 or IPv6 ("" is any), and to a network interface if one is named. OSError if that cannot be."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, kind)
     try:
         sock.setblocking(False)
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if interface:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
         sock.bind((address, port))
         if kind == socket.SOCK_STREAM:
             sock.listen(_BACKLOG)
@@ -40,9 +42,9 @@ def bind(address: str, port: int, kind: socket.SocketKind) -> socket.socket:
 class Listening:
     """One TCP address. `serve` or `whole` say what becomes of its connections, until the next of them does."""
 
-    def __init__(self, address: str, port: int) -> None:
+    def __init__(self, address: str, port: int, interface: str = "") -> None:
         self.key = (address, port)
-        self._sock = bind(address, port, socket.SOCK_STREAM)
+        self._sock = bind(address, port, socket.SOCK_STREAM, interface)
         self._server: asyncio.Server | None = None
         self._reading = False
 

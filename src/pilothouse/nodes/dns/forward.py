@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import struct
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -17,12 +16,12 @@ from pathlib import Path
 
 from pilothouse.clock import Clock
 from pilothouse.nodes.dns.message import HEADER, NOERROR, NXDOMAIN
+from pilothouse.nodes.dns.sockets import Address, parse_address
 
 TIMEOUT = 2.0
 LONGEST, LARGEST = 30, 2_048
 #: Questions that wait at one time; others fail at once.
 WAITING = 1_000
-Address = tuple[str, int]
 
 
 def resolvers(path: Path = Path("/etc/resolv.conf"), but: Iterable[Address] = ()) -> list[Address]:
@@ -33,21 +32,6 @@ def resolvers(path: Path = Path("/etc/resolv.conf"), but: Iterable[Address] = ()
         return []
     found = [parse_address(words[1]) for words in map(str.split, lines) if len(words) > 1 and words[0] == "nameserver"]
     return [address for address in found if address is not None and address not in but]
-
-
-def parse_address(text: str) -> Address | None:
-    """`1.2.3.4`, `1.2.3.4:5353`, `fd00::1` or `[fd00::1]:5353`; None if it is none of these."""
-    host, port = text, "53"
-    if text.startswith("["):
-        host, _, port = text[1:].partition("]")
-        port = port.removeprefix(":") or "53"
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
-    try:
-        ipaddress.ip_address(host)
-        return host, int(port)
-    except ValueError:
-        return None
 
 
 class Forwarder:

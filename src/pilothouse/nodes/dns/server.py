@@ -8,20 +8,20 @@ back, and a transport's buffer, for each.) Answers that a full socket does not t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import struct
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from pilothouse.client.informer import InformerFactory
 from pilothouse.client.interface import Transport
+from pilothouse.client.plainserving import METRICS_TYPE, NOT_FOUND, Page
 from pilothouse.clock import Clock
 from pilothouse.nodes.dns import zone
-from pilothouse.nodes.dns.forward import Address, Forwarder, resolvers
+from pilothouse.nodes.dns.forward import Forwarder, resolvers
 from pilothouse.nodes.dns.metrics import DnsMetrics
 from pilothouse.nodes.dns.responder import Later, Responder
+from pilothouse.nodes.dns.sockets import Address, Pair, Sockets
 from pilothouse.nodes.dns.zone import ClusterZone
 
 log = logging.getLogger("pilothouse.nodes")
@@ -29,7 +29,6 @@ log = logging.getLogger("pilothouse.nodes")
 #: Questions that are taken in one turn of the event loop; others get theirs after that.
 BATCH = 128
 LONGEST_DATAGRAM = 4096
-RECEIVE_BUFFER = 4 << 20
 #: Seconds that a client may keep a connection and say nothing; connections at one time.
 IDLE, CONNECTIONS = 10.0, 1_000
 #: Questions that wait for other name servers at one time.
@@ -38,64 +37,38 @@ WAITING = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where to listen: port 0 is any that is free. `resolvers` are asked for other zones: None means the machine's own, none means nobody."""
+    """`resolvers` are asked for other zones: None means the machine's own, none means nobody."""
 
-    listen: tuple[Address, ...] = (("127.0.0.1", 10_053),)
     zone: zone.Options = field(default_factory=zone.Options)
     resolvers: tuple[Address, ...] | None = None
 
 
 class ClusterDns:
-    """`start` takes the addresses, `run` answers until cancelled, `stop` gives them back."""
+    """Answers at the addresses of `sockets` from when `run` is called until it is cancelled; who made the sockets closes them."""
 
-    def __init__(self, transport: Transport, clock: Clock, options: Options | None = None) -> None:
-        self.options = options or Options()
-        self._transport = transport
+    def __init__(self, transport: Transport, clock: Clock, sockets: Sockets, options: Options | None = None) -> None:
+        self._options = options or Options()
         self._clock = clock
-        self.addresses: tuple[Address, ...] = ()
-        self.responder: Responder
-        self.zone: ClusterZone | None = None
-        self._udp: list[socket.socket] = []
-        self._tcp: list[socket.socket] = []
+        self._sockets = sockets
+        others = self._options.resolvers
+        servers = resolvers(but=sockets.addresses) if others is None else list(others)
+        self._forwarder = Forwarder(servers, self._clock) if servers else None
+        host, port = sockets.addresses[0] if sockets.addresses else ("", 0)
+        self.responder = Responder(self._clock, DnsMetrics(f"dns://{host}:{port}"), self._forwarder)
+        self._informers = InformerFactory(transport, clock)
+        self.zone = self.responder.zone = ClusterZone(self._informers, clock, self.responder.cache.drop, self._options.zone)
         self._clients: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Task[None]] = set()
-        self._forwarder: Forwarder | None = None
 
-    def start(self) -> None:
-        """OSError where an address cannot be had."""
-        try:
-            for address in self.options.listen:
-                self._bind(address)
-        except OSError:
-            self.close()
-            raise
-        self.addresses = tuple(s.getsockname()[:2] for s in self._udp)
-        others = self.options.resolvers
-        servers = resolvers(but=self.addresses) if others is None else list(others)
-        self._forwarder = Forwarder(servers, self._clock) if servers else None
-        first = self.addresses[0] if self.addresses else ("", 0)
-        self.responder = Responder(self._clock, DnsMetrics(f"dns://{first[0]}:{first[1]}"), self._forwarder)
-
-    def _bind(self, address: Address) -> None:
-        host, port = address
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        udp = socket.socket(family, socket.SOCK_DGRAM)
-        self._udp.append(udp)
-        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        udp.setblocking(False)
-        udp.bind((host, port))
-        tcp = socket.socket(family, socket.SOCK_STREAM)
-        self._tcp.append(tcp)
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        tcp.setblocking(False)
-        tcp.bind((host, udp.getsockname()[1]))
-        tcp.listen(128)
-
-    def close(self) -> None:
-        for each in (*self._udp, *self._tcp):
-            each.close()
-        self._udp.clear()
-        self._tcp.clear()
+    def page(self, path: str, address: str) -> Page:
+        """What CoreDNS serves at three ports: /metrics, /health and /ready."""
+        if path == "/metrics":
+            return Page(200, self.metrics(), METRICS_TYPE)
+        if path == "/health":
+            return Page(200, "OK")
+        if path == "/ready":
+            return Page(200, "OK") if self.zone.synced else Page(503, "kubernetes")
+        return NOT_FOUND
 
     def metrics(self) -> str:
         """The text of /metrics."""
@@ -104,32 +77,25 @@ class ClusterDns:
 
     async def run(self) -> None:
         """Follow the cluster and answer. Questions that come before everything is known wait in the sockets."""
-        informers = InformerFactory(self._transport, self._clock)
-        self.zone = self.responder.zone = ClusterZone(informers, self._clock, self.responder.cache.drop, self.options.zone)
-        async with asyncio.TaskGroup() as group, self._closing():
-            group.create_task(informers.run())
-            await self.zone.wait_synced()
-            loop = asyncio.get_running_loop()
-            for udp in self._udp:
-                loop.add_reader(udp, self._readable, udp)
-            for tcp in self._tcp:
-                group.create_task(self._accept(tcp))
-            await asyncio.Event().wait()
-
-    @contextlib.asynccontextmanager
-    async def _closing(self) -> AsyncIterator[None]:
         try:
-            yield
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._informers.run())
+                await self.zone.wait_synced()
+                self._sockets.follow(lambda pair: self._attend(group, pair))
         finally:
-            loop = asyncio.get_running_loop()
-            for udp in self._udp:
-                loop.remove_reader(udp)
-            for task in (*self._clients, *self._waiting):
+            self._sockets.ignore()
+            for pair in self._sockets.pairs:
+                asyncio.get_running_loop().remove_reader(pair.udp)
+            tasks = (*self._clients, *self._waiting)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._clients, *self._waiting, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             if self._forwarder is not None:
                 await self._forwarder.close()
-            self.close()
+
+    def _attend(self, group: asyncio.TaskGroup, pair: Pair) -> None:
+        asyncio.get_running_loop().add_reader(pair.udp, self._readable, pair.udp)
+        group.create_task(self._accept(pair.tcp))
 
     # --- UDP -----------------------------------------------------------------------------------------------------------------------
 

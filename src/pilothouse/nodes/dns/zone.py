@@ -21,6 +21,7 @@ from pilothouse.nodes.dns.names import Asked, Labels, reverse_address, take_apar
 from pilothouse.nodes.dns.records import Host, Obj
 
 PodMode = Literal["insecure", "verified", "disabled"]
+Twins = Literal["services", "pods"]
 
 SCHEMA_VERSION, SCHEMA_TTL = "1.1.0", 28_800
 LONGEST_CHAIN = 8
@@ -30,11 +31,11 @@ _SIMULATED_PODS = ipaddress.ip_network("10.64.0.0/10")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`answers` is `cluster`, or `loopback` for the twins at which this machine finds what is simulated."""
+    """What the zone is called and says. `twins`: what is told by the address at which this machine finds it, if it is simulated."""
 
     zone: str = "cluster.local"
     ttl: int = 5
-    answers: Literal["cluster", "loopback"] = "cluster"
+    twins: frozenset[Twins] = frozenset()
     #: Names of pods: of any address in a namespace that exists, only of pods that exist, or none.
     pods: PodMode = "insecure"
     #: The Service whose address the name server's own name has.
@@ -79,7 +80,7 @@ class ClusterZone:
         self._services = informers.informer("/api/v1/services")
         self._slices = informers.informer("/apis/discovery.k8s.io/v1/endpointslices")
         self._namespaces = informers.informer("/api/v1/namespaces")
-        self._nodes = informers.informer("/api/v1/nodes") if self.options.answers == "loopback" else None
+        self._nodes = informers.informer("/api/v1/nodes") if "pods" in self.options.twins else None
         self._pods: Informer | None = None
         self._by_address = False
         self._slices.add_index(_SERVICE, lambda s: (service_of(s),))
@@ -215,7 +216,7 @@ class ClusterZone:
         if not address:
             return None
         self._index_addresses()
-        if self._nodes is not None and address.startswith("127."):
+        if self.options.twins and address.startswith("127."):
             address = f"10{address[3:]}"
         services = self._services.indexed(_ADDRESS, address)
         names = [f"{s['metadata']['name']}.{s['metadata']['namespace']}.svc.{self.name}" for s in services]
@@ -244,10 +245,11 @@ class ClusterZone:
         return loopback.port(host.port) if self._has_twin(host) else host.port
 
     def _has_twin(self, host: Host) -> bool:
-        """Cluster IPs and what runs on simulated nodes, where twins are asked for."""
-        if self._nodes is None or ":" in host.address:
+        if ":" in host.address:
             return False
-        return not host.label or is_simulated(self._nodes.get("", host.node))
+        if not host.label:
+            return "services" in self.options.twins
+        return self._nodes is not None and is_simulated(self._nodes.get("", host.node))
 
     def soa(self) -> Record:
         ttl = self.options.ttl

@@ -14,7 +14,8 @@ import pytest
 
 from pilothouse.clock import SystemClock, VirtualClock
 from pilothouse.nodes.dns import forward
-from pilothouse.nodes.dns.forward import Address, Forwarder, resolvers
+from pilothouse.nodes.dns.forward import Forwarder, resolvers
+from pilothouse.nodes.dns.sockets import Address, parse_address
 
 
 class Upstream(asyncio.DatagramProtocol):
@@ -156,4 +157,4 @@ def test_the_machines_resolvers_are_those_of_its_file_without_ourselves(tmp_path
     ],
 )
 def test_addresses_of_resolvers_can_have_ports(text: str, address: Address | None) -> None:
-    assert forward.parse_address(text) == address
+    assert parse_address(text) == address

@@ -189,7 +189,7 @@ async def test_twins_are_told_of_what_is_simulated_if_asked_for(objects: Objects
     objects.put(NODES, "real")
     objects.service("mixed", ip="None")
     objects.slice("mixed", endpoint("10.64.0.8", node="sim"), endpoint("10.1.2.3", node="real"))
-    async with asker(objects, Options(answers="loopback")) as to:
+    async with asker(objects, Options(twins=frozenset({"services", "pods"}))) as to:
         assert to.told("web.default.svc.cluster.local") == ["A 127.96.0.7"]
         assert to.told("mixed.default.svc.cluster.local") == ["A 10.1.2.3", "A 127.64.0.8"]
         assert to.told("7.0.96.127.in-addr.arpa", "PTR") == ["PTR web.default.svc.cluster.local."]
