@@ -85,12 +85,13 @@ class ApiHub:
 
 @dataclass(slots=True)
 class Spokes:
-    """Which components run beside the hub. `nodes` is how many simulated ones."""
+    """Which components run beside the hub. `nodes` is how many simulated ones; with `serve` their pods answer, which takes real time."""
 
     controllers: bool = True
     scheduler: bool = True
     nodes: int = 1
     startup_delay: float = 0.0
+    serve: bool = False
     #: A KubeSchedulerConfiguration and files of plugins, read again whenever they are written.
     scheduler_config: Path | None = None
     scheduler_plugins: tuple[Path, ...] = ()
@@ -161,7 +162,7 @@ class Cluster:
             from pilothouse.nodes.provisioner import LocalProvisioner
             from pilothouse.nodes.simulated import NodeOptions, SimulatedNodes
 
-            options = NodeOptions(count=self._spokes.nodes, startup_delay=self._spokes.startup_delay)
+            options = NodeOptions(count=self._spokes.nodes, startup_delay=self._spokes.startup_delay, serve=self._spokes.serve)
             nodes = hub.transport("pilothouse:nodes", "system:masters", agent="pilothouse-nodes")
             out.append(("nodes", SimulatedNodes(nodes, clock, options).run()))
             out.append(("provisioner", LocalProvisioner(nodes, clock).run()))

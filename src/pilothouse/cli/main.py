@@ -39,6 +39,7 @@ from pilothouse.cli.options import (
     OwnAddress,
     OwnCertificate,
     OwnKey,
+    Serve,
     ServerAddress,
     ServerCertificate,
     ServerKey,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from pilothouse.client.serving import Serving
     from pilothouse.clock import Clock
     from pilothouse.cluster import Spokes
+    from pilothouse.nodes.simulated import NodeOptions
     from pilothouse.store.interface import Store
 
 STARTED = time.perf_counter()
@@ -87,6 +89,7 @@ def up(
     memory: Annotated[bool, typer.Option("--memory", help="Keep nothing after the end.")] = False,
     etcd_servers: EtcdServers = "",
     startup_delay: StartupDelay = 0.0,
+    serve: Serve = True,
     scheduler_config: Annotated[
         Path | None, typer.Option("--scheduler-config", help="A KubeSchedulerConfiguration file, followed when it is written.")
     ] = None,
@@ -112,7 +115,8 @@ def up(
     settings = Settings(port=port, token_auth_file=token_auth_file, shared_store=bool(etcd_servers))
     etcd = Etcd(split(etcd_servers)) if etcd_servers else None
     spokes = Spokes(
-        nodes=nodes, startup_delay=startup_delay, scheduler_config=scheduler_config, scheduler_plugins=tuple(plugin_file or ()),
+        nodes=nodes, startup_delay=startup_delay, serve=serve, scheduler_config=scheduler_config,
+        scheduler_plugins=tuple(plugin_file or ()),
         cloud="" if cloud_provider == "none" else cloud_provider,
         cloud_config=_cloud_settings(cloud_config, load_balancer_addresses),
         access=access_of(dns_port, dns_answers, dns_resolvers, cluster_domain),
@@ -322,24 +326,28 @@ def nodes(
     cloud_provider: Annotated[
         str, typer.Option("--cloud-provider", help="external: wait for a cloud-controller-manager to say what the nodes are.")
     ] = "",
+    serve: Serve = True,
 ) -> None:
     """Run simulated nodes alone, against any Kubernetes API server."""
     if cloud_provider not in ("", "external"):
         fail(f"--cloud-provider: {cloud_provider!r} is not supported: there is only external")
+    from pilothouse.nodes.simulated import NodeOptions
+
     external = cloud_provider == "external"
-    raise typer.Exit(run_command(lambda: _nodes(kubeconfig, count, prefix, startup_delay, external)))
+    options = NodeOptions(count, prefix, startup_delay=startup_delay, external=external, serve=serve)
+    raise typer.Exit(run_command(lambda: _nodes(kubeconfig, options)))
 
 
-async def _nodes(kubeconfig: Path, count: int, prefix: str, startup_delay: float, external: bool) -> int:
+async def _nodes(kubeconfig: Path, options: NodeOptions) -> int:
     from pilothouse.client.http import HttpTransport
     from pilothouse.client.kubeconfig import load
     from pilothouse.clock import SystemClock
     from pilothouse.nodes.provisioner import LocalProvisioner
-    from pilothouse.nodes.simulated import NodeOptions, SimulatedNodes
+    from pilothouse.nodes.simulated import SimulatedNodes
 
     transport = HttpTransport(load(kubeconfig), "pilothouse-nodes")
     clock = SystemClock()
-    nodes = SimulatedNodes(transport, clock, NodeOptions(count, prefix, startup_delay=startup_delay, external=external))
+    nodes = SimulatedNodes(transport, clock, options)
     return await work_until_signal(together(nodes.run(), LocalProvisioner(transport, clock).run()))
 
 

@@ -14,6 +14,9 @@ OptionalKubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="W
 LeaderElect = Annotated[bool, typer.Option("--leader-elect/--no-leader-elect", help="Work only while holding the Lease.")]
 EtcdServers = Annotated[str, typer.Option("--etcd-servers", help="URLs of an etcd cluster, as the store.")]
 StartupDelay = Annotated[float, typer.Option("--startup-delay", help="Seconds that starting a simulated container takes.")]
+Serve = Annotated[
+    bool, typer.Option("--serve/--no-serve", help="Whether simulated pods answer at their ports, on loopback addresses.")
+]
 
 # --- the cloud ------------------------------------------------------------------------------------------------------------------
 

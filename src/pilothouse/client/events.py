@@ -93,13 +93,16 @@ class EventRecorder:
         self._clock = clock
         self._component = component
         self._host = host
-        self._queue: asyncio.Queue[tuple[Key, Obj, str, str, str, str]] = asyncio.Queue(CAPACITY)
+        self._queue: asyncio.Queue[tuple[Key, Obj, str, str, str, str, str]] = asyncio.Queue(CAPACITY)
         self._known: dict[Key, _Known] = {}
         self._flood = _Flood(clock)
         self.dropped = 0
 
-    def record(self, about: Obj, type: str, reason: str, message: str, action: str = "") -> None:
-        """`about` is an object or an ObjectReference-like dict with kind, apiVersion and metadata; `type` Normal or Warning."""
+    def record(self, about: Obj, type: str, reason: str, message: str, action: str = "", host: str = "") -> None:
+        """`about` is an object or an ObjectReference-like dict with kind, apiVersion and metadata; `type` Normal or Warning.
+
+        `host` is where it happened, if not at the recorder's.
+        """
         ref = about if "metadata" not in about else reference(about)
         subject = (ref.get("kind", ""), ref.get("namespace", ""), ref["name"], ref.get("uid", ""))
         kind = (*subject, type, reason)
@@ -108,26 +111,27 @@ class EventRecorder:
             return
         key = (*kind, COMBINED if combined else message)
         try:
-            self._queue.put_nowait((key, ref, type, reason, COMBINED + message if combined else message, action))
+            self._queue.put_nowait(
+                (key, ref, type, reason, COMBINED + message if combined else message, action, host or self._host)
+            )
         except asyncio.QueueFull:
             self.dropped += 1
 
     async def run(self) -> None:
         """Write events until cancelled."""
         while True:
-            key, ref, type, reason, message, action = await self._queue.get()
-            await self._deliver(key, ref, type, reason, message, action)
+            await self._deliver(*await self._queue.get())
 
-    async def _deliver(self, key: Key, ref: Obj, type: str, reason: str, message: str, action: str) -> None:
+    async def _deliver(self, key: Key, ref: Obj, type: str, reason: str, message: str, action: str, host: str) -> None:
         """Write an event, again and again while the server cannot be reached."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._write(key, ref, type, reason, message, action)
+                return await self._write(key, ref, type, reason, message, action, host)
             except OSError as error:
                 log.info("event %s about %s not written: %s (attempt %d)", reason, ref.get("name"), error, attempt)
             await self._clock.sleep(RETRY_SECONDS)
 
-    async def _write(self, key: Key, ref: Obj, type: str, reason: str, message: str, action: str) -> None:
+    async def _write(self, key: Key, ref: Obj, type: str, reason: str, message: str, action: str, host: str) -> None:
         now = rfc3339(self._clock.now())
         known = self._known.get(key)
         if known is not None:
@@ -138,16 +142,16 @@ class EventRecorder:
             )
             if answer.status == 200:
                 return
-        await self._create(key, ref, type, reason, message, action, now)
+        await self._create(key, ref, type, reason, message, action, host, now)
 
-    async def _create(self, key: Key, ref: Obj, type: str, reason: str, message: str, action: str, now: str) -> None:
+    async def _create(self, key: Key, ref: Obj, type: str, reason: str, message: str, action: str, host: str, now: str) -> None:
         namespace = ref.get("namespace") or "default"
         name = f"{ref['name']}.{self._clock.random.getrandbits(60):x}"
         event = {
             "apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": namespace}, "involvedObject": ref, "reason": reason,
             "message": message[:1024], "type": type, "count": 1, "firstTimestamp": now, "lastTimestamp": now,
-            "source": {"component": self._component, **({"host": self._host} if self._host else {})},
-            "reportingComponent": self._component, "reportingInstance": self._host or "",
+            "source": {"component": self._component, **({"host": host} if host else {})},
+            "reportingComponent": self._component, "reportingInstance": host,
         }  # fmt: skip
         if action:
             event["action"] = action

@@ -1,7 +1,8 @@
 """Simulated nodes, honest about it: they register as `...+pilothouse.sim`, renew their Leases, and walk pods through their phases.
 
 One manager plays any number of nodes with one informer on pods and one timer wheel, so that a thousand nodes at rest cost a Lease
-renewal each ten seconds and nothing else. What happens to a pod is decided by `lifecycle.advance`, a pure function.
+renewal each ten seconds and nothing else. What happens to a pod is decided by `lifecycle.advance`, a pure function. With `serve`, pods that
+declare ports answer on sockets (`serve/`), and take a moment to stop, so that load balancers have left them before.
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ import asyncio
 import heapq
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pilothouse import KUBERNETES_VERSION
+from pilothouse.client.events import EventRecorder, reference
 from pilothouse.client.informer import InformerFactory
 from pilothouse.client.interface import Transport
 from pilothouse.clock import Clock, rfc3339, rfc3339_micro
 from pilothouse.nodes import usage
-from pilothouse.nodes.lifecycle import PodRun, advance
+from pilothouse.nodes.lifecycle import Happening, PodRun, advance
+
+if TYPE_CHECKING:
+    from pilothouse.nodes.serve.listeners import Listeners
 
 log = logging.getLogger("pilothouse.nodes")
 
@@ -28,6 +33,8 @@ Obj = dict[str, Any]
 VERSION = f"{KUBERNETES_VERSION}+pilothouse.sim"
 LEASE_SECONDS, RENEW_SECONDS, STATUS_SECONDS = 40, 10.0, 300.0
 WORKERS = 16
+#: Seconds that a pod that serves takes to stop: what it takes at most until EndpointSlices and load balancers have followed its deletion.
+SERVED_STOP_DELAY = 1.0
 #: Where the hub says whether it wants to know what pods use, and when to ask again one that does not know what that is.
 USAGE_PATH, USAGE_RETRY_SECONDS = "/pilothouse/node-usage", 300.0
 _SMP = "application/strategic-merge-patch+json"
@@ -40,7 +47,10 @@ UNINITIALIZED = {"key": "node.cloudprovider.kubernetes.io/uninitialized", "value
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """What the simulated nodes are like. `startup_delay` in seconds is what starting a container takes."""
+    """What the simulated nodes are like. `startup_delay` in seconds is what starting a container takes.
+
+    `serve`: pods answer on sockets, which needs real time.
+    """
 
     count: int = 1
     prefix: str = "node-"
@@ -52,6 +62,7 @@ class NodeOptions:
     startup_delay: float = 0.0
     #: Wait for a cloud-controller-manager to say what the nodes are, as a kubelet with --cloud-provider=external does.
     external: bool = False
+    serve: bool = False
 
 
 class SimulatedNodes:
@@ -72,8 +83,27 @@ class SimulatedNodes:
         self._work: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
         self._timer: Any = None
+        self._taken: set[str] = set()  # addresses of pods, also of those that others run
+        self._events = EventRecorder(transport, clock, "kubelet")
+        self._listeners = self._listen() if self._options.serve else None
+        self._block = 0
+
+    def _listen(self) -> Listeners:
+        from pilothouse.nodes.serve.listeners import Listeners
+
+        return Listeners(self._clock)
 
     async def run(self) -> None:
+        if self._listeners is None:
+            return await self._run()
+        self._listeners.start()
+        self._block = self._listeners.block
+        try:
+            await self._run()
+        finally:
+            self._listeners.stop()
+
+    async def _run(self) -> None:
         informers = InformerFactory(self._transport, self._clock)
         pods = informers.informer("/api/v1/pods")
         await self._each(self._register)
@@ -82,6 +112,7 @@ class SimulatedNodes:
             group.create_task(informers.run())
             group.create_task(self._renew_forever())
             group.create_task(self._tell_usage_forever())
+            group.create_task(self._events.run())
             for _ in range(WORKERS):
                 group.create_task(self._work_forever())
 
@@ -99,7 +130,7 @@ class SimulatedNodes:
 
     def _host_ip(self, name: str) -> str:
         n = self._index[name]
-        return f"10.{192 + n // 65536}.{n // 256 % 256}.{n % 256}"
+        return f"10.{192 + (self._block + n // 65536) % 64}.{n // 256 % 256}.{n % 256}"
 
     async def _register(self, name: str) -> None:
         labels = {
@@ -181,7 +212,8 @@ class SimulatedNodes:
         while True:
             body: Obj = {"reporter": self.names[0] if self.names else ""}
             if wanted:
-                body["report"] = usage.report(self.names, self._pods.values(), self._clock.now())
+                requests = self._listeners.loads() if self._listeners is not None else None
+                body["report"] = usage.report(self.names, self._pods.values(), self._clock.now(), requests)
             pause = 0.0
             try:
                 answer = await self._transport.request("POST", USAGE_PATH, body=body)
@@ -196,11 +228,16 @@ class SimulatedNodes:
     # --- the pods --------------------------------------------------------------------------------------------------------------------
 
     def _on_pod(self, old: Obj | None, new: Obj | None) -> None:
+        ip = ((new or old or {}).get("status") or {}).get("podIP")
+        if ip:
+            (self._taken.add if new is not None else self._taken.discard)(ip)
         if new is None:
             assert old is not None
             uid = old["metadata"]["uid"]
             self._runs.pop(uid, None)
             self._pods.pop(uid, None)
+            if self._listeners is not None:
+                self._listeners.close(uid)
         elif new["spec"].get("nodeName") in self._index:
             uid = new["metadata"]["uid"]
             known = self._pods.get(uid)
@@ -248,9 +285,15 @@ class SimulatedNodes:
             return
         now = self._clock.now()
         run = self._runs.get(uid)
+        host_ip = self._host_ip(pod["spec"]["nodeName"])
         if run is None:
-            run = self._runs[uid] = PodRun(accepted=now, ip=self._next_ip())
-        step = advance(pod, run, now, self._options.startup_delay, self._host_ip(pod["spec"]["nodeName"]))
+            run = self._runs[uid] = PodRun(accepted=now, ip=self._ip_of(pod, host_ip))
+        stop_delay = SERVED_STOP_DELAY if self._listeners is not None and _has_ports(pod) else 0.0
+        step = advance(pod, run, now, self._options.startup_delay, host_ip, stop_delay)
+        if self._listeners is not None and _has_ports(pod):
+            await self._listeners.follow(uid, pod, _running(run), run.ip, host_ip)
+        for happening in step.events:
+            self._record(pod, happening)
         meta = pod["metadata"]
         path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
         if step.gone:
@@ -268,9 +311,31 @@ class SimulatedNodes:
         body = {"metadata": {"uid": uid}, "status": status}
         await self._transport.request("PATCH", f"{path}/status", body=body, content_type=_SMP)
 
-    def _next_ip(self) -> str:
-        n = next(self._ips)
-        return f"10.{64 + n // 65536 % 64}.{n // 256 % 256}.{n % 256}"
+    def _record(self, pod: Obj, what: Happening) -> None:
+        about = {**reference(pod, "v1", "Pod"), "fieldPath": f"spec.containers{{{what.container}}}"}
+        self._events.record(about, what.type, what.reason, what.message, host=pod["spec"]["nodeName"])
+
+    def _ip_of(self, pod: Obj, host_ip: str) -> str:
+        """Its node's address, that which it had before these nodes were started anew, or the next free one."""
+        if pod["spec"].get("hostNetwork"):
+            return host_ip
+        known: str = (pod.get("status") or {}).get("podIP") or ""
+        return known or next(ip for ip in self._free_ips() if ip not in self._taken)
+
+    def _free_ips(self) -> Iterator[str]:
+        for n in self._ips:
+            yield f"10.{64 + (self._block + n // 65536) % 64}.{n // 256 % 256}.{n % 256}"
+
+
+def _has_ports(pod: Obj) -> bool:
+    """Whether a container declares a port."""
+    spec = pod["spec"]
+    return any(c.get("ports") for c in spec["containers"]) or any(c.get("ports") for c in spec.get("initContainers") or ())
+
+
+def _running(run: PodRun) -> Iterator[str]:
+    """The containers that run, sidecars among them."""
+    return (name for states in (run.main, run.init) for name, state in states.items() if state.running)
 
 
 def _is_awaited(pod: Obj) -> bool:

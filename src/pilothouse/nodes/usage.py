@@ -8,7 +8,8 @@ containers. A value is a quantity, or one of
     steps(a, 30s, b, 5m, c)         an amount until a time after the pod's start, then the next; the last stays
 
 With `shared` before it, the amount is that of all running pods of the same owner together: more pods share one load, which is what
-autoscalers need to be tried against. Without an annotation a tenth of what is requested, and a little at least, is used.
+autoscalers need to be tried against. Without an annotation a tenth of what is requested, and a little at least, is used. What requests to the
+pod cost (`behaviour.py`) comes on top.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import functools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,14 +26,15 @@ from pilothouse.api import quantity
 from pilothouse.clock import parse_rfc3339
 
 Obj = dict[str, Any]
+Requests = Mapping[str, Mapping[str, int]]
 
 ANNOTATION = {"cpu": "pilothouse.dev/cpu-usage", "memory": "pilothouse.dev/memory-usage"}
 #: What is used where nothing is said (in thousandths): by a container at least, and by a node itself.
 LEAST = {"cpu": 1, "memory": 10 * 2**20 * 1000}
 OF_NODE = {"cpu": 50, "memory": 200 * 2**20 * 1000}
 _FUNCTION = re.compile(r"(sin|ramp|steps)\((.*)\)")
-_DURATION = re.compile(r"([0-9.]+)(s|m|h)")
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9.]+)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ def parse(text: str) -> Load | None:
         return None
 
 
-def _duration(text: str) -> float:
+def duration(text: str) -> float:
+    """`1m30s` in seconds. ValueError if it is none."""
     parts = _DURATION.findall(text)
     if not parts or "".join(a + u for a, u in parts) != text:
         raise ValueError(text)
@@ -67,18 +70,18 @@ def _duration(text: str) -> float:
 
 
 def _sin(arguments: list[str]) -> Callable[[float, float], float]:
-    low, high, period = quantity.milli_value(arguments[0]), quantity.milli_value(arguments[1]), _duration(arguments[2])
+    low, high, period = quantity.milli_value(arguments[0]), quantity.milli_value(arguments[1]), duration(arguments[2])
     return lambda age, now: low + (high - low) * (1 - math.cos(2 * math.pi * now / period)) / 2
 
 
 def _ramp(arguments: list[str]) -> Callable[[float, float], float]:
-    first, last, seconds = quantity.milli_value(arguments[0]), quantity.milli_value(arguments[1]), _duration(arguments[2])
+    first, last, seconds = quantity.milli_value(arguments[0]), quantity.milli_value(arguments[1]), duration(arguments[2])
     return lambda age, now: first + (last - first) * min(1.0, max(0.0, age / seconds))
 
 
 def _steps(arguments: list[str]) -> Callable[[float, float], float]:
     amounts = [quantity.milli_value(a) for a in arguments[::2]]
-    ends = [_duration(a) for a in arguments[1::2]]
+    ends = [duration(a) for a in arguments[1::2]]
     if len(amounts) != len(ends) + 1:
         raise ValueError(arguments)
     return lambda age, now: next((a for a, end in zip(amounts, ends, strict=False) if age < end), amounts[-1])
@@ -119,14 +122,19 @@ def of_pod(pod: Obj, siblings: int, now: float) -> dict[str, dict[str, int]]:
     return out
 
 
-def report(names: Iterable[str], pods: Iterable[Obj], now: float) -> Obj:
-    """What these nodes and their pods use, as the hub takes it: quantities by node, and by pod and container."""
+def report(names: Iterable[str], pods: Iterable[Obj], now: float, requests: Requests | None = None) -> Obj:
+    """What these nodes and their pods use, as the hub takes it: quantities by node, and by pod and container.
+
+    `requests` is what answering costs beside that: thousandths of a core, by pod uid and container.
+    """
     running = [p for p in pods if is_running(p)]
     siblings = Counter(map(owner, running))
     nodes = {name: dict(OF_NODE) for name in names}
     told = []
     for pod in running:
         used = of_pod(pod, siblings[owner(pod)], now)
+        for container, amount in ((requests or {}).get(pod["metadata"]["uid"]) or {}).items():
+            used[container]["cpu"] += amount
         of_node = nodes.setdefault(pod["spec"]["nodeName"], dict(OF_NODE))
         for amounts in used.values():
             for resource, amount in amounts.items():
