@@ -4,7 +4,7 @@
         pods = await cluster.admin.request("GET", "/api/v1/pods")
 
 The store is in memory and the port is free. Certificates are made once per session. With `virtual_cluster` time is virtual: call
-`await cluster.clock.advance(300)` and five minutes have passed.
+`await cluster.clock.advance(300)` and five minutes have passed. With `serving_cluster` pods answer at their ports.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def pilothouse_certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pilothouse-pki")
 
 
-async def _run(certificates: Path, folder: Path, clock: Clock, listen: bool) -> AsyncIterator[TestCluster]:
+async def _run(certificates: Path, folder: Path, clock: Clock, listen: bool, serve: bool = False) -> AsyncIterator[TestCluster]:
     from pilothouse.apiserver.assembly import Settings
     from pilothouse.cluster import ApiHub, Cluster, Spokes
     from pilothouse.store.memory import MemoryStore
 
     hub = ApiHub(Settings(certificates, port=0 if listen else 6443, listen=listen), clock=clock, store=MemoryStore(clock))
-    cluster = Cluster(hub, Spokes(nodes=2))
+    cluster = Cluster(hub, Spokes(nodes=2, serve=serve))
     await cluster.start()
     try:
         yield TestCluster(cluster, folder)
@@ -75,8 +75,17 @@ async def cluster(pilothouse_certificates: Path, tmp_path: Path) -> AsyncIterato
 
 
 @pytest.fixture
+async def serving_cluster(pilothouse_certificates: Path, tmp_path: Path) -> AsyncIterator[TestCluster]:
+    """The same with pods that answer at their ports, and take a second to stop."""
+    from pilothouse.clock import SystemClock
+
+    async for made in _run(pilothouse_certificates, tmp_path, SystemClock(), listen=True, serve=True):
+        yield made
+
+
+@pytest.fixture
 async def virtual_cluster(pilothouse_certificates: Path, tmp_path: Path) -> AsyncIterator[TestCluster]:
-    """The same in virtual time, without network."""
+    """A cluster in virtual time, without network."""
     from pilothouse.clock import VirtualClock
 
     async for made in _run(pilothouse_certificates, tmp_path, VirtualClock(), listen=False):
