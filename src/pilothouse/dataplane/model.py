@@ -58,6 +58,8 @@ class Forward:
     pool: str
     #: Networks that may use it (CIDR); none: everybody.
     source_ranges: tuple[str, ...] = ()
+    #: The network interface by which it is reached, such as `lo`; "": any.
+    interface: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,3 +146,18 @@ async def test_a_dropped_front_leaves_no_socket(lab: Lab) -> None:
         await lab.engine.drop_front("forward")
         assert await caller.ask(b"1", 0.1) == b""
     await lab.engine.set_front(front)
+
+
+async def test_a_front_on_all_addresses_of_an_interface_answers_from_the_one_that_was_asked(lab: Lab) -> None:
+    backend = await lab.udp_backend("one")
+    await lab.engine.set_pool(Pool("forwarded", (backend.endpoint,)))
+    port = free_port("0.0.0.0", socket.SOCK_DGRAM)
+    await lab.engine.set_front(Forward("everywhere", "0.0.0.0", port, "UDP", "forwarded", interface="lo"))
+    for address in ("127.0.0.1", "127.9.8.7"):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.setblocking(False)
+            client.connect((address, port))  # the kernel drops answers from elsewhere
+            for text in (b"a", b"b"):
+                await asyncio.get_running_loop().sock_sendall(client, text)
+                async with asyncio.timeout(5):
+                    assert await asyncio.get_running_loop().sock_recv(client, 99) == b"one:" + text

@@ -19,7 +19,7 @@ from pilothouse.dataplane.embedded.listening import Listening
 from pilothouse.dataplane.embedded.pools import Balance, PoolState, Target
 from pilothouse.dataplane.embedded.tcp import TcpFront
 from pilothouse.dataplane.embedded.udp import UdpFront
-from pilothouse.dataplane.model import Edge, Front, Pool
+from pilothouse.dataplane.model import Edge, Forward, Front, Pool
 
 #: Seconds between looks for what is idle.
 _SWEEP = 2.5
@@ -158,5 +158,5 @@ def _kind(front: Front) -> Callable[[EmbeddedEngine, Any, Counters], FrontState]
     return UdpFront if front.transport == "UDP" else TcpFront
 
 
-def _address(front: Front) -> tuple[str, int]:
-    return front.address, front.port
+def _address(front: Front) -> tuple[str, int, str]:
+    return front.address, front.port, front.interface if isinstance(front, Forward) else ""

@@ -25,10 +25,11 @@ class TcpFront(FrontState):
     def __init__(self, engine: EmbeddedEngine, front: Forward, counters: Counters) -> None:
         super().__init__(engine, front, counters)
         self._pool = front.pool
+        self._interface = front.interface
         self._admits = admission(front.source_ranges)
 
     async def listen(self) -> None:
-        self.listening = self.listening or Listening(self.front.address, self.front.port)
+        self.listening = self.listening or Listening(self.front.address, self.front.port, self._interface)
         await self.listening.serve(lambda: Client(self))
 
     def retell(self, front: Front) -> bool:

@@ -1,7 +1,8 @@
 """UDP passed on in sessions: a client's address and port keep their endpoint, through a socket of their own, until both are silent.
 
 A session ends after the idle time-out, and at once when its endpoint leaves the pool or refuses (ICMP): the client's next datagram begins
-another. What an endpoint refused before it ever answered is sent to another one.
+another. What an endpoint refused before it ever answered is sent to another one. A front on all addresses (0.0.0.0) answers from the one that it
+was asked at, which is part of what a session is.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.dataplane.embedded.counters import Counters
@@ -24,6 +26,8 @@ _SIZE = 65_536
 #: Datagrams read in one turn of the loop.
 _AT_ONCE = 64
 _BUFFER = 1 << 20
+#: What Linux tells of a datagram, and is told for an answer: interface, own address, address in its header (ip(7), IP_PKTINFO).
+_PKTINFO, _TOLD = 8, struct.Struct("=I4s4s")
 
 
 class UdpFront(FrontState):
@@ -32,12 +36,16 @@ class UdpFront(FrontState):
     def __init__(self, engine: EmbeddedEngine, front: Forward, counters: Counters) -> None:
         super().__init__(engine, front, counters)
         self._pool = front.pool
+        self._interface = front.interface
         self._admits = admission(front.source_ranges)
         self.sessions: dict[Any, Session] = {}
         self.sock: socket.socket | None = None
+        self._everywhere = front.address == "0.0.0.0"
 
     async def listen(self) -> None:
-        self.sock = bind(self.front.address, self.front.port, socket.SOCK_DGRAM)
+        self.sock = bind(self.front.address, self.front.port, socket.SOCK_DGRAM, self._interface)
+        if self._everywhere:
+            self.sock.setsockopt(socket.IPPROTO_IP, _PKTINFO, 1)
         with contextlib.suppress(OSError):
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         asyncio.get_running_loop().add_reader(self.sock.fileno(), self._receive, self.sock)
@@ -63,32 +71,51 @@ class UdpFront(FrontState):
     def _receive(self, sock: socket.socket) -> None:
         for _ in range(_AT_ONCE):
             try:
-                data, peer = sock.recvfrom(_SIZE)
+                data, peer, at = self._next(sock)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:  # an earlier answer could not be delivered
                 continue
             self.counters.bytes_in += len(data)
-            session = self.sessions.get(peer)
+            session = self.sessions.get((peer, at))
             if session is None:
-                session = self._begin(peer, [])
+                session = self._begin(peer, at, [])
             if session is not None:
                 session.send(data)
 
-    def _begin(self, peer: Any, tried: list[Target]) -> Session | None:
+    def _next(self, sock: socket.socket) -> tuple[bytes, Any, bytes]:
+        """A datagram, its sender, and, if that can be any, our address that it was sent to."""
+        if not self._everywhere:
+            return *sock.recvfrom(_SIZE), b""
+        data, more, _, peer = sock.recvmsg(_SIZE, socket.CMSG_SPACE(_TOLD.size))
+        at = next((_TOLD.unpack(text)[2] for level, kind, text in more if (level, kind) == (socket.IPPROTO_IP, _PKTINFO)), b"")
+        return data, peer, at
+
+    def answer(self, session: Session, data: bytes) -> None:
+        """Send to a session's client, from where it asked."""
+        if self.sock is None:
+            return
+        with contextlib.suppress(OSError):  # gone, or it does not read fast enough
+            if session.at:
+                told = _TOLD.pack(0, session.at, bytes(4))
+                self.sock.sendmsg([data], [(socket.IPPROTO_IP, _PKTINFO, told)], 0, session.peer)
+            else:
+                self.sock.sendto(data, session.peer)
+
+    def _begin(self, peer: Any, at: bytes, tried: list[Target]) -> Session | None:
         if len(self.open) >= self.engine.limits.connections or not self._admits(peer[0]):
             return None
         target = self.engine.choose(self._pool, peer[0], tried)
         if target is None:
             return None
-        session = Session(self, peer, target, tried)
+        session = Session(self, peer, at, target, tried)
         try:
             session.connect()
         except OSError:
-            return self._begin(peer, [*tried, target])
+            return self._begin(peer, at, [*tried, target])
         if not tried:
             self.counters.connections += 1
-        self.sessions[peer] = session
+        self.sessions[peer, at] = session
         self.open.add(session)
         return session
 
@@ -97,7 +124,7 @@ class UdpFront(FrontState):
         session.abort()
         if session.unanswered is None:
             return
-        another = self._begin(session.peer, [*session.tried, session.target])
+        another = self._begin(session.peer, session.at, [*session.tried, session.target])
         if another is not None:
             another.send(session.unanswered)
 
@@ -110,10 +137,10 @@ class UdpFront(FrontState):
 class Session:
     """One client and its endpoint."""
 
-    __slots__ = ("_sock", "front", "peer", "target", "tried", "unanswered", "used")
+    __slots__ = ("_sock", "at", "front", "peer", "target", "tried", "unanswered", "used")
 
-    def __init__(self, front: UdpFront, peer: Any, target: Target, tried: list[Target]) -> None:
-        self.front, self.peer, self.target, self.tried = front, peer, target, tried
+    def __init__(self, front: UdpFront, peer: Any, at: bytes, target: Target, tried: list[Target]) -> None:
+        self.front, self.peer, self.at, self.target, self.tried = front, peer, at, target, tried
         #: The last datagram, as long as the endpoint has not answered any.
         self.unanswered: bytes | None = b""
         self.used = front.engine.clock.monotonic()
@@ -159,9 +186,7 @@ class Session:
             self.unanswered = None
             self.used = front.engine.clock.monotonic()
             front.counters.bytes_out += len(data)
-            if front.sock is not None:
-                with contextlib.suppress(OSError):  # gone, or it does not read fast enough
-                    front.sock.sendto(data, self.peer)
+            front.answer(self, data)
 
     def abort(self) -> None:
         if self._sock is None:
@@ -172,4 +197,4 @@ class Session:
         self.target.active -= 1
         self.target.sessions.discard(self.abort)
         self.front.open.discard(self)
-        self.front.sessions.pop(self.peer, None)
+        self.front.sessions.pop((self.peer, self.at), None)

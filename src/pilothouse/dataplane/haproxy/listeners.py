@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pilothouse.dataplane.haproxy.sections import Listener
 from pilothouse.dataplane.haproxy.text import identifier
-from pilothouse.dataplane.model import Edge, Front
+from pilothouse.dataplane.model import Edge, Forward, Front
 
 BACKLOG = 4096
 
@@ -39,7 +39,7 @@ def hold(front: Front, folder: str, before: Held | None) -> Held:
     taken = (
         before.front
         if before and before.front.getsockname()[:2] == (front.address, front.port)
-        else _tcp(front.address, front.port)
+        else _tcp(front.address, front.port, front.interface if isinstance(front, Forward) else "")
     )
     if isinstance(front, Edge) and hop is None:
         path = f"{folder}/{identifier('hop_', front.name)}"
@@ -81,6 +81,9 @@ def _unlink(path: str) -> None:
         return
 
 
-def _tcp(address: str, port: int) -> socket.socket:
+def _tcp(address: str, port: int, interface: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return socket.create_server((address, port), family=family, backlog=BACKLOG)
+    made = socket.create_server((address, port), family=family, backlog=BACKLOG)
+    if interface:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+    return made
