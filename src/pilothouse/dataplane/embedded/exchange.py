@@ -69,6 +69,8 @@ class Exchange:
     expects_trailers = False
     #: The request is over, as far as the client goes.
     ended = False
+    #: Whether its answer counts as the front's.
+    counted = True
     answered = False
     done = False
     status = 0
@@ -400,7 +402,7 @@ class Exchange:
         if self._try_deadline is not None:
             self._try_deadline.cancel()
             self._try_deadline = None
-        if self.status:
+        if self.status and self.counted:
             self.front.counters.answered(self.status)
 
     # --- back-pressure ----------------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class Http1(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.front.open.discard(self)
+        self.front.left(self)
         for exchange in (self._current, self._reading):
             if exchange is not None:
                 exchange.gone()
@@ -108,7 +108,7 @@ class Http1(asyncio.Protocol):
         if data.startswith(_PREFACE[:16]):
             from pilothouse.dataplane.embedded.http2 import Http2  # type: ignore[import-not-found]
 
-            self.front.open.discard(self)
+            self.front.left(self)  # and comes again as another
             self.front.counters.connections -= 1
             session = Http2(self.front, self.server_name)
             self.transport.set_protocol(session)
@@ -150,11 +150,8 @@ class Http1(asyncio.Protocol):
             self._feed(rest)
 
     def eof_received(self) -> bool:
-        """Half-closed: what was asked is still answered, then the connection ends."""
-        if self._current is None or self._reading is not None:
-            return False
-        self._close = True
-        return self.server_name is None
+        """A client that closes cannot be told from one that closes half, and nearly all have left: what they asked for is given up."""
+        return False
 
     def pause_writing(self) -> None:
         if self._current is not None:
@@ -441,7 +438,7 @@ class Http1(asyncio.Protocol):
         for end, transport in zip(ends, (self.transport, backend.transport), strict=True):
             end.connection_made(transport)
             transport.set_protocol(end)
-        front.open.discard(self)
+        front.left(self)
         front.open.add(ends[0])
         for data in stash:
             backend.transport.write(data)

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable
-from typing import Any
 
 _BACKLOG = 1024
 #: Connections taken in one turn of the loop.
@@ -55,7 +54,7 @@ class Listening:
         self._server = await loop.create_server(factory, sock=self._sock.dup(), backlog=_BACKLOG)
         self._stop(before)
 
-    def whole(self, taken: Callable[[socket.socket, Any], None]) -> None:
+    def whole(self, taken: Callable[[socket.socket], object]) -> None:
         """Give each connection's socket to `taken`."""
         before, self._server = self._server, None
         self._stop(before)
@@ -63,10 +62,10 @@ class Listening:
         loop.add_reader(self._sock.fileno(), self._take, taken)
         self._reading = True
 
-    def _take(self, taken: Callable[[socket.socket, Any], None]) -> None:
+    def _take(self, taken: Callable[[socket.socket], object]) -> None:
         for _ in range(_AT_ONCE):
             try:
-                sock, peer = self._sock.accept()
+                sock, _ = self._sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -74,7 +73,7 @@ class Listening:
                     return
                 raise
             sock.setblocking(False)
-            taken(sock, peer)
+            taken(sock)
 
     def _stop(self, server: asyncio.Server | None) -> None:
         if self._reading:

@@ -6,7 +6,8 @@ Nothing is sent before there is a backend, so a try at an endpoint that refuses 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from pilothouse.dataplane.embedded.counters import Counters
 from pilothouse.dataplane.embedded.front import FrontState, admission
@@ -30,7 +31,7 @@ class TcpFront(FrontState):
 
     async def listen(self) -> None:
         self.listening = self.listening or Listening(self.front.address, self.front.port, self._interface)
-        await self.listening.serve(lambda: Client(self))
+        await self.listening.serve(self._client)
 
     def retell(self, front: Front) -> bool:
         if not isinstance(front, Forward) or front.transport != "TCP":
@@ -39,35 +40,38 @@ class TcpFront(FrontState):
         self.front, self._pool = front, front.pool
         return True
 
-    def came(self, client: Client) -> None:
-        """A client is there: find it an endpoint, or turn it away."""
-        self.counters.connections += 1
-        peer = client.transport.get_extra_info("peername")
-        if peer is None or len(self.open) >= self.engine.limits.connections or not self._admits(peer[0]):
-            reset(client.transport)
-            return
-        self.open.add(client)
-        client.connecting = self.spawn(connect(self, client, peer[0], self._pool))
+    def _client(self) -> Client:
+        client = Client(self)
+        client.find = lambda address: connect(self, client, address, self._pool) if self._admits(address) else None
+        return client
 
 
 class Client(End):
-    """The client's side of a forwarded connection."""
+    """A client's side of a tunnel. `find` is set by whoever made it: what joins it with a backend, or None if it may not come in."""
 
-    __slots__ = ("_front", "connecting")
+    find: Callable[[str], Coroutine[Any, Any, None] | None]
 
-    def __init__(self, front: TcpFront) -> None:
+    def __init__(self, front: FrontState) -> None:
         super().__init__(front.counters, True, self._gone)
         self._front = front
-        self.connecting: asyncio.Task[None] | None = None
+        self._finding: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._front.came(self)
+        front = self._front
+        front.counters.connections += 1
+        peer = transport.get_extra_info("peername")
+        found = None if peer is None or len(front.open) >= front.engine.limits.connections else self.find(peer[0])
+        if found is None:
+            reset(self.transport)
+            return
+        front.open.add(self)
+        self._finding = front.spawn(found)
 
     def _gone(self, _: End) -> None:
         self._front.open.discard(self)
-        if self.connecting is not None:
-            self.connecting.cancel()
+        if self._finding is not None:
+            self._finding.cancel()
 
 
 async def connect(front: FrontState, client: End, address: str, pool: str) -> None:

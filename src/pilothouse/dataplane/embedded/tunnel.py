@@ -22,8 +22,6 @@ HIGH_WATER = 1 << 20
 class End(asyncio.Protocol):
     """One of the two connections. What is read before it has a peer waits, and so does its reading."""
 
-    __slots__ = ("_counters", "_done", "_early", "_eof", "_from_client", "peer", "transport")
-
     def __init__(self, counters: Counters, from_client: bool, done: Callable[[End], None] | None = None) -> None:
         self._counters = counters
         self._from_client = from_client
