@@ -173,11 +173,12 @@ async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> 
     timer = clock.call_later(seconds, stop)
     try:
         await asyncio.wait((task,))
+    except asyncio.CancelledError:  # what was begun must not go on behind everybody's back
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
     finally:
         timer.cancel()
-        if not task.done():  # whoever waits here was cancelled; what was begun must not go on behind everybody's back
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
     if late and task.cancelled():
         raise TimedOut(f"no answer within {seconds:g} s")
     return task.result()

@@ -39,7 +39,7 @@ class World:
     """A cluster and its cloud. `start` and `stop` the manager as often as wanted: the cloud stays."""
 
     def __init__(self) -> None:
-        self.clock = VirtualClock()
+        self.clock = VirtualClock(grace=0.0)  # nothing here waits for anything outside the event loop
         self.hub = ApiHub(Settings(certificates(), port=6443, listen=False), clock=self.clock, store=MemoryStore(self.clock))
         self.client = Client(self.hub.transport("admin", "system:masters"), self.clock)
         self.shelf = MemoryShelf()
@@ -51,13 +51,17 @@ class World:
 
     async def start(self, *controllers: str, seconds: float = 1.0, **settings: Any) -> None:
         """Start the manager, each controller with its own account, and let so much time pass."""
+        self.begin(*controllers, **settings)
+        await self.clock.advance(seconds)
+
+    def begin(self, *controllers: str, **settings: Any) -> None:
+        """Start it, and wait for nothing."""
         faults, self.provider = self.provider.faults, FakeProvider(self.clock, self.shelf)
         self.provider.faults = faults
         options = Options(controllers or ("*",), leader_elect=False, use_service_account_credentials=True, settings=settings)
         own = self.hub.transport("system:cloud-controller-manager", "system:masters")
         self.manager = make_manager(self.provider, own, self.clock, options, self.hub.account_transport)
         self._task = asyncio.create_task(self.manager.run())
-        await self.clock.advance(seconds)
 
     async def stop(self) -> None:
         if self._task is not None:

@@ -1,0 +1,212 @@
+"""The manager is stopped, or its cloud fails, at each single call to the cloud in the lives of nodes and services: the end is always the same.
+
+Each call is hit in four ways: the manager is stopped before it takes effect and after; it fails before it takes effect, and after (its answer is
+lost). What is wanted comes about in the end, and when all is deleted nothing is left at the cloud.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+
+import pytest
+
+from pilothouse.client.client import NODES, SERVICES
+from pilothouse.client.reconcile.objects import condition
+from pilothouse.cloud.provider import CloudError, Throttled, default_name
+from pilothouse.testing.cloud import Faults
+
+from .world import UNINITIALIZED, World, taints, world
+
+FLAGS = {"allocate_node_cidrs": True, "configure_cloud_routes": True, "cluster_cidr": "10.128.0.0/14"}
+WAYS = ("stopped before", "stopped after", "failed before", "failed after")
+#: Virtual seconds in which everything has to come about: the longest pause is five minutes.
+LIMIT = 1200.0
+
+
+async def node(cluster: World, number: int) -> None:
+    name, cidr = f"n{number}", f"10.128.{number}.0/24"
+    addresses = [{"type": "InternalIP", "address": f"10.0.0.{number}"}]
+    await cluster.node(name, taints=[UNINITIALIZED], instance={"addresses": addresses}, podCIDR=cidr, podCIDRs=[cidr])
+
+
+class Story:
+    """What happens to a cluster, and what is to come of it."""
+
+    def __init__(self, cluster: World) -> None:
+        self.cluster = cluster
+
+    async def tell(self) -> None:
+        cluster = self.cluster
+        await node(cluster, 1)
+        await node(cluster, 2)
+        self.web = await cluster.service("web")
+        self.api = await cluster.service("api", ports=[{"port": 443}])
+        await cluster.until(self.all_is_there, LIMIT)
+        await cluster.change("web", ports=[{"name": "a", "port": 80}, {"name": "b", "port": 81}])
+        await node(cluster, 3)
+        cluster.shelf.drop("instances", "n2")
+        await cluster.say_ready("n2", "Unknown")
+        await cluster.until(self.all_has_changed, LIMIT)
+        await cluster.change("api", type="ClusterIP")
+        await cluster.client.delete(SERVICES, "web", "default")
+        await cluster.until(self.services_are_through, LIMIT)
+        for name in ("n1", "n3"):
+            await cluster.client.delete(NODES, name)
+        await cluster.until(lambda: cluster.left() == {}, LIMIT)
+
+    async def all_is_there(self) -> bool:
+        return await self.nodes_are("n1", "n2") and await self.services_have("n1", "n2", web=["80"], api=["443"])
+
+    async def all_has_changed(self) -> bool:
+        return await self.nodes_are("n1", "n3") and await self.services_have("n1", "n3", web=["80", "81"], api=["443"])
+
+    async def nodes_are(self, *names: str) -> bool:
+        found = {n["metadata"]["name"]: n for n in await self.cluster.client.list(NODES)}
+        routed = {r["node"] for r in self.cluster.shelf.all("routes").values()}
+        return set(found) == set(names) == routed and all(
+            not taints(n)
+            and n["spec"].get("providerID") == f"fake://i-{name}"
+            and [a["address"] for a in n["status"].get("addresses") or ()] == [f"10.0.0.{name[1]}"]
+            and (condition(n, "NetworkUnavailable") or {}).get("status") == "False"
+            for name, n in found.items()
+        )
+
+    async def services_have(self, *nodes: str, **ports: list[str]) -> bool:
+        shelf = self.cluster.shelf
+        for name, wanted in ports.items():
+            at_cloud = default_name(getattr(self, name))
+            listeners = [n.rpartition("/")[2] for n in sorted(shelf.all("listeners")) if n.startswith(at_cloud)]
+            address = shelf.get("addresses", at_cloud)
+            if listeners != wanted or shelf.get("targets", at_cloud) != {"nodes": list(nodes)} or address is None:
+                return False
+            if await self.cluster.ip(name) != address["ip"]:
+                return False
+        return True
+
+    async def services_are_through(self) -> bool:
+        api = await self.cluster.found("api")
+        assert api is not None
+        through = not api["metadata"].get("finalizers") and not api["status"]["loadBalancer"]
+        return through and await self.cluster.found("web") is None and set(self.cluster.left()) <= {"routes"}
+
+
+@asynccontextmanager
+async def troubled(cluster: World):
+    """A manager that is started again whenever somebody calls what this gives."""
+    stopped = asyncio.Event()
+
+    async def start_again() -> None:
+        while True:
+            await stopped.wait()
+            stopped.clear()
+            await cluster.stop()
+            cluster.begin(**FLAGS)
+
+    supervisor = asyncio.create_task(start_again())
+    cluster.begin(**FLAGS)
+
+    async def stop() -> None:
+        stopped.set()
+        await asyncio.Event().wait()  # whoever called goes with the manager
+
+    try:
+        yield stop
+    finally:
+        supervisor.cancel()
+        await asyncio.gather(supervisor, return_exceptions=True)
+
+
+async def play(cluster: World, number: int = 0, way: str = "") -> int:
+    """The story with trouble at the call of this number; how many calls there were."""
+    faults = cluster.provider.faults = Faults(cluster.clock)
+    async with troubled(cluster) as stop:
+
+        async def watch(call: int, name: str, done: bool) -> None:
+            if call == number and way == ("stopped after" if done else "stopped before"):
+                await stop()
+
+        faults.watcher = watch
+        if way.startswith("failed"):
+            faults.at(number, CloudError("broken"), done=way == "failed after")
+        await Story(cluster).tell()
+        await cluster.settle(20)
+        assert cluster.left() == {}
+    await cluster.stop()
+    await cluster.client.delete(SERVICES, "api", "default")
+    return len(faults.made)
+
+
+async def test_an_untroubled_story_ends_well_and_is_the_same_each_time() -> None:
+    async with world() as cluster:
+        assert await play(cluster) == await play(cluster) > 50
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_trouble_at_any_call_changes_nothing_of_the_end(way: str) -> None:
+    async with world() as cluster:
+        calls = await play(cluster)
+        for number in range(1, calls + 1):
+            try:
+                await play(cluster, number, way)
+            except TimeoutError as error:
+                raise AssertionError(f"{way} call {number} of {calls}: {error}") from error
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_service_that_goes_while_it_is_made_leaves_nothing(way: str) -> None:
+    """The manager is stopped at a call; the Service is deleted, or wants no load balancer any more, before there is another manager."""
+    calls = await interrupted(0, way, retype=False)
+    for number in range(1, calls + 1):
+        for retype in (False, True):
+            await interrupted(number, way, retype)
+
+
+async def interrupted(number: int, way: str, retype: bool) -> int:
+    """How many calls there were before the Service was deleted, or changed its type."""
+    async with world() as cluster:
+        faults = cluster.provider.faults
+        hit = asyncio.Event()
+
+        async def watch(call: int, name: str, done: bool) -> None:
+            if call == number and way.endswith("after" if done else "before"):
+                hit.set()
+                if way.startswith("stopped"):
+                    await asyncio.Event().wait()
+                raise CloudError("broken")
+
+        faults.watcher = watch
+        cluster.begin("service")
+        await cluster.service()
+        await cluster.settle(0.5)
+        calls = len(faults.made)
+        await cluster.stop()
+        if retype:
+            await cluster.change(type="ClusterIP")
+        else:
+            await cluster.client.delete(SERVICES, "web", "default")
+        cluster.begin("service")
+        await cluster.settle(30)
+        assert hit.is_set() == bool(number) and cluster.left() == {}, f"{way} call {number}"
+        assert not ((await cluster.found()) or {"metadata": {}})["metadata"].get("finalizers")
+        return calls
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_trouble_all_the_time_changes_nothing_of_the_end(seed: int) -> None:
+    """One call in six ends badly, in whichever way, for the first two hundred."""
+    dice = random.Random(seed)
+    async with world() as cluster, troubled(cluster) as stop:
+        faults = cluster.provider.faults
+
+        async def watch(call: int, name: str, done: bool) -> None:
+            if call > 200 or dice.random() > 1 / 12:
+                return
+            if dice.random() < 0.4:
+                await stop()
+            raise dice.choice([CloudError("broken"), Throttled("slow down", 3.0), ConnectionResetError("reset")])
+
+        faults.watcher = watch
+        await Story(cluster).tell()
+        assert cluster.left() == {}
