@@ -40,6 +40,21 @@ ENTRIES: tuple[Entry, ...] = (
         component="route_controller",
         needs=("routes", "allocate_node_cidrs", "configure_cloud_routes", "cluster_cidr"),
     ),
+    # Ours; they act as the component itself.
+    Entry(
+        "gateway-class-controller",
+        "gateway-class",
+        "pilothouse.cloud.gateway.gateway_class:GatewayClassController",
+        "",
+        needs=("gateways",),
+    ),
+    Entry(
+        "gateway-controller",
+        "gateway",
+        "pilothouse.cloud.gateway.gateway:GatewayController",
+        "",
+        needs=("gateways",),
+    ),
 )
 
 PROGRAM = Program("cloud-controller-manager", ENTRIES)

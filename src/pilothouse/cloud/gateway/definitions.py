@@ -6,6 +6,7 @@ is one of ours and older than what is here ("Upgrading Gateway API": the annotat
 
 from __future__ import annotations
 
+import functools
 import gzip
 import re
 from importlib import resources
@@ -46,6 +47,12 @@ def release(definition: Obj) -> tuple[int, ...]:
     """The release that a definition belongs to, as numbers; () where it does not say."""
     found = _NUMBERS.match(annotations_of(definition).get(BUNDLE_VERSION, ""))
     return tuple(int(n) for n in found.groups()) if found else ()
+
+
+@functools.cache
+def newest() -> tuple[int, ...]:
+    """The release of the definitions here."""
+    return release(definitions()[0])
 
 
 def is_outdated(present: Obj, ours: Obj) -> bool:
