@@ -199,7 +199,7 @@ class Cluster:
             self._provider or self._load_provider(),
             hub.transport("system:cloud-controller-manager", "system:masters", agent="cloud-controller-manager"),
             hub.clock,
-            Options(leader_elect=False, use_service_account_credentials=True, concurrency={"service-lb-controller": 5}),
+            Options(leader_elect=False, use_service_account_credentials=True, concurrency={"service-lb-controller": 20}),
             hub.account_transport,
             limits=Limits(rate=1000, burst=1000),  # this machine does not mind being asked
         )

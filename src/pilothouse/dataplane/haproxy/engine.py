@@ -55,7 +55,6 @@ class HaproxyEngine:
         self._version = self._reached = 0
         self._changing = asyncio.Lock()
         self._open: set[socket.socket] = set()
-        self._connections = _connections()
         self._current: Generation | None = None
         self._draining: set[Generation] = set()
         self._past: dict[str, Counts] = {}
@@ -204,7 +203,8 @@ class HaproxyEngine:
         told = [front for front, _ in fronts.values()]
         held = {name: held.listener for name, (_, held) in fronts.items()}
         memory = f"unix@{self._folder / MEMORY}" if any(pool.affinity_seconds for pool in pools.values()) else ""
-        return lambda folder, control: render(told, pools, held, folder, control, memory, self._connections)
+        connections = _connections(len(fronts))
+        return lambda folder, control: render(told, pools, held, folder, control, memory, connections)
 
     async def _put_back(self, fronts: dict[str, tuple[Front, Held]]) -> bool:
         """Of the fronts that are new, find those that HAProxy does not take, and have them as they were; whether there are any."""
@@ -301,7 +301,9 @@ def _manner(pool: Pool) -> Pool:
     return dataclasses.replace(pool, endpoints=())
 
 
-def _connections() -> int:
-    """How many at once: HAProxy needs two descriptors for each."""
+def _connections(fronts: int) -> int:
+    """How many at once: HAProxy needs two descriptors for each, and some for every front."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return MOST_CONNECTIONS if hard == resource.RLIM_INFINITY else max(100, min(MOST_CONNECTIONS, hard // 2 - 100))
+    if hard == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(100, min(MOST_CONNECTIONS, (hard - 4 * fronts) // 2 - 100))

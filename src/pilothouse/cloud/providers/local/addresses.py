@@ -1,7 +1,7 @@
 """The addresses that load balancers and gateways get: each belongs to one owner at a time.
 
-Services take the lower half of the range and Gateways the upper one, so that neither can take what the other has from before a restart and
-has not asked for again yet. What was given back last is given again last. 127.0.0.1 may be had by everybody: whoever is there differs by port.
+Services take the lower half of the range and Gateways the upper one, so that neither takes what the other has from before a restart and has
+not asked for again yet; only who has used up one half goes on in the other. What was given back last is given again last. 127.0.0.1 may be had by everybody: whoever is there differs by port.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ class Addresses:
             raise NotGiven(f"{address} belongs to {holder}")
 
     def for_service(self, owner: str, reserved: Reserved) -> str:
-        return self._take(self._services, owner, reserved)
+        return self._take((self._services, self._gateways), owner, reserved)
 
     def for_gateway(self, owner: str, reserved: Reserved) -> str:
-        return self._take(self._gateways, owner, reserved)
+        return self._take((self._gateways, self._services), owner, reserved)
 
     def quiet(self, owner: str, take: Callable[[], str], is_quiet: Callable[[str], bool]) -> str:
         """A new address on which nobody listens yet, if that is soon found: another cluster may be on this machine. Otherwise the first."""
@@ -95,11 +95,12 @@ class Addresses:
         """Whose it is; "" for nobody's."""
         return self._owners.get(address, "")
 
-    def _take(self, half: _Half, owner: str, reserved: Reserved) -> str:
+    def _take(self, halves: tuple[_Half, _Half], owner: str, reserved: Reserved) -> str:
         if self._elsewhere:
             return SHARED
-        address = half.take(lambda a: a not in self._owners and not reserved(a))
-        if address is None:
-            raise NotGiven(f"no address is left in {self._range}")
-        self._owners[address] = owner
-        return address
+        for half in halves:
+            address = half.take(lambda a: a not in self._owners and not reserved(a))
+            if address is not None:
+                self._owners[address] = owner
+                return address
+        raise NotGiven(f"no address is left in {self._range}")

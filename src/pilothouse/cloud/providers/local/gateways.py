@@ -17,6 +17,7 @@ from pilothouse.cloud.provider import AddressNotUsable, Backend, CloudError, Gat
 from pilothouse.cloud.providers.local.addresses import Addresses, NotGiven
 from pilothouse.cloud.providers.local.plane import Plane
 from pilothouse.cloud.providers.local.pools import Pools, Wanted
+from pilothouse.cloud.providers.local.ports import NoPort
 from pilothouse.cloud.providers.local.services import BY_ADDRESS, addresses_of
 
 GATEWAYS = Kind("gateway.networking.k8s.io", "v1", "gateways", "Gateway")
@@ -77,9 +78,7 @@ class LocalGateways:
             held.fronts.add(name)
             try:
                 port = await self._plane.listen(replace(edge, name=name, address=address))
-            except OSError as error:
-                problems[edge.name] = error.strerror or str(error)
-            except ValueError as error:  # more than the engine can do
+            except (NoPort, ValueError) as error:  # ValueError: more than the engine can do
                 problems[edge.name] = str(error)
             else:
                 if port != edge.port:

@@ -18,6 +18,9 @@ from pilothouse.dataplane.model import Edge, Front, Pool
 #: An address, a port, and TCP or UDP.
 Place = tuple[str, int, str]
 
+#: Errors that another port may not have.
+_OF_PORTS = (errno.EADDRINUSE, errno.EACCES)
+
 
 class Plane:
     """Fronts by name, each at a place that nobody else has."""
@@ -39,8 +42,9 @@ class Plane:
             await engine.stop()
 
     async def listen(self, front: Front, before: int | None = None) -> int:
-        """Let a front be; the port on which it is, which may not be the one that it asks for (`ports.py`). OSError if there is none.
+        """Let a front be; the port on which it is, which may not be the one that it asks for (`ports.py`).
 
+        NoPort if there is none; OSError if the engine fails; ValueError for what it cannot do.
         A front stays where it is while it asks for the same; `before` is where it was in a former life.
         """
         engine = await self._started()
@@ -57,9 +61,9 @@ class Plane:
             except BaseException as error:
                 if known is None or known[1] != place:
                     del self._places[place]
-                if not isinstance(error, OSError):
+                if not isinstance(error, OSError) or error.errno not in _OF_PORTS:
                     raise
-                refused[place[1]] = error.errno or errno.EADDRINUSE
+                refused[place[1]] = error.errno
             else:
                 break
         if known is not None and known[1] != place:

@@ -23,6 +23,10 @@ Moved = Mapping[tuple[int, str], int]
 Probe = Callable[[str, int, str], int]
 
 
+class NoPort(Exception):
+    """There is none that could stand for the one that was asked for, and why."""
+
+
 def probe(address: str, port: int, transport: str) -> int:
     """Try to bind, and let go at once."""
     kind = socket.SOCK_DGRAM if transport == "UDP" else socket.SOCK_STREAM
@@ -47,15 +51,14 @@ def candidates(asked: int, before: int | None = None) -> Iterator[int]:
 
 
 def choose(asked: int, transport: str, address: str, free: Callable[[int], int], before: int | None = None) -> int:
-    """The first candidate that is free. OSError (the last reason) if none is, or if the address is not this machine's."""
-    reason = errno.EADDRINUSE
+    """The first candidate that is free. NoPort if none is, or if the address is not this machine's."""
     for port in candidates(asked, before):
         reason = free(port)
         if reason == 0:
             return port
         if reason == errno.EADDRNOTAVAIL:
-            raise OSError(reason, f"{address} is not an address of this machine")
-    raise OSError(reason, f"no port on {address} can stand for {asked}/{transport}")
+            raise NoPort(f"{address} is not an address of this machine")
+    raise NoPort(f"no port on {address} can stand for {asked}/{transport}")
 
 
 def write(moved: Moved) -> str:

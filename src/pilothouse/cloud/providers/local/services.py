@@ -198,8 +198,10 @@ class LocalLoadBalancers:
             await self._pools.use(each.pool)
             try:
                 found[each.port] = await self._plane.listen(each.front, before.get(each.port))
-            except OSError as error:
-                refused[each.port] = error.strerror or str(error)
+            except ports.NoPort as error:
+                refused[each.port] = str(error)
+            except ValueError as error:
+                raise CloudError(str(error)) from None  # such as a source range that is none
         return found, refused
 
     async def _end(self, known: Balancer, name: str) -> None:

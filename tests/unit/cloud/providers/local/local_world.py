@@ -50,6 +50,7 @@ class MemoryEngine:
         self.told: list[str] = []
         self.refuses: set[int] = set()
         self.faults: list[Exception] = []
+        self.front_faults: list[Exception] = []
         self.carried: dict[str, Carried] = {}
 
     async def start(self) -> None:
@@ -72,6 +73,8 @@ class MemoryEngine:
 
     async def set_front(self, front: Front) -> None:
         await asyncio.sleep(0)
+        if self.front_faults:
+            raise self.front_faults.pop(0)
         if front.port in self.refuses:
             raise OSError(errno.EADDRINUSE, "Address already in use")
         self.fronts[front.name] = front

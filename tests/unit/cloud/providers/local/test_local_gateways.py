@@ -90,10 +90,12 @@ async def test_a_pool_that_two_gateways_use_goes_with_the_second(world: World) -
 async def test_deleting_leaves_nothing_and_frees_the_address(hub: ApiHub) -> None:
     async with a_world(hub, "addresses: 127.50.9.0/30") as world:
         assert await addresses(world, plan(backends=(backend(),))) == ["127.50.9.2"]
+        await world.ensure(await world.create("web"))
         with pytest.raises(CloudError, match="no address is left"):
             await addresses(world, plan("Gateway/default/other"))
         await world.gateways.ensure_deleted(KEY)
         await world.gateways.ensure_deleted(KEY)
+        await world.delete("web")
         assert (world.engine.fronts, world.engine.pools) == ({}, {})
         assert await addresses(world, plan("Gateway/default/other")) == ["127.50.9.2"]
 

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from pilothouse.client import loopback
-from pilothouse.cloud.providers.local.ports import SPARE, candidates, choose, probe, read, write
+from pilothouse.cloud.providers.local.ports import SPARE, NoPort, candidates, choose, probe, read, write
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +43,9 @@ def test_the_first_free_port_is_chosen() -> None:
 
 
 def test_where_nothing_is_free_the_reason_is_told() -> None:
-    with pytest.raises(OSError, match=r"no port on 127\.9\.0\.1 can stand for 8080/UDP"):
+    with pytest.raises(NoPort, match=r"no port on 127\.9\.0\.1 can stand for 8080/UDP"):
         choose(8080, "UDP", "127.9.0.1", lambda p: errno.EADDRINUSE)
-    with pytest.raises(OSError, match=r"192\.0\.2\.1 is not an address of this machine"):
+    with pytest.raises(NoPort, match=r"192\.0\.2\.1 is not an address of this machine"):
         choose(8080, "TCP", "192.0.2.1", lambda p: errno.EADDRNOTAVAIL)
 
 

@@ -150,12 +150,15 @@ async def test_an_address_that_cannot_be_given_is_an_error(world: World, address
 async def test_deleting_frees_the_address_and_leaves_nothing(hub: ApiHub) -> None:
     async with a_world(hub, "addresses: 127.50.9.0/30") as world:
         await world.ensure(await world.create("web"))
+        await world.ensure(await world.create("other"))
         waiting = await world.create("next")
         with pytest.raises(CloudError, match="no address is left"):
             await world.ensure(waiting)
         await world.delete("web")
-        assert (world.engine.fronts, world.engine.pools) == ({}, {})
         assert (await world.ensure(waiting))["ip"] == "127.50.9.1"
+        await world.delete("next")
+        await world.delete("other")
+        assert (world.engine.fronts, world.engine.pools) == ({}, {})
 
 
 async def test_deleting_what_never_was_is_no_error(world: World) -> None:
@@ -223,6 +226,21 @@ async def test_a_port_that_turns_out_to_be_taken_is_moved_too(world: World) -> N
     world.engine.refuses = {8080}
     ingress = await world.ensure(await world.create("web"))
     assert ingress["ports"][0]["error"] == "pilothouse.dev/FoundOnPort48080"
+
+
+async def test_an_engine_that_fails_is_no_reason_to_try_other_ports_and_leaves_nothing_behind(world: World) -> None:
+    world.engine.front_faults.append(OSError("the engine does not answer"))
+    service = await world.create("web")
+    with pytest.raises(OSError, match="the engine does not answer"):
+        await world.ensure(service)
+    assert await world.balancers.get("kubernetes", service) is not None
+    assert (await world.ensure(service))["ports"] == [{"port": 8080, "protocol": "TCP"}]
+    world.engine.front_faults.append(ValueError("never heard of it"))
+    with pytest.raises(CloudError, match="never heard of it"):
+        await world.ensure(await world.create("other"))
+    await world.delete("web")
+    await world.delete("other")
+    assert (world.engine.fronts, world.engine.pools) == ({}, {})
 
 
 async def test_a_port_that_is_nowhere_to_be_had_is_told(hub: ApiHub) -> None:
