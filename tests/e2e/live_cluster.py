@@ -87,11 +87,11 @@ class Kubectl:
 class Program:
     """One `pilothouse` command; `line` is the first that it printed: it is ready then."""
 
-    def __init__(self, *arguments: str, wait: bool = True) -> None:
+    def __init__(self, *arguments: str, wait: bool = True, **environment: str) -> None:
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by stop
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pilothouse", *arguments], stdout=subprocess.PIPE, stderr=self.errors, text=True,
-            env={**os.environ, "PILOTHOUSE_FREEZE": "1"},
+            env={**os.environ, "PILOTHOUSE_FREEZE": "1", **environment},
         )  # fmt: skip
         assert self.process.stdout is not None
         self.line = self.process.stdout.readline() if wait else ""

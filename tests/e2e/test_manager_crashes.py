@@ -7,15 +7,13 @@ run and namespaces are deleted.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from killed_manager import Manager
 
 from pilothouse.api.errors import StatusError
 from pilothouse.apiserver.assembly import Settings
@@ -31,32 +29,6 @@ CLOCK = SystemClock()
 KILLS = 50
 REPLICAS, SURGE = 4, 1
 COMPLETIONS = 6
-
-
-class Manager:
-    """`pilothouse controller-manager`, started and killed."""
-
-    def __init__(self, kubeconfig: Path) -> None:
-        self._command = [
-            sys.executable,
-            "-m",
-            "pilothouse",
-            "controller-manager",
-            "--kubeconfig",
-            str(kubeconfig),
-            "--no-leader-elect",
-        ]
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command, "--secure-port", "0", stderr=asyncio.subprocess.DEVNULL
-        )
-
-    async def kill(self) -> None:
-        assert self._process is not None and self._process.returncode is None, "it ended by itself"
-        os.kill(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
 
 
 class Readiness:
@@ -123,7 +95,7 @@ async def test_fifty_kills_leave_what_was_asked_for_and_nothing_else(tmp_path: P
         kubeconfig = tmp_path / "kubeconfig"
         hub.write_kubeconfig(kubeconfig)
         client = Client(hub.transport("admin", "system:masters"), CLOCK)
-        manager, readiness = Manager(kubeconfig), Readiness()
+        manager, readiness = Manager("controller-manager", kubeconfig), Readiness()
         await manager.start()
         await client.create(NAMESPACES, {"metadata": {"name": "crash"}})
         following = asyncio.create_task(readiness.follow(client))
