@@ -38,6 +38,8 @@ class Control:
             return await self._ask(commands)
 
     async def _ask(self, commands: Sequence[str]) -> list[str]:
+        if self._writer.is_closing():  # uvloop would raise RuntimeError
+            raise ConnectionResetError("the session with haproxy is closed")
         try:
             self._writer.write("".join(f"{command}\n" for command in commands).encode())
             answers = [(await self._reader.readuntil(_PROMPT)).decode(errors="replace") for _ in commands]
