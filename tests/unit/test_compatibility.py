@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pilothouse.api import tables
 from pilothouse.apiserver.admission.chain import PLUGINS
+from pilothouse.cloud import registry as cloud
 from pilothouse.controllers.registry import ENTRIES
 
 ROOT = Path(__file__).parents[2]
@@ -17,6 +18,7 @@ FOLDERS = {
     "I/": "tests/integration/",
     "C/": "tests/unit/controllers/",
     "E/": "tests/e2e/",
+    "L/": "tests/unit/cloud/",
 }
 
 
@@ -44,8 +46,14 @@ def test_each_controller_has_rows() -> None:
     assert {row[0].strip("`") for row in rows("Controllers")} - {"all"} == {entry.name for entry in ENTRIES}
 
 
+def test_each_controller_of_clouds_has_rows() -> None:
+    told = {name for row in rows("Controllers of clouds") for name in re.findall(r"`([a-z-]+-controller)`", row[0])}
+    here = {entry.name for entry in cloud.ENTRIES if not entry.place.startswith("pilothouse.cloud.gateway.")}
+    assert told == here, "those of the Gateway API have a page of their own"
+
+
 def test_tests_that_are_named_exist() -> None:
-    named = set(re.findall(r"`((?:[KUICE]|tests(?:/\w+)*)/test_\w+\.py)`", PAGE))
+    named = set(re.findall(r"`((?:[KUICEL]|tests(?:/\w+)*)/test_\w+\.py)`", PAGE))
     assert len(named) > 50
     missing = [name for name in named if not (ROOT / (FOLDERS.get(name[:2], name[:2]) + name[2:])).exists()]
     assert missing == []
