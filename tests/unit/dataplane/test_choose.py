@@ -21,11 +21,11 @@ def pretend(monkeypatch: pytest.MonkeyPatch, folder: Path, says: str | None) -> 
 
 
 def test_auto_is_haproxy_where_it_is_installed_and_new_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    pretend(monkeypatch, tmp_path, "HAProxy version 2.8.3 2023/09/07")
+    pretend(monkeypatch, tmp_path, "HAProxy version 2.8.3 2023/09/07 +LUA")
     assert make_engine("auto", SystemClock()).name == "haproxy"
 
 
-@pytest.mark.parametrize("says", [None, "HA-Proxy version 2.2.9", "nonsense"])
+@pytest.mark.parametrize("says", [None, "HA-Proxy version 2.2.9 +LUA", "HAProxy version 2.8.3 -LUA", "nonsense"])
 def test_auto_is_embedded_where_haproxy_cannot_be_used(says: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pretend(monkeypatch, tmp_path, says)
     assert make_engine("auto", SystemClock()).name == "embedded"

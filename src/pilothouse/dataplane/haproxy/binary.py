@@ -35,11 +35,13 @@ def check() -> str:
     version = (int(found[1]), int(found[2]))
     if version < OLDEST:
         raise OSError(f"{path} is version {version[0]}.{version[1]}: {OLDEST[0]}.{OLDEST[1]} or newer is needed")
+    if "+LUA" not in told:
+        raise OSError(f"{path} was built without Lua")
     return path
 
 
 def _told(path: str) -> str:
     try:
-        return subprocess.run([path, "-v"], capture_output=True, text=True, timeout=10, check=False).stdout
+        return subprocess.run([path, "-vv"], capture_output=True, text=True, timeout=10, check=False).stdout
     except subprocess.TimeoutExpired as error:
         raise OSError(f"{path} does not answer") from error

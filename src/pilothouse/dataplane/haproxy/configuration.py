@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pilothouse.dataplane.haproxy import edges, forwards, mirror, servers
-from pilothouse.dataplane.haproxy.sections import MISDIRECTED, NOT_FOUND, REFUSING, Listener, Sections
+from pilothouse.dataplane.haproxy import edges, forwards, mirror, script, servers
+from pilothouse.dataplane.haproxy.sections import BAD, MISDIRECTED, NOT_FOUND, REFUSING, Listener, Sections
 from pilothouse.dataplane.model import Forward, Front, Pool
 
 #: Sockets in the folder: the runtime API's, and that by which one HAProxy tells the next which client went where.
@@ -38,6 +38,7 @@ defaults
   option clitcpka
   option srvtcpka
   option dontlognull
+  option abortonclose
 """
 
 
@@ -58,9 +59,7 @@ def render(
         tls = sections.pool(name).tls
         if tls and tls.ca:
             sections.files[servers.authority_file(sections.pool(name))] = tls.ca
-    files = {**sections.files, NAME: _text(sections, control, memory, connections)}
-    if sections.lua:
-        files[mirror.FILE] = mirror.SCRIPT
+    files = {**sections.files, NAME: _text(sections, control, memory, connections), script.FILE: script.SCRIPT}
     return Configuration(files, {name: dict(backends) for name, backends in sections.uses.items()})
 
 
@@ -80,13 +79,15 @@ def _text(sections: Sections, control: int, memory: str, connections: int) -> st
         f"  nbthread {max(1, min(4, os.cpu_count() or 1))}",
         "  ssl-default-bind-options ssl-min-ver TLSv1.2",
         "  ssl-server-verify required",
+        f"  lua-load {sections.folder}/{script.FILE}",
     ]
-    if sections.lua:
-        made += [f"  lua-load {sections.folder}/{mirror.FILE}", f"  tune.bufsize {mirror.BUFFER}"]
+    if sections.mirrors:
+        made.append(f"  tune.bufsize {mirror.BUFFER}")
     made.append(_DEFAULTS.format(connections=connections))
     if memory:
         made += ["peers memory", f"  peer pilothouse {memory}"]
     answers = {
+        BAD: ["http-request return status 400", "http-after-response set-header Connection close"],
         NOT_FOUND: ["http-request return status 404"],
         MISDIRECTED: ["http-request return status 421"],
         REFUSING: ["mode tcp"],

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-_CODES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+CODES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,10 @@ class Counts:
     requests: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
-    codes: Mapping[str, int] = field(default_factory=dict)
+    codes: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(CODES, 0))
 
     def __add__(self, other: Counts) -> Counts:
-        codes = {code: self.codes.get(code, 0) + other.codes.get(code, 0) for code in {**self.codes, **other.codes}}
+        codes = {code: self.codes[code] + other.codes[code] for code in CODES}
         return Counts(
             self.connections + other.connections,
             self.requests + other.requests,
@@ -39,7 +39,7 @@ def _row(row: Mapping[str, str]) -> Counts:
     def number(name: str) -> int:
         return int(row.get(name) or 0)
 
-    codes = {code: number(f"hrsp_{code}") for code in _CODES if number(f"hrsp_{code}")}
+    codes = {code: number(f"hrsp_{code}") for code in CODES}
     return Counts(number("stot"), number("req_tot"), number("bin"), number("bout"), codes)
 
 

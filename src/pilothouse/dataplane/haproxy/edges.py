@@ -13,7 +13,7 @@ from __future__ import annotations
 from pilothouse.dataplane.haproxy import certificates, rules
 from pilothouse.dataplane.haproxy.conditions import Lists, conditions
 from pilothouse.dataplane.haproxy.forwards import front_name
-from pilothouse.dataplane.haproxy.sections import MISDIRECTED, NOT_FOUND, Listener, Sections
+from pilothouse.dataplane.haproxy.sections import BAD, MISDIRECTED, NOT_FOUND, Listener, Sections
 from pilothouse.dataplane.haproxy.text import hostname, identifier
 from pilothouse.dataplane.model import Edge, Host, Share, Site
 
@@ -133,6 +133,8 @@ def _http(edge: Edge, sites: tuple[Site, ...], listener: Listener, sections: Sec
     return [
         "option idle-close-on-response",
         *made,
+        f"http-request set-var(txn.to) str({BAD}) unless {{ req.hdr_cnt(host) gt 0 }} or HTTP_1.0",
+        f"http-request set-var(txn.to) str({BAD}) if {{ req.hdr(host) -m sub -- ' ' }}",
         "acl decided var(txn.to) -m found",
         *lists.lines(),
         *chosen,

@@ -29,6 +29,7 @@ from pilothouse.dataplane.haproxy.edges import inner_name
 from pilothouse.dataplane.haproxy.forwards import front_name
 from pilothouse.dataplane.haproxy.generation import Generation, Refused, refusal
 from pilothouse.dataplane.haproxy.listeners import Held
+from pilothouse.dataplane.haproxy.relays import Relays
 from pilothouse.dataplane.haproxy.sections import Listener, Sections
 from pilothouse.dataplane.model import Edge, Forward, Front, Pool
 
@@ -62,11 +63,13 @@ class HaproxyEngine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._path = ""
         self._folder = Path()
+        self._relays = Relays("")
         self._stopped = True
 
     async def start(self) -> None:
         self._path = await asyncio.to_thread(binary.check)
         self._folder = Path(tempfile.mkdtemp(prefix="pilothouse-haproxy-"))
+        self._relays = Relays(str(self._folder))
         self._stopped = False
         await self._udp.start()
 
@@ -82,6 +85,7 @@ class HaproxyEngine:
                 await one.ended()
             self._current = None
             self._draining.clear()
+            await self._relays.stop()
             self._wanted.clear()
             self._told.clear()
             self._release_unused()
@@ -97,15 +101,26 @@ class HaproxyEngine:
         before = self._pools.get(pool.name) or Pool(pool.name)
         self._pools[pool.name] = pool
         await self._udp.set_pool(pool)
+        await self._relay(pool.name, pool)
         if _manner(before) != _manner(pool) and self._used(pool.name):
             await self._apply()
         else:
             await self._set_servers(pool.name)
+        self._relays.close_unused(pool.name, pool)
 
     async def drop_pool(self, name: str) -> None:
         await self._udp.drop_pool(name)
         if self._pools.pop(name, None):
+            await self._relay(name, Pool(name))
             await self._set_servers(name)
+            self._relays.close_unused(name, None)
+
+    async def _relay(self, name: str, pool: Pool) -> None:
+        instead = await self._relays.tell(pool)
+        if instead is not None:
+            self._pools[instead.name] = instead
+        else:
+            self._pools.pop(servers.relay_name(name), None)
 
     def _used(self, pool: str) -> bool:
         return self._version != self._reached or (self._current is not None and pool in self._current.uses)
@@ -114,9 +129,10 @@ class HaproxyEngine:
         async with self._changing:
             if self._current is None:
                 return
-            wanted = servers.addresses(self._pools.get(pool) or Pool(pool))
+            wanted, relayed = servers.addresses(self._pools.get(pool) or Pool(pool)), servers.relay_name(pool)
             try:
                 await self._current.set_servers(pool, wanted)
+                await self._current.set_servers(relayed, servers.addresses(self._pools.get(relayed) or Pool(relayed)))
                 if self._current.retired and not self._current.tidying:
                     self._current.tidying = True
                     self._spawn(self._tidy(self._current))

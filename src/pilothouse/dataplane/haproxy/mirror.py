@@ -7,40 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pilothouse.dataplane.haproxy import servers
 from pilothouse.dataplane.haproxy.sections import Sections
 from pilothouse.dataplane.haproxy.text import identifier
 from pilothouse.dataplane.model import Mirror
 
-FILE = "mirror.lua"
 BUFFER = 256 * 1024
-
-SCRIPT = """
-local ends = { ["connection"] = true, ["transfer-encoding"] = true, ["content-length"] = true, ["upgrade"] = true, ["expect"] = true,
-  ["keep-alive"] = true, ["te"] = true, ["proxy-connection"] = true }
-
-local function send(request, method)
-  local client = core.httpclient()
-  local call = client[method]
-  if call then call(client, request) end
-end
-
-core.register_action("mirror", { "http-req" }, function(txn, socket)
-  local method = string.lower(txn.sf:method())
-  local headers = {}
-  for name, values in pairs(txn.http:req_get_headers()) do
-    if not ends[name] then
-      local list = {}
-      for i, value in pairs(values) do list[#list + 1] = value end
-      headers[name] = list
-    end
-  end
-  local request = { url = "http://mirror" .. txn.sf:pathq(), headers = headers, dst = socket }
-  local body = txn.sf:req_body()
-  if body and #body > 0 then request.body = body end
-  core.register_task(function() send(request, method) end)
-end, 1)
-"""
 
 
 def lines(mirrors: Sequence[Mirror], sections: Sections) -> list[str]:
@@ -53,7 +24,7 @@ def lines(mirrors: Sequence[Mirror], sections: Sections) -> list[str]:
         chance = f" if {{ rand({mirror.denominator}) lt {mirror.numerator} }}" if mirror.numerator < mirror.denominator else ""
         made.append(copy + chance)
     if made:
-        sections.lua = True
+        sections.mirrors = True
         made.insert(
             0,
             "http-request wait-for-body time 10s if { req.hdr_cnt(content-length) gt 0 } or { req.hdr_cnt(transfer-encoding) gt 0 }",
@@ -65,7 +36,5 @@ def _front(pool: str, sections: Sections) -> str:
     """The socket of the inner front for a pool."""
     name = identifier("i_", pool)
     path = f"{sections.folder}/{name}"
-    told = servers.parameters(sections.pool(pool), sections.folder)
-    backend = sections.backend("c_", ["retries 3"], pool, told)
-    sections.frontends[name] = [f"bind unix@{path} mode 600", f"default_backend {backend}"]
+    sections.frontends[name] = [f"bind unix@{path} mode 600", f"default_backend {sections.to_pool('c_', ['retries 3'], pool)}"]
     return path

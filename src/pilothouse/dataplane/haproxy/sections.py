@@ -13,7 +13,7 @@ from pilothouse.dataplane.haproxy.text import identifier
 from pilothouse.dataplane.model import Pool
 
 #: For requests that nothing can serve, and the same for streams.
-NOT_FOUND, MISDIRECTED, REFUSING = "e_404", "e_421", "e_tcp"
+BAD, NOT_FOUND, MISDIRECTED, REFUSING = "e_400", "e_404", "e_421", "e_tcp"
 #: Counts what was divided between pools.
 TURNS = "e_turns"
 
@@ -39,7 +39,7 @@ class Sections:
     files: dict[str, str] = field(default_factory=dict)
     #: By pool the backends with its servers, and each one's parameters for servers.
     uses: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
-    lua: bool = False
+    mirrors: bool = False
 
     def pool(self, name: str) -> Pool:
         return self.pools.get(name) or Pool(name)
@@ -50,8 +50,13 @@ class Sections:
         self.files[name] = content
         return f"{self.folder}/{name}"
 
+    def to_pool(self, prefix: str, lines: Sequence[str], pool: str) -> str:
+        """A backend of these lines that speaks HTTP to a pool."""
+        name = servers.relay_name(pool) if servers.relayed(self.pool(pool)) else pool
+        return self.backend(prefix, lines, name, servers.parameters(self.pool(name), self.folder))
+
     def backend(self, prefix: str, lines: Sequence[str], pool: str = "", parameters: str = "") -> str:
-        """A backend of these lines with a pool's servers; equal ones are one."""
+        """A backend of these lines, with a pool's servers if one is named; equal ones are one."""
         name = identifier(prefix, pool, lines)
         if name not in self.backends:
             self.backends[name] = [*lines, *(self._servers(name, self.pool(pool), parameters) if pool else [])]

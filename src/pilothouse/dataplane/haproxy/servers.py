@@ -1,7 +1,8 @@
 """A pool's endpoints as servers of HAProxy's, in a file's lines and in commands of the runtime API.
 
 A server is named after its address, so that adding one twice is not possible and the memory of affinity outlives reloads. An endpoint
-alone in its pool is there twice: HAProxy waits a second before it tries the same server again, and none before it tries another.
+alone in its pool is there twice: HAProxy waits a second before it tries the same server again, and none before it tries another. The second is
+seldom taken otherwise.
 """
 
 from __future__ import annotations
@@ -25,14 +26,18 @@ class Servers:
 
 
 def addresses(pool: Pool) -> dict[str, str]:
-    """By server name, `host:port`."""
+    """By server name, address and weight."""
     made = {}
     for endpoint in pool.endpoints:
+        if endpoint.host.startswith("/"):  # a socket of ours
+            made[endpoint.host.rpartition("/")[2]] = f"unix@{endpoint.host}"
+            continue
         host = ipaddress.ip_address(endpoint.host)
         made[f"{host}:{endpoint.port}"] = f"[{host}]:{endpoint.port}" if host.version == 6 else f"{host}:{endpoint.port}"
+    weighed = {name: f"{address} weight 256" for name, address in made.items()}
     if len(made) == 1:
-        made |= {f"{name}:again": address for name, address in made.items()}
-    return made
+        weighed |= {f"{name}:again": f"{address} weight 1" for name, address in made.items()}
+    return weighed
 
 
 def parameters(pool: Pool, folder: str) -> str:
@@ -42,18 +47,17 @@ def parameters(pool: Pool, folder: str) -> str:
     protocol = "alpn h2" if pool.protocol == "http2" else "alpn http/1.1"
     authority = f"{folder}/{authority_file(pool)}" if pool.tls.ca else SYSTEM_AUTHORITIES
     name = hostname(pool.tls.hostname)
-    verified = f"verify required ca-file {authority} verifyhost {_verified(pool)}"
-    return f"ssl {verified} {protocol}" + (f" sni str({name})" if name else "")
+    return f"ssl verify required ca-file {authority} {protocol} sni str({name}) verifyhost {name}"
 
 
-def _verified(pool: Pool) -> str:
-    assert pool.tls is not None
-    if not pool.tls.names:
-        return hostname(pool.tls.hostname)
-    name, *more = pool.tls.names
-    if more or ":" in name:
-        raise ValueError("HAProxy compares a backend's certificate with one DNS name: several, or URIs, cannot be")
-    return hostname(name)
+def relayed(pool: Pool) -> bool:
+    """Whether HAProxy cannot itself see to it that the pool's endpoints are who they should be."""
+    return pool.tls is not None and pool.tls.names not in ((), (pool.tls.hostname,))
+
+
+def relay_name(pool: str) -> str:
+    """The pool of the sockets for a pool."""
+    return f"relayed\0{pool}"
 
 
 def authority_file(pool: Pool) -> str:
@@ -64,7 +68,7 @@ def lines(servers: Servers) -> list[str]:
     """For a section. The first is never used: it has the authorities' file read, which servers that come later need."""
     made = [f"server {word(name)} {address} {servers.parameters}" for name, address in servers.addresses.items()]
     if "ssl" in servers.parameters:
-        made.insert(0, f"server template 127.0.0.1:1 {servers.parameters} disabled")
+        made.insert(0, f"server template 127.0.0.1:1 weight 1 {servers.parameters} disabled")
     return [line.rstrip() for line in made]
 
 

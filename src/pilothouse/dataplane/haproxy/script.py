@@ -1,0 +1,48 @@
+"""What HAProxy does by a script of ours: copies of requests for mirrors, pauses before another try, and headers of one connection that a
+client names itself."""
+
+from __future__ import annotations
+
+FILE = "pilothouse.lua"
+
+SCRIPT = """
+local own = { ["connection"] = true, ["transfer-encoding"] = true, ["content-length"] = true, ["upgrade"] = true, ["expect"] = true,
+  ["keep-alive"] = true, ["te"] = true, ["proxy-connection"] = true }
+
+-- RFC 9110, section 7.6.1: what Connection names goes no further than it does
+core.register_action("hop", { "http-req" }, function(txn)
+  local upgrade = false
+  for _, value in pairs(txn.http:req_get_headers()["connection"] or {}) do
+    for name in string.gmatch(string.lower(value), "[^%s,]+") do
+      if name == "upgrade" then upgrade = true end
+      if not own[name] and name ~= "host" and name ~= "close" then txn.http:req_del_header(name) end
+    end
+  end
+  txn.http:req_del_header("connection")
+  if upgrade then txn.http:req_set_header("connection", "upgrade") end
+end, 0)
+
+core.register_action("wait", { "http-req" }, function(txn, milliseconds)
+  core.msleep(tonumber(milliseconds))
+end, 1)
+
+core.register_action("mirror", { "http-req" }, function(txn, socket)
+  local method = string.lower(txn.sf:method())
+  local headers = {}
+  for name, values in pairs(txn.http:req_get_headers()) do
+    if not own[name] then
+      local list = {}
+      for _, value in pairs(values) do list[#list + 1] = value end
+      headers[name] = list
+    end
+  end
+  local request = { url = "http://mirror" .. txn.sf:pathq(), headers = headers, dst = socket }
+  local body = txn.sf:req_body()
+  if body and #body > 0 then request.body = body end
+  core.register_task(function()
+    local client = core.httpclient()
+    local call = client[method]
+    if call then call(client, request) end
+  end)
+end, 1)
+"""
