@@ -1,0 +1,135 @@
+"""Rolling updates, scaling down and deleting pods under 500 requests a second: not one of them fails, with either engine.
+
+`pilothouse up` and the load generator are processes of their own. Two of three requests come on kept connections, half of all have a body, and
+none is tried twice (`traffic.py`). Pods are told of their end a second before it, as long as nothing else is said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from etcd_server import free_port
+from live_cluster import Kubectl, Program, wait_for
+
+from pilothouse.dataplane.haproxy import binary
+
+RATE = 500
+#: Addresses of load balancers that no other process of a test run has.
+ADDRESSES = f"127.57.{os.getpid() % 250}.0/24"
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 4
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - {name: main, image: "web:1", ports: [{containerPort: 8080}]}
+"""
+SERVICE = """
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: LoadBalancer
+  selector: {app: web}
+  ports: [{port: 8080}]
+"""
+
+
+@pytest.fixture(params=["embedded", "haproxy"])
+def kubectl(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kubectl]:
+    """kubectl for a cluster of its own, with load balancers by one of the engines."""
+    if request.param == "haproxy":
+        try:
+            binary.check()
+        except OSError as error:
+            pytest.skip(str(error))
+    config = tmp_path / "cloud.yaml"
+    config.write_text(f"engine: {request.param}\naddresses: {ADDRESSES}\n")
+    program = Program(
+        "up", "--memory", "--port", str(free_port()), "--nodes", "3", "--dns-port", "0",
+        "--kubeconfig", str(tmp_path / "kubeconfig"), "--cloud-config", str(config),
+    )  # fmt: skip
+    yield Kubectl(tmp_path / "kubeconfig")
+    told = program.told()
+    assert program.stop() == 0 and "Traceback" not in told, told
+
+
+@contextmanager
+def traffic(url: str, host: str = "") -> Iterator[Callable[[], dict[str, Any]]]:
+    """Requests that flow; the function ends them and gives the account."""
+    script = Path(__file__).with_name("traffic.py")
+    process = subprocess.Popen([sys.executable, str(script), url, str(RATE), host], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+
+    def account() -> dict[str, Any]:
+        process.send_signal(signal.SIGTERM)
+        told: dict[str, Any] = json.loads(process.communicate(timeout=30)[0])
+        return told
+
+    try:
+        assert process.stdout.readline() == "flowing\n"
+        yield account
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def pods(kubectl: Kubectl) -> set[str]:
+    return set(kubectl("get", "pods", "-o", "name").split())
+
+
+def settled(kubectl: Kubectl, replicas: int, gone: set[str]) -> None:
+    """Until there are so many pods, and none of those."""
+    wait_for(lambda: len(now := pods(kubectl)) == replicas and not now & gone, f"{replicas} pods")
+
+
+def change_everything(kubectl: Kubectl) -> None:
+    """A rolling update, a scaling down, and deletions of pods, each to its end."""
+    before = pods(kubectl)
+    kubectl("set", "image", "deployment/web", "main=web:2")
+    kubectl.rolled_out("deployment/web")
+    settled(kubectl, 4, before)
+    kubectl("scale", "deployment/web", "--replicas=2")
+    settled(kubectl, 2, set())
+    kubectl("scale", "deployment/web", "--replicas=3")
+    kubectl.rolled_out("deployment/web")
+    one = min(pods(kubectl))
+    kubectl("delete", one, "--wait=false")
+    settled(kubectl, 3, {one})
+    kubectl("rollout", "restart", "deployment/web")
+    kubectl.rolled_out("deployment/web")
+    time.sleep(1.5)  # what those that leave still get
+
+
+def check(told: dict[str, Any], seconds: float) -> None:
+    assert told["failures"] == {}, told
+    assert told["answered"] == told["sent"] >= RATE * seconds * 0.8, told
+    assert len(told["pods"]) >= 11, told  # of two updates, and of those that came back
+
+
+def test_a_load_balancer_loses_no_request(kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", stdin=DEPLOYMENT + SERVICE)
+    kubectl.rolled_out("deployment/web")
+    address = ".status.loadBalancer.ingress[0].ip"
+    wait_for(lambda: kubectl.path("service/web", address) != "", "an address")
+    begun = time.monotonic()
+    with traffic(f"http://{kubectl.path('service/web', address)}:8080/") as account:
+        change_everything(kubectl)
+        seconds = time.monotonic() - begun
+        check(account(), seconds)
