@@ -55,6 +55,13 @@ ENTRIES: tuple[Entry, ...] = (
         "",
         needs=("gateways",),
     ),
+    Entry(
+        "ingress-controller",
+        "ingress",
+        "pilothouse.cloud.gateway.ingress:IngressController",
+        "",
+        needs=("gateways",),
+    ),
 )
 
 PROGRAM = Program("cloud-controller-manager", ENTRIES)

@@ -21,7 +21,7 @@ from pilothouse.store.memory import MemoryStore
 from pilothouse.testing.cloud import FakeProvider
 
 Obj = dict[str, Any]
-CONTROLLERS = ("gateway-class-controller", "gateway-controller")
+CONTROLLERS = ("gateway-class-controller", "gateway-controller", "ingress-controller")
 
 
 class Recorded:

@@ -60,6 +60,8 @@ class Backends:
         base = f"{meta['namespace']}/{meta['name']}:{port['port']}"
         if kind == "TLSRoute":  # the bytes go on as they are
             return self._keep(Backend(f"{base}/tls", meta["namespace"], meta["name"], port["port"]))
+        if kind == "Ingress":  # policies are not for Ingresses: pools of Gateways may be spoken to in another way
+            base += "/ingress"
         protocol = (port.get("appProtocol") or "").lower()
         policy = policy_for(self.lookup.policies(meta["namespace"], meta["name"]), meta["name"], port.get("name") or "")
         found = self._judge(meta["namespace"], meta["name"], policy)

@@ -126,7 +126,7 @@ class Sources:
         """A handler for objects whose status is nobody's business."""
 
         def handle(old: Obj | None, new: Obj | None) -> None:
-            if old is None or new is None or _asks_otherwise(old, new):
+            if old is None or new is None or asks_otherwise(old, new):
                 for gateway in {g for each in (old, new) if each is not None for g in concerned(each)}:
                     self._tell(gateway)
 
@@ -232,7 +232,7 @@ def _selects(owner: Obj) -> list[str]:
     return ["yes"] if any((each.get("namespaces") or {}).get("from") == "Selector" for each in allowed) else []
 
 
-def _asks_otherwise(old: Obj, new: Obj) -> bool:
+def asks_otherwise(old: Obj, new: Obj) -> bool:
     """Whether more than the status has changed."""
     before, after = old["metadata"], new["metadata"]
     if any(before.get(f) != after.get(f) for f in ("uid", "generation", "deletionTimestamp", "finalizers")):
