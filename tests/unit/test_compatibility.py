@@ -49,7 +49,7 @@ def test_each_controller_has_rows() -> None:
 def test_each_controller_of_clouds_has_rows() -> None:
     told = {name for row in rows("Controllers of clouds") for name in re.findall(r"`([a-z-]+-controller)`", row[0])}
     here = {entry.name for entry in cloud.ENTRIES if not entry.place.startswith("pilothouse.cloud.gateway.")}
-    assert told == here, "those of the Gateway API have a page of their own"
+    assert told == here, "those of the Gateway API are told of elsewhere"
 
 
 def test_tests_that_are_named_exist() -> None:

@@ -126,8 +126,8 @@ class Fixtures:
         return []
 
     @pytest.fixture
-    def stranger(self) -> Obj:
-        """A Node that no instance of the cloud belongs to."""
+    def stranger(self) -> Obj | None:
+        """A Node that no instance of the cloud belongs to; None where every node is one of the cloud's."""
         return node("no-such-instance")
 
     @pytest.fixture
@@ -199,7 +199,9 @@ class InstanceConformance(Fixtures):
             assert await bench.instances.exists(each)
             assert not await bench.instances.shut_down(each)
 
-    async def test_a_node_of_no_instance_is_told_apart_from_a_failure(self, bench: Bench, stranger: Obj) -> None:
+    async def test_a_node_of_no_instance_is_told_apart_from_a_failure(self, bench: Bench, stranger: Obj | None) -> None:
+        if stranger is None:
+            pytest.skip("every node is one of this cloud's")
         assert not await bench.instances.exists(stranger)
         assert not await bench.instances.shut_down(stranger)
         with pytest.raises(InstanceNotFound):

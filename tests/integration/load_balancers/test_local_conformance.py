@@ -1,0 +1,30 @@
+"""The local provider does what every provider has to do: the suite that others run against theirs."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import pytest
+
+from pilothouse.clock import Clock
+from pilothouse.cloud.provider import Provider
+from pilothouse.cloud.providers.local import make
+from pilothouse.testing.cloud_conformance import CloudConformance, node
+
+#: Ranges that no other process of a test run has.
+_numbers = itertools.count()
+
+
+class TestLocal(CloudConformance):
+    @pytest.fixture
+    def provider(self, clock: Clock) -> Provider:
+        return make(f"engine: embedded\naddresses: 127.{140 + next(_numbers) % 40}.{os.getpid() % 250}.0/24", clock)
+
+    @pytest.fixture
+    def nodes(self) -> list[dict]:
+        return [node("node-1")]
+
+    @pytest.fixture
+    def stranger(self) -> None:
+        return None
