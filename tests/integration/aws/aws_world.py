@@ -6,6 +6,8 @@ moto is its own reference for what AWS answers; where it lacks something, the te
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import functools
 import io
 import threading
 import urllib.request
@@ -14,6 +16,10 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from werkzeug.serving import make_server
 
 from pilothouse.client.reconcile.kinds import ENDPOINT_SLICES, NODES, SERVICES, Kind
@@ -72,7 +78,7 @@ class Cache:
 
 
 class Faults:
-    """In front of moto: counts calls and spoils those that a test chooses, before or after they are carried out."""
+    """In front of moto: counts a provider's calls and spoils those that a test chooses, before or after they are carried out."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -91,7 +97,7 @@ class Faults:
         self.plan = {n: how}
 
     def __call__(self, environ: Obj, start: Any) -> Any:
-        if environ["PATH_INFO"].startswith("/moto-api"):
+        if "pilothouse" not in environ.get("HTTP_USER_AGENT", ""):  # the test's own
             return self._app(environ, start)
         with self._lock:
             self.count += 1
@@ -172,6 +178,7 @@ class World:
         )["GroupId"]
         self.nodes: list[Obj] = []
         self.at_start: dict[str, Any] = {}
+        self.events: list[str] = []
 
     def _subnet(self, zone: int, role: str, shift: int = 0) -> str:
         return self.ec2.create_subnet(
@@ -183,25 +190,100 @@ class World:
 
     def add_node(self, subnet: int = 0, named: bool = False) -> Obj:
         """An instance and its Node; `named`: without a provider id."""
-        instance = self.ec2.run_instances(
+        return self.add_nodes(1, subnet, named)[0]
+
+    def add_nodes(self, count: int, subnet: int = 0, named: bool = False) -> list[Obj]:
+        instances = self.ec2.run_instances(
             ImageId="ami-12c6146b",
-            MinCount=1,
-            MaxCount=1,
+            MinCount=count,
+            MaxCount=count,
             InstanceType="m5.large",
             SubnetId=self.private[subnet],
             SecurityGroupIds=[self.nodes_group],
-        )["Instances"][0]
-        zone = instance["Placement"]["AvailabilityZone"]
-        node: Obj = {
+        )["Instances"]
+        nodes = [_node(i, named) for i in instances]
+        for node in nodes:
+            self.nodes.append(node)
+            self.caches[NODES].put(node)
+        return nodes
+
+    def add_service(self, name: str = "web", *, uid: str = "", annotations: Obj | None = None, **spec: Any) -> Obj:
+        """A Service of type LoadBalancer; annotations without the part of their name that all share."""
+        service: Obj = {
             "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": instance["PrivateDnsName"], "uid": instance["InstanceId"]},
-            "spec": {} if named else {"providerID": f"aws:///{zone}/{instance['InstanceId']}"},
-            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+            "kind": "Service",
+            "metadata": {
+                "name": name,
+                "namespace": "default",
+                "uid": uid or f"{len(self.caches[SERVICES].list()):08d}-0000-4000-8000-000000000000",
+                "annotations": {f"service.beta.kubernetes.io/aws-load-balancer-{k}": v for k, v in (annotations or {}).items()},
+            },
+            "spec": {"type": "LoadBalancer", "ports": [port(80, 30080)], "externalTrafficPolicy": "Cluster", **spec},
         }
-        self.nodes.append(node)
-        self.caches[NODES].put(node)
-        return node
+        self.caches[SERVICES].put(service)
+        return service
+
+    def put_endpoints(self, service: Obj, *addresses: str, number: int = 8080, name: str = "") -> None:
+        """What its EndpointSlice says from now on."""
+        meta = service["metadata"]
+        self.caches[ENDPOINT_SLICES].put(
+            {
+                "metadata": {
+                    "name": f"{meta['name']}-1",
+                    "namespace": meta["namespace"],
+                    "labels": {"kubernetes.io/service-name": meta["name"]},
+                },
+                "addressType": "IPv4",
+                "ports": [{"name": name, "port": number, "protocol": "TCP"}],
+                "endpoints": [{"addresses": [a], "conditions": {"ready": True}} for a in addresses],
+            }
+        )
+
+    def certificate(self, name: str = "example.com") -> str:
+        """A certificate in ACM, by its ARN."""
+        chain, key = self_signed(name)
+        return self.acm.import_certificate(Certificate=chain, PrivateKey=key)["CertificateArn"]
+
+    def balancer(self) -> Obj:
+        """The only one."""
+        (found,) = self.elb.describe_load_balancers()["LoadBalancers"]
+        return found
+
+    def listeners(self) -> dict[int, Obj]:
+        told = self.elb.describe_listeners(LoadBalancerArn=self.balancer()["LoadBalancerArn"])["Listeners"]
+        return {t["Port"]: t for t in told}
+
+    def target_groups(self) -> list[Obj]:
+        return self.elb.describe_target_groups()["TargetGroups"]
+
+    def target_group(self, listener: int) -> Obj:
+        """The one that a listener forwards to."""
+        arn = self.listeners()[listener]["DefaultActions"][0]["TargetGroupArn"]
+        return self.elb.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"][0]
+
+    def targets(self, listener: int) -> list[tuple[str, int]]:
+        told = self.elb.describe_target_health(TargetGroupArn=self.target_group(listener)["TargetGroupArn"])
+        return sorted((d["Target"]["Id"], d["Target"]["Port"]) for d in told["TargetHealthDescriptions"])
+
+    def ingress(self, group: str) -> list[tuple[str, int, str]]:
+        """Protocol, port and source of what a security group lets in."""
+        way = [{"Name": "group-id", "Values": [group]}]
+        return sorted(
+            (r["IpProtocol"], r["FromPort"], r.get("CidrIpv4") or r.get("PrefixListId") or r["ReferencedGroupInfo"]["GroupId"])
+            for r in self.ec2.describe_security_group_rules(Filters=way)["SecurityGroupRules"]
+            if not r["IsEgress"]
+        )
+
+    def tags(self, arn: str) -> dict[str, str]:
+        (told,) = self.elb.describe_tags(ResourceArns=[arn])["TagDescriptions"]
+        return {t["Key"]: t["Value"] for t in told["Tags"]}
+
+    def attributes(self, arn: str) -> dict[str, str]:
+        if ":targetgroup/" in arn:
+            told = self.elb.describe_target_group_attributes(TargetGroupArn=arn)
+        else:
+            told = self.elb.describe_load_balancer_attributes(LoadBalancerArn=arn)
+        return {a["Key"]: a["Value"] for a in told["Attributes"]}
 
     def remember(self) -> None:
         """What is there before the cluster makes anything."""
@@ -210,7 +292,6 @@ class World:
 
     def inventory(self) -> dict[str, Any]:
         """Everything that a provider could leave behind."""
-        self.faults.plan = {}
         return {
             "load balancers": sorted(b["LoadBalancerName"] for b in self.elb.describe_load_balancers()["LoadBalancers"]),
             "target groups": sorted(t["TargetGroupName"] for t in self.elb.describe_target_groups()["TargetGroups"]),
@@ -228,7 +309,13 @@ class World:
         }
 
     def surroundings(self) -> Surroundings:
-        return Surroundings(clock=SystemClock(seed=1), cluster=CLUSTER, cache=lambda kind: self.caches[kind])
+        return Surroundings(
+            clock=SystemClock(seed=1),
+            cluster=CLUSTER,
+            cache=lambda kind: self.caches[kind],
+            api=None,  # type: ignore[arg-type]  # nothing is asked of the API server
+            event=lambda about, kind, type, reason, message: self.events.append(message),
+        )
 
     @contextlib.asynccontextmanager
     async def provider(self, more: str = "") -> Any:
@@ -240,6 +327,43 @@ class World:
             yield made
         finally:
             await made.close()
+
+
+def _node(instance: Obj, named: bool) -> Obj:
+    zone = instance["Placement"]["AvailabilityZone"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": instance["PrivateDnsName"], "uid": instance["InstanceId"]},
+        "spec": {} if named else {"providerID": f"aws:///{zone}/{instance['InstanceId']}"},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+@functools.cache
+def self_signed(name: str) -> tuple[bytes, bytes]:
+    """A certificate and its key, PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=30))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    plain = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return certificate.public_bytes(pem), plain
+
+
+def port(number: int, node_port: int = 0, protocol: str = "TCP", **more: Any) -> Obj:
+    return {"port": number, "protocol": protocol, "targetPort": 8080} | ({"nodePort": node_port} if node_port else {}) | more
 
 
 async def until_done(work: Callable[[], Any], tries: int = 5) -> Any:

@@ -87,7 +87,7 @@ async def test_a_node_may_be_named_by_its_instances_id_or_tag(world: World) -> N
 
 
 async def test_hundreds_of_nodes_cost_a_handful_of_calls(world: World) -> None:
-    nodes = [world.add_node() for _ in range(150)]
+    nodes = world.add_nodes(150)
     world.faults.clear()
     async with world.provider() as aws:
         for node in nodes:
