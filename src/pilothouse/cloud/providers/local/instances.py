@@ -21,7 +21,7 @@ class LocalInstances:
     async def metadata(self, node: Obj) -> InstanceMetadata:
         labels = labels_of(node)
         return InstanceMetadata(
-            provider_id=node["spec"].get("providerID") or f"{NAME}://{node['metadata']['name']}",
+            provider_id=(node.get("spec") or {}).get("providerID") or f"{NAME}://{node['metadata']['name']}",
             addresses=tuple((node.get("status") or {}).get("addresses") or ()),
             instance_type=TYPE,
             zone=labels.get(ZONE, ""),
