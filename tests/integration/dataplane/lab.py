@@ -199,6 +199,10 @@ class Lab:
         await self.engine.set_front(made)
         return made
 
+    def keep(self, backend: Any) -> None:
+        """Stop it with the others."""
+        self._started.append(backend)
+
     async def stop(self) -> None:
         for backend in reversed(self._started):
             await backend.stop()

@@ -184,6 +184,12 @@ class Exchange:
         else:
             self._connecting = self.front.spawn(self._connect(pool, target))
 
+    def _go_on(self) -> None:
+        """`_go` outside of a turn in which the client's side flushes what was begun."""
+        self._go()
+        if self.up is not None:
+            self.up.flush()
+
     def _choose(self, pool: PoolState) -> Target | None:
         choose, client = self.front.engine.choose, self.down.client
         name = pool.pool.name
@@ -200,10 +206,11 @@ class Exchange:
             self._connecting = None
             self._tried.append(target)
             self._leave()
-            self._go()
+            self._go_on()
             return
         self._connecting = None
         self._attach(up, False)
+        up.flush()
 
     def _attach(self, up: upstream.Upstream, reused: bool) -> None:
         self._reused = reused
@@ -216,7 +223,6 @@ class Exchange:
         elif self._held_size > self.front.engine.limits.held:
             self._forget()
             self.down.resume()
-        up.flush()
 
     def body(self, data: bytes) -> None:
         """More of the request."""
@@ -308,18 +314,18 @@ class Exchange:
         self._finish()
         self.down.end(trailers)
 
-    def up_lost(self, heard: bool) -> None:
-        """The connection ended before the answer did; `heard` says whether any of it had come."""
+    def up_lost(self, heard: bool, untouched: bool = False) -> None:
+        """The connection ended before the answer did; `heard`: some of it had come; `untouched`: the backend says that it has not begun."""
         self.up = None
         target = self._target
         self._leave()
         if self.answered:
             self._finish()
             self.down.reset()
-        elif self._reused and not heard and self._keep and self._repeats < 3 and self.method in _REPEATABLE:
-            # It was closed as idle while the request was on its way there.
+        elif self._keep and self._repeats < 3 and (untouched or (self._reused and not heard and self.method in _REPEATABLE)):
+            # Most likely it was closed as idle while the request was on its way there.
             self._repeats += 1
-            self._go()
+            self._go_on()
         elif self._may_try_again():
             self._avoid = target
             self._again()
@@ -336,9 +342,9 @@ class Exchange:
         self._tried = []
         retry = self.action.retry
         if retry is not None and retry.backoff:
-            self._try_deadline = self.front.engine.clock.call_later(retry.backoff, self._go)
+            self._try_deadline = self.front.engine.clock.call_later(retry.backoff, self._go_on)
         else:
-            self._go()
+            self._go_on()
 
     def _try_too_late(self) -> None:
         self._try_deadline = None

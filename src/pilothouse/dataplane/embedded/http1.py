@@ -28,6 +28,8 @@ _WAITING = 16
 _HIGH_WATER = 262_144
 #: How long a client may take to read the answer to what was refused before it is cut off.
 _LINGER = 1.0
+#: Why a connection is not read: its backend is slower, many requests wait, or it is not known yet what is spoken from here on.
+_BACKEND, _WAIT, _SWITCH = 1, 2, 4
 
 
 class Http1(asyncio.Protocol):
@@ -47,7 +49,7 @@ class Http1(asyncio.Protocol):
         self._waiting: deque[tuple[Exchange, bool, bool]] = deque()
         self._out: list[bytes] = []
         self._chunked = self._close = self._old = self._upgrading = False
-        self._pauses = 0
+        self._stopped = 0
         self._stash: list[bytes] = []
         self._unread = 0
         self._bad = 0
@@ -89,7 +91,7 @@ class Http1(asyncio.Protocol):
             self._first = False
         if self._upgrading:
             self._stash.append(data)
-            self._pause(True)
+            self._stop(_SWITCH)
         elif not self._bad:
             self._feed(data)
         elif self._unread > self.front.engine.limits.unread:
@@ -106,7 +108,7 @@ class Http1(asyncio.Protocol):
             return
         self._first = False
         if data.startswith(_PREFACE[:16]):
-            from pilothouse.dataplane.embedded.http2 import Http2  # type: ignore[import-not-found]
+            from pilothouse.dataplane.embedded.http2 import Http2
 
             self.front.left(self)  # and comes again as another
             self.front.counters.connections -= 1
@@ -197,7 +199,7 @@ class Http1(asyncio.Protocol):
         else:
             self._waiting.append((exchange, old, keep))
             if len(self._waiting) == _WAITING:
-                self._pause(True)
+                self._stop(_WAIT)
 
     def _understand(self, exchange: Exchange, old: bool) -> int:
         """Read from the head what framing and routing need; a status if it cannot be."""
@@ -279,7 +281,7 @@ class Http1(asyncio.Protocol):
         """What was current is answered, and read to its end."""
         if self._waiting and not self._close:
             if len(self._waiting) == _WAITING:
-                self._pause(False)
+                self._go_on(_WAIT)
             self._start(*self._waiting.popleft())
             if self._current is not None and self._current.up is not None:
                 self._current.up.flush()
@@ -377,10 +379,7 @@ class Http1(asyncio.Protocol):
             self._out.append(b"\r\n")
         self.flush()
         current, self._current = self._current, None
-        if self._pauses:
-            self._pauses = 0
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
+        self.resume()
         if current is self._reading and current is not None:
             if self._upgrading:
                 self._upgrade_refused()
@@ -395,6 +394,7 @@ class Http1(asyncio.Protocol):
     def _upgrade_refused(self) -> None:
         self._upgrading = False
         self._reading = None
+        self._go_on(_SWITCH)
         stash, self._stash = self._stash, []
         self._next()
         for data in stash:
@@ -405,21 +405,22 @@ class Http1(asyncio.Protocol):
         self._out = []
         self.transport.abort()
 
-    def _pause(self, stop: bool) -> None:
-        self._pauses += 1 if stop else -1
-        if self.transport.is_closing():
-            return
-        if stop and self._pauses == 1:
+    def _stop(self, why: int) -> None:
+        """Read no more until `_go_on` has been said for each reason."""
+        if not self._stopped and not self.transport.is_closing():
             self.transport.pause_reading()
-        elif not stop and self._pauses == 0:
+        self._stopped |= why
+
+    def _go_on(self, why: int) -> None:
+        if self._stopped == why and not self.transport.is_closing():
             self.transport.resume_reading()
+        self._stopped &= ~why
 
     def pause(self) -> None:
-        self._pause(True)
+        self._stop(_BACKEND)
 
     def resume(self) -> None:
-        if self._pauses:
-            self._pause(False)
+        self._go_on(_BACKEND)
 
     def switch(self, status: int, headers: Headers, backend: Upstream) -> None:
         from pilothouse.dataplane.embedded.upstream1 import Http1Upstream

@@ -80,4 +80,4 @@ class Copy(Exchange):
         front.open.add(nobody)
 
     def begin(self) -> None:
-        self._go()
+        self._go_on()

@@ -6,6 +6,7 @@ that leaves loses its idle connections at once and is marked `gone`, so that wha
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, Literal, Protocol
@@ -21,6 +22,8 @@ class Kept(Protocol):
     """A connection to an endpoint that waits for a request, until when at most."""
 
     expires: float
+    #: Something runs on it.
+    busy: bool
 
     def close(self) -> None: ...
 
@@ -28,12 +31,14 @@ class Kept(Protocol):
 class Target:
     """One endpoint of a pool."""
 
-    __slots__ = ("active", "gone", "host", "idle", "port", "sessions", "shared")
+    __slots__ = ("active", "connecting", "gone", "host", "idle", "port", "sessions", "shared")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.host, self.port = endpoint.host, endpoint.port
         self.active = 0
         self.gone = False
+        #: Held while an HTTP/2 connection is made.
+        self.connecting = asyncio.Lock()
         #: HTTP/1.1 connections without a request, the last used last.
         self.idle: list[Any] = []
         #: HTTP/2 connections, which carry many.
@@ -116,7 +121,7 @@ class PoolState:
     def sweep(self, now: float) -> None:
         """Close connections that nothing has run on for too long."""
         for target in self.targets:
-            for kept in [kept for kept in target.idle if kept.expires < now]:
+            for kept in [kept for kept in target.idle + target.shared if kept.expires < now and not kept.busy]:
                 kept.close()
 
     def close(self) -> None:

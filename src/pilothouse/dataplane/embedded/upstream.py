@@ -51,24 +51,33 @@ def ready(pool: PoolState, target: Target) -> Upstream | None:
 
 async def connect(engine: EmbeddedEngine, pool: PoolState, target: Target) -> Upstream:
     """A new connection. OSError if the endpoint cannot be reached, does not shake hands, or is not who it should be."""
+    if pool.pool.protocol == "http1":
+        from pilothouse.dataplane.embedded.upstream1 import Http1Upstream
+
+        one = Http1Upstream(engine, target)
+        await _open(engine, pool, target, one)
+        return one
+    async with target.connecting:  # who comes meanwhile shares what is made here
+        shared = ready(pool, target)
+        if shared is not None:
+            return shared
+        from pilothouse.dataplane.embedded.upstream2 import Http2Upstream
+
+        many = Http2Upstream(engine, target, pool.pool.tls is not None)
+        await _open(engine, pool, target, many)
+        return many.first()
+
+
+async def _open(engine: EmbeddedEngine, pool: PoolState, target: Target, protocol: asyncio.Protocol) -> None:
     tls = pool.pool.tls
-    http2 = pool.pool.protocol == "http2"
-    context = None
-    if tls is not None:
+    if tls is not None and pool.context is None:
         from pilothouse.dataplane.embedded.certificates import client_context
 
-        if pool.context is None:
-            pool.context = client_context(tls, http2)
-        context = pool.context
-    if http2:
-        from pilothouse.dataplane.embedded.upstream2 import Session as Connection  # type: ignore[import-not-found]
-    else:
-        from pilothouse.dataplane.embedded.upstream1 import Http1Upstream as Connection
-    made = Connection(engine, target)
+        pool.context = client_context(tls, pool.pool.protocol == "http2")
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(engine.limits.connect):
         transport, _ = await loop.create_connection(
-            lambda: made, target.host, target.port, ssl=context, server_hostname=None if tls is None else tls.hostname
+            lambda: protocol, target.host, target.port, ssl=pool.context, server_hostname=None if tls is None else tls.hostname
         )
     if tls is not None and tls.names:
         from pilothouse.dataplane.embedded.certificates import has_name
@@ -76,4 +85,3 @@ async def connect(engine: EmbeddedEngine, pool: PoolState, target: Target) -> Up
         if not has_name(transport.get_extra_info("peercert"), tls.names):
             transport.abort()
             raise ConnectionError(f"{target.host}:{target.port} has none of the names {', '.join(tls.names)}")
-    return made.first()

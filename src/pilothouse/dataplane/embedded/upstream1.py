@@ -34,9 +34,9 @@ class Http1Upstream(asyncio.Protocol):
         self._complete = False
         self.expires = 0.0
 
-    def first(self) -> Http1Upstream:
-        """What carries the request that the connection was made for."""
-        return self
+    @property
+    def busy(self) -> bool:
+        return self._exchange is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
