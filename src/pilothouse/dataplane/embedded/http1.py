@@ -123,7 +123,7 @@ class Http1(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as stopped:
-            self._stopped(data[stopped.args[0] :])
+            self._at_upgrade(data[stopped.args[0] :])
             return
         except httptools.HttpParserCallbackError as error:
             if not self._bad:
@@ -139,7 +139,7 @@ class Http1(asyncio.Protocol):
         if current is not None and current.up is not None:
             current.up.flush()
 
-    def _stopped(self, rest: bytes) -> None:
+    def _at_upgrade(self, rest: bytes) -> None:
         """The parser ends at a request to upgrade. Unless that is tried, HTTP goes on behind it."""
         self._parser = httptools.HttpRequestParser(self)
         exchange = self._reading
