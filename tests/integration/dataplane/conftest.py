@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import importlib
-import shutil
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -24,13 +22,14 @@ def make_engine(name: str) -> Engine:
         from pilothouse.dataplane.embedded.engine import EmbeddedEngine
 
         return EmbeddedEngine(SystemClock())
-    if shutil.which("haproxy") is None:
-        pytest.skip("the program haproxy is not installed")
+    from pilothouse.dataplane.haproxy import binary
+    from pilothouse.dataplane.haproxy.engine import HaproxyEngine
+
     try:
-        module = importlib.import_module("pilothouse.dataplane.haproxy.engine")
-    except ModuleNotFoundError as missing:
-        pytest.skip(f"the haproxy engine is not there: {missing}")
-    return module.HaproxyEngine(SystemClock())
+        binary.check()
+    except OSError as missing:
+        pytest.skip(str(missing))
+    return HaproxyEngine(SystemClock())
 
 
 @pytest.fixture(params=["embedded", "haproxy"])
