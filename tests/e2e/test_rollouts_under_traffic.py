@@ -49,6 +49,33 @@ spec:
   selector: {app: web}
   ports: [{port: 8080}]
 """
+CLUSTER_SERVICE = """
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports: [{port: 8080}]
+"""
+GATEWAY = """
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: pilothouse
+  listeners: [{name: http, protocol: HTTP, port: 8080}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{name: edge}]
+  hostnames: [web.example.com]
+  rules:
+  - backendRefs: [{name: web, port: 8080}]
+"""
 
 
 @pytest.fixture(params=["embedded", "haproxy"])
@@ -130,6 +157,23 @@ def test_a_load_balancer_loses_no_request(kubectl: Kubectl) -> None:
     wait_for(lambda: kubectl.path("service/web", address) != "", "an address")
     begun = time.monotonic()
     with traffic(f"http://{kubectl.path('service/web', address)}:8080/") as account:
+        change_everything(kubectl)
+        seconds = time.monotonic() - begun
+        check(account(), seconds)
+
+
+def test_a_gateway_loses_no_request(kubectl: Kubectl) -> None:
+    for definition in ("gateways", "httproutes"):
+        what = f"crd/{definition}.gateway.networking.k8s.io"
+        kubectl("wait", "--for=create", what, "--timeout=60s")
+        kubectl("wait", "--for=condition=Established", what, "--timeout=60s")
+    kubectl("apply", "-f", "-", stdin=DEPLOYMENT + CLUSTER_SERVICE + GATEWAY)
+    kubectl.rolled_out("deployment/web")
+    kubectl("wait", "gateway/edge", "--for=condition=Programmed", "--timeout=60s")
+    parent = ".status.parents[0].conditions[?(@.type=='Accepted')].status"
+    wait_for(lambda: kubectl.path("httproute/web", parent) == "True", "a route")
+    begun = time.monotonic()
+    with traffic(f"http://{kubectl.path('gateway/edge', '.status.addresses[0].value')}:8080/", "web.example.com") as account:
         change_everything(kubectl)
         seconds = time.monotonic() - begun
         check(account(), seconds)
