@@ -89,7 +89,15 @@ class Calls:
     async def _run(self, work: Any) -> Any:
         if self._threads is None:
             raise CloudError("the provider aws is not running")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, _translated, work)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, _translated, work)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            # What is on its way cannot be called back: nothing may happen behind the back of whoever comes next.
+            await asyncio.wait([running])
+            if not running.cancelled():
+                running.exception()
+            raise
 
     def _connect(self) -> None:
         import boto3

@@ -75,7 +75,8 @@ class Ec2Instances:
         return (await self.find(node)) is not None
 
     async def shut_down(self, node: Obj) -> bool:
-        return (await self._found(node))["State"]["Name"] in ("stopping", "stopped")
+        instance = await self.find(node)
+        return instance is not None and instance["State"]["Name"] in ("stopping", "stopped")
 
     async def metadata(self, node: Obj) -> InstanceMetadata:
         instance = await self._found(node)
