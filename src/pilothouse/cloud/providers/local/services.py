@@ -19,6 +19,7 @@ from pilothouse.client.reconcile.objects import Obj, annotations_of, is_deleting
 from pilothouse.cloud.provider import CloudError, Surroundings, default_name
 from pilothouse.cloud.providers.local import ports
 from pilothouse.cloud.providers.local.addresses import Addresses, NotGiven
+from pilothouse.cloud.providers.local.config import SHARED
 from pilothouse.cloud.providers.local.plane import Plane
 from pilothouse.cloud.providers.local.pools import Pools, Wanted
 from pilothouse.dataplane.model import Forward
@@ -130,7 +131,7 @@ class LocalLoadBalancers:
         known = self._balancers.setdefault(owner, Balancer(address))
         former, known.address = known.address, address
         wanted = listeners(service, address)
-        found, refused = await self._listen(service, known, wanted)
+        found, refused = await self._listen(service, address, known, wanted)
         for name in known.fronts - {w.front.name for w in wanted}:
             await self._end(known, name)
         if former != address:
@@ -187,10 +188,13 @@ class LocalLoadBalancers:
     # --- fronts --------------------------------------------------------------------------------------------------------------------
 
     async def _listen(
-        self, service: Obj, known: Balancer, wanted: Sequence[Listener]
+        self, service: Obj, address: str, known: Balancer, wanted: Sequence[Listener]
     ) -> tuple[dict[tuple[int, str], int], dict[tuple[int, str], str]]:
-        """By port: where it is found, and why it is not to be had."""
-        before = ports.read(annotations_of(service).get(ports.ANNOTATION, ""))
+        """By port: where it is found, and why it is not to be had.
+
+        On a shared address a port stays where it was; otherwise whoever had the port that is asked for may be gone by now.
+        """
+        before = ports.read(annotations_of(service).get(ports.ANNOTATION, "")) if address == SHARED else {}
         found: dict[tuple[int, str], int] = {}
         refused: dict[tuple[int, str], str] = {}
         for each in wanted:

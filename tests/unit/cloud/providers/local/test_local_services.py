@@ -200,9 +200,9 @@ async def test_a_port_that_is_taken_is_moved_and_the_user_is_told(hub: ApiHub) -
         assert service["metadata"]["annotations"] == {"pilothouse.dev/load-balancer-ports": "8080/TCP=48080"}
         await world.ensure(service)
         assert len(world.events) == 1
-    async with a_world(hub) as world:  # nobody is there any more, but users know the other port by now
-        await world.ensure(service)
-        assert world.engine.places()[FRONT] == "127.50.0.1:48080"
+    async with a_world(hub) as world:  # nobody is there any more
+        assert (await world.ensure(service))["ports"] == [{"port": 8080, "protocol": "TCP"}, {"port": 9090, "protocol": "TCP"}]
+        assert "annotations" not in (await world.api.get(SERVICES, "default", "web"))["metadata"]
 
 
 async def test_a_privileged_port_is_moved_for_a_process_without_the_privilege(
