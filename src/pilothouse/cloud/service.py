@@ -57,6 +57,8 @@ class ServiceController(Controller):
         #: One thing at a time is done to a load balancer.
         self._locks = KeyedLocks()
         self._nodes_changed = asyncio.Event()
+        #: The nodes that load balancers get, for as long as no node changes: many Services ask for the same.
+        self._eligible: tuple[list[Obj], frozenset[tuple[str, str]]] | None = None
         self._syncs = Counter("service_controller_loadbalancer_sync_total", "Load balancers that were made or changed.")
         self._node_errors = Counter("service_controller_nodesync_error_total", "Failures to tell load balancers of nodes.")
         self._node_seconds = Histogram(
@@ -87,6 +89,7 @@ class ServiceController(Controller):
             self.enqueue(new)
 
     def _node_changed(self, old: Obj | None, new: Obj | None) -> None:
+        self._eligible = None
         if old is None or new is None or plan.concerns_load_balancers(old, new):
             self._nodes_changed.set()
 
@@ -138,10 +141,9 @@ class ServiceController(Controller):
     async def _ensure(self, key: str, service: Obj) -> None:
         self._event(service, "Normal", "EnsuringLoadBalancer", "Ensuring load balancer")
         await self._set_finalizer(service, wanted=True)
-        nodes = self._eligible()
+        nodes, self._told[key] = self._nodes()
         if not nodes:
             self._event_of_no_nodes(service)
-        self._told[key] = plan.identities(nodes)
         self._syncs.add()
         try:
             status = await self.balancers.ensure(self.cluster, service, nodes)
@@ -220,8 +222,12 @@ class ServiceController(Controller):
 
     # --- nodes ---------------------------------------------------------------------------------------------------------------------
 
-    def _eligible(self) -> list[Obj]:
-        return [n for n in self.nodes.list() if plan.is_eligible(n)]
+    def _nodes(self) -> tuple[list[Obj], frozenset[tuple[str, str]]]:
+        """The nodes that load balancers get, and what they are compared by."""
+        if self._eligible is None:
+            nodes = [n for n in self.nodes.list() if plan.is_eligible(n)]
+            self._eligible = nodes, plan.identities(nodes)
+        return self._eligible
 
     async def _follow_nodes(self) -> None:
         """Tell all load balancers of the nodes, each time that these change; as many at once as there are workers."""
@@ -241,8 +247,7 @@ class ServiceController(Controller):
                     await self._tell_nodes(each, service)
 
     async def _tell_nodes(self, key: str, service: Obj) -> None:
-        nodes = self._eligible()
-        identities = plan.identities(nodes)
+        nodes, identities = self._nodes()
         if self._told.get(key) == identities:
             return
         self._told[key] = identities  # whether that succeeds or not: a failure makes the whole of the Service be done again

@@ -114,3 +114,15 @@ async def test_queues_tell_how_long_keys_wait_and_are_worked_on(clock: VirtualCl
     )
     metrics.forget(watched)
     assert 'workqueue_depth{name="deployment"} 0' in text(metrics.metrics())
+
+
+async def test_a_queue_may_have_pauses_of_its_own(clock: VirtualClock) -> None:
+    queue = WorkQueue(clock, first_pause=5.0, longest_pause=12.0)
+    waited = []
+    for _ in range(3):
+        began = clock.monotonic()
+        queue.add_rate_limited("a")
+        await clock.run_until(lambda: len(queue) == 1)
+        waited.append(clock.monotonic() - began)
+        queue.done(await queue.get())
+    assert waited == [5.0, 10.0, 12.0]
