@@ -1,8 +1,7 @@
 """cloud-node-controller: tells new nodes what they are at the cloud, and keeps their addresses as the cloud has them.
 
 A node that bears the taint `node.cloudprovider.kubernetes.io/uninitialized` gets its provider's id and its labels, and loses the taint, in one
-write; its addresses come right after. Every five minutes the addresses of all nodes, and labels under former names, are
-looked at again. Reference: "Cloud Controller Manager: node controller".
+write; its addresses come right after, and are looked at again every five minutes. Labels follow those under former names. Reference: "Cloud Controller Manager: node controller".
 """
 
 from __future__ import annotations
@@ -39,8 +38,11 @@ class CloudNodeController(Controller):
         self.instances: Instances = context.options["instances"]
         self.zones: Zones | None = context.options.get("zones")
         self.period: float = context.options.get("node_status_update_frequency", PERIOD)
-        self._first = Histogram(
-            "node_controller_initial_node_sync_delay_seconds", "Seconds from a node's creation to its first sync.", (), _BUCKETS
+        self._synced = Histogram(
+            "node_controller_initial_node_sync_delay_seconds",
+            "Seconds from a node's creation to the end of its first sync.",
+            (),
+            _BUCKETS,
         )
         self._ready = Histogram(
             "node_controller_cloud_provider_taint_removal_delay_seconds",
@@ -48,8 +50,7 @@ class CloudNodeController(Controller):
             (),
             _BUCKETS,
         )
-        self.metrics = (self._first, self._ready)
-        self._seen: set[str] = set()
+        self.metrics = (self._synced, self._ready)
         self.nodes = self.cache(NODES)
         self.nodes.add_handler(self._changed)
 
@@ -57,20 +58,18 @@ class CloudNodeController(Controller):
         return (self._refresh(),)
 
     def _changed(self, old: Obj | None, new: Obj | None) -> None:
-        if new is not None and plan.taint(new, plan.UNINITIALIZED) is not None:
+        if new is not None and (plan.taint(new, plan.UNINITIALIZED) is not None or plan.reconciled_labels(labels_of(new))):
             self.enqueue(new)
-        elif old is not None:
-            self._seen.discard(uid(old))
 
     # --- new nodes -----------------------------------------------------------------------------------------------------------------
 
     async def sync(self, key: str) -> None:
         node = self.nodes.get("", key)
-        if node is None or plan.taint(node, plan.UNINITIALIZED) is None:
+        if node is None:
             return
-        if uid(node) not in self._seen:
-            self._seen.add(uid(node))
-            self._first.observe(self.clock.now() - created_at(node))
+        if plan.taint(node, plan.UNINITIALIZED) is None:
+            await self._reconcile_labels(node)
+            return
         try:
             instance = await self._instance(node)
             if not node["spec"].get("providerID") and not instance.provider_id:
@@ -84,6 +83,13 @@ class CloudNodeController(Controller):
             self._ready.observe(self.clock.now() - created_at(node))
             await self._set_addresses(written, instance)
             self.context.event(node, NODES, "Normal", "Synced", "Node synced successfully")
+            self._synced.observe(self.clock.now() - created_at(node))
+
+    async def _reconcile_labels(self, node: Obj) -> None:
+        wanted = plan.reconciled_labels(labels_of(node))
+        if wanted:
+            body = {"metadata": {"uid": uid(node), "labels": wanted}}
+            await self.api.patch(NODES, "", node["metadata"]["name"], body, "strategic")
 
     async def _instance(self, node: Obj) -> InstanceMetadata:
         instance = await self.instances.metadata(node)
@@ -119,7 +125,6 @@ class CloudNodeController(Controller):
     async def _refresh_each(self, todo: Iterable[Obj]) -> None:
         for node in todo:
             try:
-                await self._repeat_labels(node)
                 await self._set_addresses(node, await self.instances.metadata(node))
             except (CloudError, StatusError, OSError) as error:
                 log.warning("node %s: %s", node["metadata"]["name"], error)
@@ -136,9 +141,3 @@ class CloudNodeController(Controller):
                 await self.api.patch(NODES, "", name, body, "merge", "status")
         except (ValueError, StatusError, OSError) as error:
             log.warning("addresses of node %s: %s", name, error)
-
-    async def _repeat_labels(self, node: Obj) -> None:
-        wanted = plan.repeated_labels(labels_of(node))
-        if wanted:
-            body = {"metadata": {"uid": uid(node), "labels": wanted}}
-            await self.api.patch(NODES, "", node["metadata"]["name"], body, "strategic")

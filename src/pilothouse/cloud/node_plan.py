@@ -23,14 +23,6 @@ _ZONE = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"
 _REGION = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
 #: Labels that are Kubernetes' own to give.
 _RESERVED = re.compile(r"(^|\.)(kubernetes|k8s)\.io/")
-#: A label, the former name under which its value is repeated, and whether that is added where it is missing.
-_REPEATED = (
-    (*_ZONE, True),
-    (*_REGION, True),
-    ("kubernetes.io/os", "beta.kubernetes.io/os", True),
-    ("kubernetes.io/arch", "beta.kubernetes.io/arch", True),
-    (*_TYPE, False),
-)
 
 
 def taint(node: Obj, name: str) -> Obj | None:
@@ -64,13 +56,10 @@ def _labels(instance: InstanceMetadata) -> dict[str, str]:
     return {name: value for names, value in told if value for name in names}
 
 
-def repeated_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """Labels under former names that are to say what the present ones say."""
-    return {
-        former: labels[present]
-        for present, former, missing in _REPEATED
-        if present in labels and (former in labels or missing) and labels.get(former) != labels[present]
-    }
+def reconciled_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels that are to say what those under former names say, which are Kubernetes' source of truth here still."""
+    pairs = (_TYPE, _ZONE, _REGION)
+    return {new: labels[old] for new, old in pairs if old in labels and labels.get(new) != labels[old]}
 
 
 def addresses(node: Obj, instance: InstanceMetadata) -> list[Obj]:

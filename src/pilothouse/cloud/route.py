@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from pilothouse.api.errors import StatusError
+from pilothouse.client import metrics
 from pilothouse.client.reconcile.kinds import NODES
 from pilothouse.client.reconcile.kit import Context, Controller, gather, is_not_found
 from pilothouse.client.reconcile.objects import Obj, condition, uid
@@ -82,6 +83,8 @@ class RouteController(Controller):
         self.cluster: str = context.options["cluster_name"]
         self.networks = networks(context.options["cluster_cidr"])
         self.period: float = context.options.get("route_reconciliation_period", PERIOD)
+        self._syncs = metrics.Counter("route_controller_route_sync_total", "Looks at all routes of the cluster.")
+        self.metrics = (self._syncs,)
         self.nodes = self.cache(NODES)
 
     async def sync(self, key: str) -> None:
@@ -99,6 +102,7 @@ class RouteController(Controller):
 
     async def round(self) -> None:
         """Remove what is stale, make what is missing, and tell the nodes."""
+        self._syncs.add()
         nodes = list(self.nodes.list())
         found = await self.routes.list(self.cluster)
         old = stale(found, nodes, self.networks)

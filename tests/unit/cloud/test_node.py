@@ -100,14 +100,19 @@ async def test_addresses_are_looked_at_again_every_five_minutes() -> None:
         assert (await cluster.find_node("a"))["status"]["addresses"] == moved
 
 
-async def test_labels_under_former_names_follow_the_present_ones() -> None:
+async def test_labels_follow_what_is_said_under_their_former_names() -> None:
     async with world() as cluster:
-        await cluster.node("a", labels={"topology.kubernetes.io/zone": "z", "failure-domain.beta.kubernetes.io/zone": "y", "kubernetes.io/os": "linux", "node.kubernetes.io/instance-type": "t"})  # fmt: skip
+        zone, beta = "topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"
+        await cluster.node("both", labels={zone: "z", beta: "y", "beta.kubernetes.io/instance-type": "t"})
+        await cluster.node("one", labels={zone: "z"})
         await cluster.start("cloud-node")
-        labels = (await cluster.find_node("a"))["metadata"]["labels"]
-        assert labels["failure-domain.beta.kubernetes.io/zone"] == "z"
-        assert labels["beta.kubernetes.io/os"] == "linux"
-        assert "beta.kubernetes.io/instance-type" not in labels
+        assert (await cluster.find_node("both"))["metadata"]["labels"] == {
+            zone: "y", beta: "y", "beta.kubernetes.io/instance-type": "t", "node.kubernetes.io/instance-type": "t",
+        }  # fmt: skip
+        assert (await cluster.find_node("one"))["metadata"]["labels"] == {zone: "z"}
+        await cluster.client.patch(NODES, "one", {"metadata": {"labels": {beta: "x"}}})
+        await cluster.settle()
+        assert (await cluster.find_node("one"))["metadata"]["labels"] == {zone: "x", beta: "x"}, "at once"
 
 
 async def test_a_node_is_initialized_over_the_writes_of_others() -> None:

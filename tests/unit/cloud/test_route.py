@@ -77,6 +77,7 @@ async def test_routes_at_rest_are_only_looked_at() -> None:
         cluster.provider.faults.made.clear()
         await cluster.settle(100)
         assert cluster.provider.faults.made == ["list_routes"] * 10
+        assert "route_controller_route_sync_total 11" in cluster.manager.metrics()
 
 
 async def test_routes_are_made_only_where_the_flags_ask_for_them() -> None:
