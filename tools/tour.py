@@ -1,4 +1,7 @@
-"""`make up`: a cluster, the guestbook example on it, its load balancer and its gateway asked, and what to try next."""
+"""`make up`: a cluster, the guestbook example on it, its load balancer and its gateway asked, and what to try next.
+
+PORT is the API server's, FOLDER where the cluster is kept; with ONCE it ends after the tour.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / ".pilothouse"
+FOLDER = Path(os.environ.get("FOLDER") or ROOT / ".pilothouse")
 #: That of this environment before that of the machine.
 KUBECTL = shutil.which("kubectl", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))) or "kubectl"
 NAME, PORT = "guestbook.localhost", 8080
@@ -23,7 +26,7 @@ def kubectl(*arguments: str, quietly: bool = False) -> str:
     if not quietly:
         print(f"$ kubectl {' '.join(arguments)}", flush=True)
     environment = {**os.environ, "KUBECONFIG": str(FOLDER / "kubeconfig")}
-    done = subprocess.run([KUBECTL, *arguments], check=True, env=environment, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([KUBECTL, *arguments], check=True, env=environment, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     if not quietly:
         print(done.stdout, end="", flush=True)
     return done.stdout
@@ -76,7 +79,7 @@ def tour() -> None:
     print("  kubectl -n guestbook rollout history deployment/frontend")
     print("  kubectl get events -A --watch")
     print(f"  http://{balancer}:{port}/ in a browser", end="\n\n")
-    print("Ctrl-C stops; what is in .pilothouse/ is found again by the next start.", flush=True)
+    print(f"Ctrl-C stops; what is in {FOLDER.name}/ is found again by the next start.", flush=True)
 
 
 def main() -> int:
