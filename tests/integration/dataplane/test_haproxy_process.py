@@ -17,7 +17,7 @@ from conftest import make_engine
 from lab import Lab, free_port, new_address, to, under, until, url
 
 from pilothouse.dataplane.haproxy.engine import HaproxyEngine
-from pilothouse.dataplane.model import Edge, Forward, Host, Match, Pool, Rule, Site
+from pilothouse.dataplane.model import Edge, Forward, Host, Match, Pool, Rule, Site, UpstreamTls
 
 
 @pytest.fixture
@@ -107,6 +107,30 @@ async def test_endpoints_change_without_another_process(lab: Lab, engine: Haprox
         await engine.set_pool(Pool("one", endpoints))
         assert {await told(http, edge) for _ in range(6)} == expected
     assert processes(engine._folder) == before
+
+
+async def test_endpoints_change_at_once_while_another_process_starts(
+    lab: Lab, engine: HaproxyEngine, http: aiohttp.ClientSession
+) -> None:
+    one, two = await lab.backend("one"), await lab.backend("two", pool=False)
+    edge = await lab.edge(to("one"))
+    another = asyncio.create_task(lab.edge(to("one"), name="another"))
+    await until(lambda: engine._changing.locked())
+    await engine.set_pool(Pool("one", (two.endpoint,)))
+    assert not another.done()
+    assert {await told(http, edge) for _ in range(4)} == {"two"}
+    other = await another
+    assert {await told(http, which) for which in (edge, other) for _ in range(4)} == {"two"}
+    assert one.seen == []
+
+
+async def test_authorities_that_are_none_are_a_value_error_and_spoil_nothing(
+    lab: Lab, engine: HaproxyEngine, http: aiohttp.ClientSession
+) -> None:
+    await lab.backend("one")
+    with pytest.raises(ValueError):
+        await engine.set_pool(Pool("bad", (), tls=UpstreamTls("a.example", "no certificate")))
+    assert await told(http, await lab.edge(to("one"))) == "one"
 
 
 async def test_it_is_started_again_when_it_dies(lab: Lab, engine: HaproxyEngine) -> None:

@@ -16,7 +16,7 @@ import resource
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 
 from pilothouse.clock import Clock
@@ -54,7 +54,10 @@ class HaproxyEngine:
         #: By the front that HAProxy did not take: its words.
         self._refused: dict[str, str] = {}
         self._version = self._reached = 0
-        self._changing = asyncio.Lock()
+        #: One starts another HAProxy; one tells the one that is of endpoints.
+        self._changing, self._telling = asyncio.Lock(), asyncio.Lock()
+        #: Pools that were told since the configuration of the last HAProxy was made.
+        self._late: set[str] = set()
         self._open: set[socket.socket] = set()
         self._current: Generation | None = None
         self._draining: set[Generation] = set()
@@ -126,20 +129,27 @@ class HaproxyEngine:
         return self._version != self._reached or (self._current is not None and pool in self._current.uses)
 
     async def _set_servers(self, pool: str) -> None:
-        async with self._changing:
-            if self._current is None:
-                return
-            wanted, relayed = servers.addresses(self._pools.get(pool) or Pool(pool)), servers.relay_name(pool)
-            try:
-                await self._current.set_servers(pool, wanted)
-                await self._current.set_servers(relayed, servers.addresses(self._pools.get(relayed) or Pool(relayed)))
-                if self._current.retired and not self._current.tidying:
-                    self._current.tidying = True
-                    self._spawn(self._tidy(self._current))
-                return
-            except OSError as error:
-                LOG.warning("%s; starting another", error)
-        await self._apply()
+        """Tell the HAProxy that is, even while another one starts; that one is told before it is asked for anything else."""
+        self._late.update((pool, servers.relay_name(pool)))
+        if self._current is None:
+            async with self._changing:  # the first may be starting
+                pass
+        try:
+            async with self._telling:
+                await self._tell(self._current, (pool, servers.relay_name(pool)))
+        except OSError as error:
+            LOG.warning("%s; starting another", error)
+            await self._apply()
+
+    async def _tell(self, one: Generation | None, pools: Iterable[str]) -> None:
+        """What servers there are now."""
+        if one is None:
+            return
+        for pool in pools:
+            await one.set_servers(pool, servers.addresses(self._pools.get(pool) or Pool(pool)))
+        if one.retired and not one.tidying:
+            one.tidying = True
+            self._spawn(self._tidy(one))
 
     # --- fronts -----------------------------------------------------------------------------------------------------------
 
@@ -172,7 +182,8 @@ class HaproxyEngine:
     async def _drop(self, name: str) -> None:
         if self._wanted.pop(name, None):
             await self._apply()
-            self._past.pop(name, None)
+            for each in (front_name(name), inner_name(name)):
+                self._past.pop(each, None)
 
     async def _apply(self, *, change: bool = True) -> None:
         """Bring what is wanted about. Whoever comes while that is under way waits for the next, and all of them share it."""
@@ -194,7 +205,15 @@ class HaproxyEngine:
             if not await self._put_back(fronts):
                 raise OSError(str(error)) from error
             following = await self._start(fronts)
-        before, self._current = self._current, following
+        async with self._telling:
+            try:
+                await self._tell(following, list(self._late))
+            except OSError:
+                if following is not None:
+                    following.kill()
+                    await following.ended()
+                raise
+            before, self._current = self._current, following
         self._reached, self._told = version, fronts
         if before is not None:
             for name, carried in counts.read(await before.retire()).items():
@@ -208,6 +227,7 @@ class HaproxyEngine:
     async def _start(self, fronts: Mapping[str, tuple[Front, Held]]) -> Generation | None:
         if not fronts:
             return None
+        self._late.clear()
         addresses = {name: servers.addresses(pool) for name, pool in self._pools.items()}
         return await Generation.start(self._path, self._next_folder(), self._maker(fronts), _sockets(fronts), addresses)
 

@@ -7,6 +7,7 @@ seldom taken otherwise.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -44,10 +45,20 @@ def parameters(pool: Pool, folder: str) -> str:
     """How an HTTP front speaks to the pool's endpoints."""
     if pool.tls is None:
         return "proto h2" if pool.protocol == "http2" else ""
+    if pool.tls.ca:
+        _check_authorities(pool.tls.ca)
     protocol = "alpn h2" if pool.protocol == "http2" else "alpn http/1.1"
     authority = f"{folder}/{authority_file(pool)}" if pool.tls.ca else SYSTEM_AUTHORITIES
     name = hostname(pool.tls.hostname)
     return f"ssl verify required ca-file {authority} {protocol} sni str({name}) verifyhost {name}"
+
+
+@functools.lru_cache(maxsize=256)
+def _check_authorities(pem: str) -> None:
+    """ValueError if these are no certificates: HAProxy would not start with them."""
+    from cryptography import x509
+
+    x509.load_pem_x509_certificates(pem.encode())
 
 
 def relayed(pool: Pool) -> bool:
