@@ -206,6 +206,10 @@ class Cluster:
         await manager.run()
 
     def _load_provider(self) -> Provider:
+        if self._spokes.cloud == "local":  # there is no need to look through what is installed
+            from pilothouse.cloud.providers.local import make
+
+            return make(self._spokes.cloud_config, self.hub.clock)
         from pilothouse.cloud.provider import load
 
         return load(self._spokes.cloud, self._spokes.cloud_config, self.hub.clock)

@@ -47,6 +47,16 @@ async def test_a_default_class_is_offered_and_its_ingresses_share_an_address(pil
         assert stage.cloud.calls == calls
 
 
+async def test_a_port_that_is_elsewhere_is_told(pilothouse_certificates: Path) -> None:
+    async with a_stage(pilothouse_certificates) as stage:
+        stage.cloud.moved = {"port-80": 40080}
+        await stage.settle()
+        await stage.create(INGRESSES, "i", ingress())
+        await stage.settle()
+        ports = [{"port": 80, "protocol": "TCP", "error": "pilothouse.dev/FoundOnPort40080"}]
+        assert await address(stage) == [{"ip": "127.9.0.1", "ports": ports}]
+
+
 async def test_the_class_is_not_the_default_where_another_is(pilothouse_certificates: Path) -> None:
     async with a_stage(pilothouse_certificates, start=False) as stage:
         other = {"annotations": {DEFAULT_ANNOTATION: "true"}}

@@ -151,7 +151,7 @@ class IngressController(Controller):
         before = self._served.get(name, set())
         self._served[name] = {key(each) for each in ingresses}
         for each in ingresses:
-            await self._write(each, state.addresses)
+            await self._write(each, state)
         await self._clear(before - self._served[name])
 
     def _of(self, ingress_class: Obj) -> list[Obj]:
@@ -197,8 +197,10 @@ class IngressController(Controller):
 
     # --- what is told --------------------------------------------------------------------------------------------------------------------------
 
-    async def _write(self, ingress: Obj, addresses: Iterable[Obj]) -> None:
-        told = [{"ip" if a.get("type") == "IPAddress" else "hostname": a["value"]} for a in addresses]
+    async def _write(self, ingress: Obj, state: GatewayState) -> None:
+        ports = _ports(state)
+        more = {"ports": ports} if ports else {}
+        told = [{"ip" if a.get("type") == "IPAddress" else "hostname": a["value"], **more} for a in state.addresses]
         old: Obj = ingress.get("status") or {}
         if told != ((old.get("loadBalancer") or {}).get("ingress") or []):
             await self.api.update(INGRESSES, {**ingress, "status": {**old, "loadBalancer": {"ingress": told}}}, "status")
@@ -209,7 +211,7 @@ class IngressController(Controller):
             found = self._ingresses.get(*split_key(each))
             elsewhere = any(each in served for served in self._served.values())
             if found is not None and not is_deleting(found) and not elsewhere:
-                await self._write(found, ())
+                await self._write(found, GatewayState(()))
             self._problems.pop(each, None)
 
     def _tell_problems(self, ingresses: Iterable[Obj], out: IngressOutcome) -> None:
@@ -219,6 +221,16 @@ class IngressController(Controller):
                 if (reason, message) not in self._problems.get(key(each), ()):
                     self.context.event(each, INGRESSES, "Warning", reason, message)
             self._problems[key(each)] = problems
+
+
+def _ports(state: GatewayState) -> list[Obj]:
+    """Ports that are not where they should be, and where else, if anywhere."""
+    errors = dict.fromkeys(state.problems, "PortInUse") | {e: f"FoundOnPort{port}" for e, port in state.moved.items()}
+    numbers = {edge: int(edge.rpartition("-")[2]) for edge in errors}
+    return [
+        {"port": numbers[e], "protocol": "TCP", "error": f"pilothouse.dev/{errors[e]}"}
+        for e in sorted(errors, key=numbers.__getitem__)
+    ]
 
 
 def _is_default(ingress_class: Obj) -> bool:
