@@ -81,7 +81,7 @@ class Module:
     def _add(self, out: Schema, keyword: str, params: str) -> None:
         value = params.partition(":")[2]
         if keyword in _LIMITS:
-            out[keyword] = int(re.findall(r"limit:(-?\d+)", params)[0])
+            out[keyword] = int(float(re.findall(r"limit:([-\de.]+)", params)[0]))
         elif keyword == "enum":
             out["enum"] = self.enums[value]
         elif keyword == "required":

@@ -82,7 +82,7 @@ class Informer:
     # --- setting up --------------------------------------------------------------------------------------------------------------
 
     def add_index(self, name: str, values: Callable[[Obj], Iterable[str]]) -> None:
-        """Keep an index. Asking for the same one again changes nothing."""
+        """Keep an index; an object may give a value several times. Asking for the same one again changes nothing."""
         if name in self._indexers:
             return
         self._indexers[name] = values
@@ -198,7 +198,7 @@ class Informer:
             del self._by_namespace[key[0]]
         for name, values in self._indexers.items():
             index = self._indexes[name]
-            for value in values(old):
+            for value in set(values(old)):
                 members = index[value]
                 del members[key]
                 if not members:

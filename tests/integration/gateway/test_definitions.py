@@ -141,6 +141,7 @@ GOOD: list[tuple[str, Obj]] = [
     ("HTTPRoute", rule(matches=[path("/a")], filters=[REWRITE], **BACKEND)),
     ("HTTPRoute", rule(matches=[path("/a.+$", "RegularExpression")])),
     ("HTTPRoute", rule(timeouts={"request": "0s", "backendRequest": "2s"})),
+    ("HTTPRoute", rule(backendRefs=[{"name": "s", "port": 80, "weight": 1_000_000}])),
     ("HTTPRoute", {"rules": [{"matches": [path(f"/{i}/{j}") for j in range(64)]} for i in range(2)]}),
     ("GRPCRoute", rule(matches=[{"method": {"service": "a.b.C", "method": "Do"}}], **BACKEND)),
     ("TLSRoute", {"hostnames": ["a.example.com"], **rule(**BACKEND)}),

@@ -80,6 +80,16 @@ async def test_indexes_follow_changes(server: FakeServer, clock: VirtualClock) -
         assert len(list(informer.indexed("node", "n2"))) == 1
 
 
+async def test_an_object_may_give_a_value_of_an_index_several_times(server: FakeServer, clock: VirtualClock) -> None:
+    server.put(path("one"), pod(nodes=["n1", "n1"]))
+    async with following(server, clock) as (informer, _):
+        informer.add_index("nodes", lambda o: o["nodes"])
+        server.put(path("one"), pod(nodes=["n2", "n2"]))
+        await clock.settle()
+        assert informer.indexed("nodes", "n1") == []
+        assert len(list(informer.indexed("nodes", "n2"))) == 1
+
+
 async def test_a_big_collection_is_read_in_pages(server: FakeServer, clock: VirtualClock) -> None:
     for n in range(PAGE + 5):
         server.put(path(f"p{n}"), pod())

@@ -105,8 +105,8 @@ class GatewayController(Controller):
         gateway = await self._hold(gateway)
         sets = self._sources.sets_of(name)
         out = outcome(gateway, sets, self._sources.routes_of(name, sets), self._sources)
-        self._remember(name, out)
         carried, error = await self._carry(name, gateway, out)
+        self._remember(name, out)  # after it, so that a route that is told to be accepted has its traffic
         await self._write_gateway(gateway, out, carried)
         if isinstance(error, RetryAfter):
             self.queue.add_after(f"Gateway/{name}", error.seconds)

@@ -36,6 +36,7 @@ core.register_action("mirror", { "http-req" }, function(txn, socket)
       headers[name] = list
     end
   end
+  headers["connection"] = { "close" }  -- HAProxy's client would use a connection to another mirror's socket again
   local request = { url = "http://mirror" .. txn.sf:pathq(), headers = headers, dst = socket }
   local body = txn.sf:req_body()
   if body and #body > 0 then request.body = body end
