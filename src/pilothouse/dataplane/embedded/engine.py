@@ -23,6 +23,8 @@ from pilothouse.dataplane.model import Edge, Forward, Front, Pool
 
 #: Seconds between looks for what is idle.
 _SWEEP = 2.5
+#: Turns of the loop in which what was aborted is waited for.
+_TURNS = 100
 
 
 class EmbeddedEngine:
@@ -66,8 +68,11 @@ class EmbeddedEngine:
             self._leaving.clear()
             self._pools.clear()
             self._counters.clear()
-            while any(front.open for front in fronts):  # a transport tells of its end in a later turn of the loop
+            for _ in range(_TURNS):  # a transport tells of its end in a later turn of the loop
                 await asyncio.sleep(0)
+                if not any(front.open for front in fronts):
+                    break
+            await asyncio.sleep(0)
 
     async def set_pool(self, pool: Pool) -> None:
         known = self._pools.get(pool.name)

@@ -29,7 +29,7 @@ _HIGH_WATER = 262_144
 #: How long a client may take to read the answer to what was refused before it is cut off.
 _LINGER = 1.0
 #: Why a connection is not read: its backend is slower, many requests wait, or it is not known yet what is spoken from here on.
-_BACKEND, _WAIT, _SWITCH = 1, 2, 4
+_BACKEND, _WAIT, _SWITCH, _CLIENT = 1, 2, 4, 8
 
 
 class Http1(asyncio.Protocol):
@@ -50,6 +50,7 @@ class Http1(asyncio.Protocol):
         self._out: list[bytes] = []
         self._chunked = self._close = self._old = self._upgrading = False
         self._stopped = 0
+        self._clogged = self._expecting = False
         self._stash: list[bytes] = []
         self._unread = 0
         self._bad = 0
@@ -156,12 +157,17 @@ class Http1(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
+        self._clogged = True
         if self._current is not None:
             self._current.down_full()
 
     def resume_writing(self) -> None:
+        self._clogged = False
+        self._go_on(_CLIENT)
         if self._current is not None:
             self._current.down_drained()
+        elif self._waiting:
+            self._next()
 
     # --- the parser -------------------------------------------------------------------------------------------------------
 
@@ -220,6 +226,8 @@ class Http1(asyncio.Protocol):
                 exchange.asks_body = True
             elif name == b"upgrade":
                 upgrade = value
+            elif name == b"expect":
+                self._expecting = value.lower() == b"100-continue"
             elif name == b"connection":
                 connection = value
         if size > self.front.engine.limits.head:
@@ -279,7 +287,9 @@ class Http1(asyncio.Protocol):
 
     def _next(self) -> None:
         """What was current is answered, and read to its end."""
-        if self._waiting and not self._close:
+        if self._clogged and not self._close:
+            self._stop(_CLIENT)
+        elif self._waiting and not self._close:
             if len(self._waiting) == _WAITING:
                 self._go_on(_WAIT)
             self._start(*self._waiting.popleft())
@@ -333,6 +343,9 @@ class Http1(asyncio.Protocol):
     def respond(self, status: int, headers: Headers, bodyless: bool) -> None:
         out = self._out
         out.append(answers.status_line(status))
+        if self._expecting:  # nobody can tell whether the body comes after all
+            self._expecting = False
+            self._close = self._close or self._reading is not None
         self._chunked = not bodyless
         for pair in headers:
             if pair[0] == b"content-length":
@@ -352,6 +365,7 @@ class Http1(asyncio.Protocol):
 
     def inform(self, status: int, headers: Headers) -> None:
         if not self._old:
+            self._expecting = self._expecting and status != 100
             self._out.append(answers.status_line(status))
             self._out += answers.lines(headers)
             self._out.append(b"\r\n")

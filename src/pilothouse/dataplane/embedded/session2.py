@@ -30,6 +30,8 @@ _WINDOW, _ALL_WINDOWS = 262_144, 4_194_304
 #: Bytes of a stream that wait to be sent before its source stops, and when it goes on.
 _HIGH, _LOW = 262_144, 65_536
 _HIGH_WATER = 524_288
+#: A peer that reads nothing of so much, and goes on sending, is cut off: what we owe it (acknowledgements, errors) would only grow.
+_OWED = 8_388_608
 
 
 class _Connection(h2.connection.H2Connection):
@@ -205,6 +207,8 @@ class Session(asyncio.Protocol):
             if handler is not None:
                 handler(event)
         self.flush()
+        if self.blocked and self.transport.get_write_buffer_size() > _OWED:
+            self.transport.abort()
         if self.leaving and not self.streams:
             self.transport.close()
 
