@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pilothouse.client.metrics import Counter, Gauge, Histogram
 from pilothouse.client.reconcile.kinds import Kind
-from pilothouse.client.reconcile.kit import Api, Cache
+from pilothouse.client.reconcile.kit import Api, Cache, Failure
 from pilothouse.clock import Clock
 from pilothouse.dataplane.model import Edge, UpstreamTls
 
@@ -23,7 +23,7 @@ Obj = dict[str, Any]
 GROUP = "pilothouse.cloud_providers"
 
 
-class CloudError(Exception):
+class CloudError(Failure):
     """The cloud could not do it. It may the next time."""
 
 

@@ -1,28 +1,23 @@
-"""The manager is stopped, or its cloud fails, at each single call to the cloud in the lives of nodes and services: the end is always the same.
+"""The manager is stopped, or its cloud fails, at each single call to the cloud in the lives of nodes and Services: the end is always the same.
 
-Each call is hit in four ways: the manager is stopped before it takes effect and after; it fails before it takes effect, and after (its answer is
-lost). What is wanted comes about in the end, and when all is deleted nothing is left at the cloud.
+What is wanted comes about in the end, and when all is deleted nothing is left at the cloud.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import asynccontextmanager
 
 import pytest
 
 from pilothouse.client.client import NODES, SERVICES
 from pilothouse.client.reconcile.objects import condition
 from pilothouse.cloud.provider import CloudError, Throttled, default_name
-from pilothouse.testing.cloud import Faults
 
+from .trouble import LIMIT, WAYS, play, play_with_trouble_everywhere, troubled
 from .world import UNINITIALIZED, World, taints, world
 
 FLAGS = {"allocate_node_cidrs": True, "configure_cloud_routes": True, "cluster_cidr": "10.128.0.0/14"}
-WAYS = ("stopped before", "stopped after", "failed before", "failed after")
-#: Virtual seconds in which everything has to come about: the longest pause is five minutes.
-LIMIT = 1200.0
 
 
 async def node(cluster: World, number: int) -> None:
@@ -31,14 +26,14 @@ async def node(cluster: World, number: int) -> None:
     await cluster.node(name, taints=[UNINITIALIZED], instance={"addresses": addresses}, podCIDR=cidr, podCIDRs=[cidr])
 
 
-class Story:
-    """What happens to a cluster, and what is to come of it."""
+class Town:
+    """Nodes and Services come, change and go."""
 
-    def __init__(self, cluster: World) -> None:
+    controllers = ("cloud-node", "cloud-node-lifecycle", "service", "route")
+    settings = FLAGS
+
+    async def tell(self, cluster: World) -> None:
         self.cluster = cluster
-
-    async def tell(self) -> None:
-        cluster = self.cluster
         await node(cluster, 1)
         await node(cluster, 2)
         self.web = await cluster.service("web")
@@ -54,6 +49,7 @@ class Story:
         await cluster.until(self.services_are_through, LIMIT)
         for name in ("n1", "n3"):
             await cluster.client.delete(NODES, name)
+        await cluster.client.delete(SERVICES, "api", "default")
         await cluster.until(lambda: cluster.left() == {}, LIMIT)
 
     async def all_is_there(self) -> bool:
@@ -92,66 +88,15 @@ class Story:
         return through and await self.cluster.found("web") is None and set(self.cluster.left()) <= {"routes"}
 
 
-@asynccontextmanager
-async def troubled(cluster: World):
-    """A manager that is started again whenever somebody calls what this gives."""
-    stopped = asyncio.Event()
-
-    async def start_again() -> None:
-        while True:
-            await stopped.wait()
-            stopped.clear()
-            await cluster.stop()
-            cluster.begin(**FLAGS)
-
-    supervisor = asyncio.create_task(start_again())
-    cluster.begin(**FLAGS)
-
-    async def stop() -> None:
-        stopped.set()
-        await asyncio.Event().wait()  # whoever called goes with the manager
-
-    try:
-        yield stop
-    finally:
-        supervisor.cancel()
-        await asyncio.gather(supervisor, return_exceptions=True)
-
-
-async def play(cluster: World, number: int = 0, way: str = "") -> int:
-    """The story with trouble at the call of this number; how many calls there were."""
-    faults = cluster.provider.faults = Faults(cluster.clock)
-    async with troubled(cluster) as stop:
-
-        async def watch(call: int, name: str, done: bool) -> None:
-            if call == number and way == ("stopped after" if done else "stopped before"):
-                await stop()
-
-        faults.watcher = watch
-        if way.startswith("failed"):
-            faults.at(number, CloudError("broken"), done=way == "failed after")
-        await Story(cluster).tell()
-        await cluster.settle(20)
-        assert cluster.left() == {}
-    await cluster.stop()
-    await cluster.client.delete(SERVICES, "api", "default")
-    return len(faults.made)
-
-
 async def test_an_untroubled_story_ends_well_and_is_the_same_each_time() -> None:
     async with world() as cluster:
-        assert await play(cluster) == await play(cluster) > 50
+        assert await play(cluster, Town()) == await play(cluster, Town()) > 50
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_trouble_at_any_call_changes_nothing_of_the_end(way: str) -> None:
     async with world() as cluster:
-        calls = await play(cluster)
-        for number in range(1, calls + 1):
-            try:
-                await play(cluster, number, way)
-            except TimeoutError as error:
-                raise AssertionError(f"{way} call {number} of {calls}: {error}") from error
+        await play_with_trouble_everywhere(cluster, Town(), way)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -197,7 +142,7 @@ async def interrupted(number: int, way: str, retype: bool) -> int:
 async def test_trouble_all_the_time_changes_nothing_of_the_end(seed: int) -> None:
     """One call in six ends badly, in whichever way, for the first two hundred."""
     dice = random.Random(seed)
-    async with world() as cluster, troubled(cluster) as stop:
+    async with world() as cluster, troubled(cluster, *Town.controllers, **FLAGS) as stop:
         faults = cluster.provider.faults
 
         async def watch(call: int, name: str, done: bool) -> None:
@@ -208,5 +153,5 @@ async def test_trouble_all_the_time_changes_nothing_of_the_end(seed: int) -> Non
             raise dice.choice([CloudError("broken"), Throttled("slow down", 3.0), ConnectionResetError("reset")])
 
         faults.watcher = watch
-        await Story(cluster).tell()
+        await Town().tell(cluster)
         assert cluster.left() == {}

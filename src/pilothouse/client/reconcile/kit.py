@@ -29,6 +29,10 @@ class TryAgain(Exception):
     """A sync that could not do everything; what it met was reported already."""
 
 
+class Failure(Exception):
+    """Something outside of the cluster failed, and may not the next time: told in one line, and tried again."""
+
+
 class Cache(Protocol):
     """An informer as controllers see it. Objects are shared: never change them."""
 
@@ -165,7 +169,7 @@ class Controller:
             item = await self.queue.get()
             try:
                 await self.sync(item)
-            except (StatusError, OSError, TryAgain) as error:
+            except (StatusError, OSError, TryAgain, Failure) as error:
                 if not namespace_is_terminating(error):  # whatever it was will be gone soon
                     self._retry(item, error)
             except Exception:
@@ -208,7 +212,7 @@ class RoundsController(Controller):
         async for _ in self.every(self.period):
             try:
                 await self.round()
-            except (StatusError, OSError) as error:
+            except (StatusError, OSError, Failure) as error:
                 log.warning("%s: %s", self.name, error)
 
 
