@@ -501,8 +501,6 @@ async def test_other_controllers_are_left_their_services(world: World, nodes: li
             with pytest.raises(ImplementedElsewhere):
                 await aws.load_balancers().ensure_deleted(CLUSTER, service)
     assert world.inventory() == world.at_start
-    await ensure(world, by_class, "LoadBalancerClass = service.k8s.aws/nlb")
-    assert world.balancer()["Scheme"] == "internal"
 
 
 async def test_hundreds_of_targets_are_registered(world: World, nodes: list[dict]) -> None:

@@ -1,4 +1,4 @@
-"""What a Service's annotations ask of its load balancer. Reference: the annotations of the AWS cloud provider and of the AWS Load Balancer Controller.
+"""What annotations ask of a load balancer. References: those of the AWS cloud provider and of the AWS Load Balancer Controller.
 
 A value that cannot be is an error of one line that names the annotation; docs/aws.md has the table.
 """
@@ -10,15 +10,18 @@ from collections.abc import Mapping
 from pilothouse.cloud.provider import CloudError
 
 PREFIX = "service.beta.kubernetes.io/aws-load-balancer-"
+#: Those of Ingresses, and here of Gateways and IngressClasses.
+GATEWAY_PREFIX = "alb.ingress.kubernetes.io/"
 SOURCE_RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
 
 
 class Annotations:
-    """The annotations of one Service by the part of their name that differs: `scheme`, `healthcheck-path`, ..."""
+    """The annotations of one object by the part of their name that differs: `scheme`, `healthcheck-path`, ..."""
 
-    def __init__(self, annotations: Mapping[str, str]) -> None:
+    def __init__(self, annotations: Mapping[str, str], prefix: str = PREFIX) -> None:
         self._all = annotations
-        self._told = {k.removeprefix(PREFIX): v.strip() for k, v in annotations.items() if k.startswith(PREFIX)}
+        self._prefix = prefix
+        self._told = {k.removeprefix(prefix): v.strip() for k, v in annotations.items() if k.startswith(prefix)}
 
     def __contains__(self, name: str) -> bool:
         return bool(self._told.get(name))
@@ -57,7 +60,7 @@ class Annotations:
         found: dict[str, str] = {}
         for word in self.words(name):
             key, equals, value = word.partition("=")
-            if not key.strip() or (not equals and name != "additional-resource-tags"):
+            if not key.strip() or (not equals and name not in ("additional-resource-tags", "tags")):
                 raise self.wrong(name, "is not of the form key=value,key=value")
             found[key.strip()] = value.strip()
         return found
@@ -67,7 +70,7 @@ class Annotations:
         return words(self._all.get(SOURCE_RANGES, ""))
 
     def wrong(self, name: str, why: str) -> CloudError:
-        return CloudError(f"annotation {PREFIX}{name}: {self._told.get(name, '')!r} {why}")
+        return CloudError(f"annotation {self._prefix}{name}: {self._told.get(name, '')!r} {why}")
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What `--cloud-config` says: the INI text that the AWS cloud provider reads (sections `[Global]` and `[ServiceOverride "1"]`), or the same as YAML.
 
 Names count without case. What is not known, or known there and not carried out here, is an error: a setting that is passed over would be
-missed later. Region, EndpointURL, LoadBalancerClass and LeaveTypes are ours.
+missed later. Region, EndpointURL and LeaveTypes are ours.
 """
 
 from __future__ import annotations
@@ -39,8 +39,6 @@ class Settings:
     families: tuple[str, ...] = ("ipv4",)
     #: Base URLs by the name of the service; "" for all others.
     endpoints: Mapping[str, str] = field(default_factory=dict)
-    #: Values of spec.loadBalancerClass that are taken care of.
-    classes: tuple[str, ...] = ()
     #: Values of the annotation aws-load-balancer-type that another controller takes care of.
     leave_types: tuple[str, ...] = ()
 
@@ -157,7 +155,6 @@ _GLOBAL: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "disablesecuritygroupingress": ("leave_node_groups", _flag),
     "elbsecuritygroup": ("balancer_group", str),
     "nodeipfamilies": ("families", _families),
-    "loadbalancerclass": ("classes", _words),
     "leavetypes": ("leave_types", _words),
 }
 #: Settings that change nothing here: zones are never compared with the one of this machine.

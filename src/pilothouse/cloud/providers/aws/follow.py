@@ -56,6 +56,14 @@ class Follower:
             if not names:
                 del self._by_service[service]
 
+    def follows(self, name: str, again: Callable[[], Awaitable[None]]) -> bool:
+        """Whether this is still what a name is told by."""
+        return self._again.get(name) is again
+
+    def soon(self, name: str, seconds: float) -> None:
+        """Tell it in so many seconds, whatever happens."""
+        self._queue.add_after(name, seconds)
+
     def changed(self, services: Iterable[str]) -> None:
         for service in services:
             for name in self._by_service.get(service, ()):

@@ -13,12 +13,14 @@ from typing import Any
 
 from pilothouse.cloud.providers.aws.calls import AwsError, Calls, tag_list
 from pilothouse.cloud.providers.aws.model import (
+    Condition,
     Listener,
     Rule,
     action_of_api,
     action_to_api,
     condition_of_api,
     condition_to_api,
+    in_order,
     with_arns,
 )
 
@@ -96,7 +98,7 @@ class Listeners:
     async def _rules(self, wanted: Sequence[Rule], listener: str, arns: Mapping[str, str], tags: Mapping[str, str]) -> None:
         told = await self._calls.pages("elbv2", "describe_rules", "Rules", ListenerArn=listener)
         there = [t for t in told if not t.get("IsDefault") and t["Priority"] != "default"]
-        resolved = [Rule(r.conditions, with_arns(r.action, arns)) for r in wanted]
+        resolved = [Rule(in_order(r.conditions), with_arns(r.action, arns)) for r in wanted]
         matched, extra = match(resolved, there)
         taken = {int(t["Priority"]) for t in there}
         places = priorities([int(t["Priority"]) if t else None for t in matched], taken)
@@ -135,8 +137,11 @@ def _settings(wanted: Listener, arns: Mapping[str, str]) -> Obj:
 def rule_of_api(told: Obj) -> Rule | None:
     """None for a rule that does what is never done here."""
     action = action_of_api(told["Actions"])
-    conditions = tuple(condition_of_api(c) for c in told.get("Conditions") or ())
-    return None if action is None else Rule(conditions, action)
+    return None if action is None else Rule(_conditions(told), action)
+
+
+def _conditions(told: Obj) -> tuple[Condition, ...]:
+    return in_order(condition_of_api(c) for c in told.get("Conditions") or ())
 
 
 def match(wanted: Sequence[Rule], there: Sequence[Obj]) -> tuple[list[Obj | None], list[Obj]]:
@@ -154,7 +159,7 @@ def match(wanted: Sequence[Rule], there: Sequence[Obj]) -> tuple[list[Obj | None
 
 
 def _same_conditions(rule: Rule, told: Obj) -> bool:
-    return tuple(condition_of_api(c) for c in told.get("Conditions") or ()) == rule.conditions
+    return _conditions(told) == rule.conditions
 
 
 def priorities(there: Sequence[int | None], taken: set[int]) -> list[int]:
@@ -179,8 +184,7 @@ def priorities(there: Sequence[int | None], taken: set[int]) -> list[int]:
         count = run - index
         if len(free) < count:
             return _anew(len(there), taken)
-        step = len(free) / count
-        found += [free[min(len(free) - 1, int(step * (n + 1)) - 1)] for n in range(count)]
+        found += [free[len(free) * (n + 1) // (count + 1)] for n in range(count)]
         index = run
     return found
 

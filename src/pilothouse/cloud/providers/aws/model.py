@@ -7,7 +7,7 @@ them, so that a changed one is made anew beside the old one, traffic moves over,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -193,7 +193,7 @@ def action_of_api(actions: list[Obj]) -> Action | None:
             groups = (told.get("ForwardConfig") or {}).get("TargetGroups") or [{"TargetGroupArn": told.get("TargetGroupArn", "")}]
             if len(groups) == 1:
                 return Forward(((groups[0]["TargetGroupArn"], 1),))
-            return Forward(tuple((g["TargetGroupArn"], int(g.get("Weight", 1))) for g in groups))
+            return Forward(tuple(sorted((g["TargetGroupArn"], int(g.get("Weight", 1))) for g in groups)))
         case "redirect":
             config = told["RedirectConfig"]
             return Redirect(
@@ -216,7 +216,7 @@ def with_arns(action: Action, arns: Mapping[str, str]) -> Action:
         return action
     if len(action.groups) == 1:
         return Forward(((arns[action.groups[0][0]], 1),))
-    return Forward(tuple((arns[key], weight) for key, weight in action.groups))
+    return Forward(tuple(sorted((arns[key], weight) for key, weight in action.groups)))
 
 
 #: Field: the member of a condition that holds its values.
@@ -246,3 +246,8 @@ def condition_of_api(told: Obj) -> Condition:
     if told["Field"] == "query-string":
         values = [f"{v.get('Key', '')}={v.get('Value', '')}" for v in values]
     return Condition(told["Field"], tuple(values), config.get("HttpHeaderName", ""))
+
+
+def in_order(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
+    """For comparison: the order in which AWS tells them says nothing."""
+    return tuple(sorted((Condition(c.field, tuple(sorted(c.values)), c.name) for c in conditions), key=repr))

@@ -2,7 +2,7 @@
 
 References: annotations and the guide to network load balancers of the AWS Load Balancer Controller, and those of the AWS cloud provider. There
 is no classic load balancer here: a Service that asks for none in particular gets a network load balancer, with the AWS cloud provider's
-defaults (facing the internet); one that asks as for the AWS Load Balancer Controller (`external`, `nlb-ip`, a class) gets that one's (internal).
+defaults (facing the internet); one that asks as for the AWS Load Balancer Controller (`external`, `nlb-ip`) gets that one's (internal).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def read(service: Obj, nodes: Sequence[Obj], instances: Mapping[str, Obj], endpo
     """
     told = Annotations(annotations_of(service))
     kind = told.choice("type", "nlb", "external", "nlb-ip")
-    as_controller = kind in ("external", "nlb-ip") or bool(service["spec"].get("loadBalancerClass"))
+    as_controller = kind in ("external", "nlb-ip")
     target_type = "ip" if kind == "nlb-ip" else told.choice("nlb-target-type", "instance", "ip") or "instance"
     family = told.choice("ip-address-type", "ipv4", "dualstack") or "ipv4"
     chosen = [n for n in nodes if _has_labels(n, told.pairs("target-node-labels"))]

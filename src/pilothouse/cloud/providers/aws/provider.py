@@ -7,8 +7,10 @@ from pilothouse.client.service_endpoints import ServiceEndpoints
 from pilothouse.clock import Clock
 from pilothouse.cloud.provider import Gateways, Instances, LoadBalancers, Routes, Surroundings, Zones
 from pilothouse.cloud.providers.aws.calls import Calls
+from pilothouse.cloud.providers.aws.certificates import Certificates
 from pilothouse.cloud.providers.aws.config import Settings
 from pilothouse.cloud.providers.aws.follow import Follower
+from pilothouse.cloud.providers.aws.gateways import ApplicationLoadBalancers
 from pilothouse.cloud.providers.aws.instances import Ec2Instances
 from pilothouse.cloud.providers.aws.network import Network
 from pilothouse.cloud.providers.aws.routes import VpcRoutes
@@ -28,6 +30,7 @@ class Aws:
         self._instances: Ec2Instances | None = None
         self._routes: VpcRoutes | None = None
         self._balancers: NetworkLoadBalancers | None = None
+        self._gateways: ApplicationLoadBalancers | None = None
         self._follower = Follower(clock)
 
     async def start(self, around: Surroundings) -> None:
@@ -39,6 +42,9 @@ class Aws:
         self._instances = instances
         self._routes = VpcRoutes(self._calls, self._settings, around, instances, network)
         self._balancers = NetworkLoadBalancers(self._settings, around, instances, network, stacks, endpoints, self._follower)
+        self._gateways = ApplicationLoadBalancers(
+            self._settings, around, instances, network, stacks, Certificates(self._calls), endpoints, self._follower
+        )
         self._follower.start()
 
     async def close(self) -> None:
@@ -58,4 +64,4 @@ class Aws:
         return self._routes
 
     def gateways(self) -> Gateways | None:
-        return None
+        return self._gateways

@@ -5,15 +5,15 @@ Where targets are pods, their coming and going is followed here: controllers cal
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pilothouse.client.reconcile.kinds import SERVICES
 from pilothouse.client.reconcile.objects import key as key_of
-from pilothouse.client.reconcile.objects import split_key
+from pilothouse.client.reconcile.objects import split_key, uid
 from pilothouse.client.service_endpoints import ServiceEndpoints, Target, families
+from pilothouse.cloud.locks import KeyedLocks
 from pilothouse.cloud.provider import CloudError, ImplementedElsewhere, Surroundings, default_name
 from pilothouse.cloud.providers.aws import nlb
 from pilothouse.cloud.providers.aws.annotations import PREFIX
@@ -51,7 +51,7 @@ class NetworkLoadBalancers:
         self._endpoints = endpoints
         self._follower = follower
         self._services = around.cache(SERVICES)
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks = KeyedLocks()
 
     def name(self, cluster: str, service: Obj) -> str:
         return nlb.name_of(service)
@@ -63,32 +63,28 @@ class NetworkLoadBalancers:
 
     async def ensure(self, cluster: str, service: Obj, nodes: Sequence[Obj]) -> Obj:
         self._refuse(service)
-        async with self._lock(service):
+        async with self._locks.hold(uid(service)):
             return await self._ensure(cluster, service, nodes)
 
     async def update(self, cluster: str, service: Obj, nodes: Sequence[Obj]) -> None:
         self._refuse(service)
-        async with self._lock(service):
+        async with self._locks.hold(uid(service)):
             await self._refill(cluster, service, nodes)
 
     async def ensure_deleted(self, cluster: str, service: Obj) -> None:
         self._refuse(service)
         self._follower.leave(key_of(service))
-        async with self._lock(service):
+        async with self._locks.hold(uid(service)):
             await self._stacks.delete(self._owner(cluster, service), default_name(service))
-        self._locks.pop(service["metadata"]["uid"], None)
 
     def _refuse(self, service: Obj) -> None:
         """ImplementedElsewhere for what another controller takes care of."""
         wanted = service["spec"].get("loadBalancerClass")
-        if wanted and wanted not in self._settings.classes:
+        if wanted:
             raise ImplementedElsewhere(f"load balancers of the class {wanted!r} are not made here")
         kind = (service["metadata"].get("annotations") or {}).get(f"{PREFIX}type", "")
         if kind and kind in self._settings.leave_types:
             raise ImplementedElsewhere(f"load balancers of the type {kind!r} are not made here")
-
-    def _lock(self, service: Obj) -> asyncio.Lock:
-        return self._locks.setdefault(service["metadata"]["uid"], asyncio.Lock())
 
     def _owner(self, cluster: str, service: Obj) -> Owner:
         return nlb.owner_of(service, self._settings.cluster or cluster)
@@ -197,7 +193,7 @@ class NetworkLoadBalancers:
 
         async def again() -> None:
             now = self._services.get(*split_key(key))
-            if now is not None and now["metadata"]["uid"] == service["metadata"]["uid"]:
+            if now is not None and uid(now) == uid(service):
                 await self.update(cluster, now, nodes)
 
         self._follower.follow(key, {key}, again)
