@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import socket
@@ -13,11 +14,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 from conftest import make_engine
 from lab import Lab, free_port, new_address, to, under, until, url
 
 from pilothouse.dataplane.haproxy.engine import HaproxyEngine
-from pilothouse.dataplane.model import Edge, Forward, Host, Match, Pool, Rule, Site, UpstreamTls
+from pilothouse.dataplane.model import Edge, Filters, Forward, Host, Match, Mirror, Pool, Rule, Site, UpstreamTls
 
 
 @pytest.fixture
@@ -124,6 +126,31 @@ async def test_endpoints_change_at_once_while_another_process_starts(
     assert one.seen == []
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_mirror_gets_all_of_a_body_or_nothing(
+    lab: Lab, engine: HaproxyEngine, http: aiohttp.ClientSession, chunked: bool
+) -> None:
+    async def sized(request: web.Request) -> web.Response:
+        sizes.append(len(await request.read()))
+        return web.Response()
+
+    sizes: list[int] = []
+    await lab.backend("one")
+    await lab.backend("copy", sized)
+    edge = await lab.edge(to("one", filters=Filters(mirrors=(Mirror("copy"),))))
+
+    async def parts(size: int) -> AsyncIterator[bytes]:
+        for _ in range(size // 1000):
+            yield b"x" * 1000
+
+    for size in (200_000, 230_000, 300_000, 5_000_000, 1000):
+        async with http.post(url(edge), data=parts(size) if chunked else io.BytesIO(b"x" * size)) as answer:
+            assert len((await answer.json())["body"]) == size
+    await until(lambda: 1000 in sizes)
+    assert set(sizes) <= {200_000, 230_000, 1000}
+    assert 200_000 in sizes
+
+
 async def test_authorities_that_are_none_are_a_value_error_and_spoil_nothing(
     lab: Lab, engine: HaproxyEngine, http: aiohttp.ClientSession
 ) -> None:
@@ -186,6 +213,7 @@ async def test_an_old_one_ends_with_its_last_connection(lab: Lab, engine: Haprox
 
 _PARENT = """
 import asyncio
+import io
 from pilothouse.clock import SystemClock
 from pilothouse.dataplane.haproxy.engine import HaproxyEngine
 from pilothouse.dataplane.model import Forward

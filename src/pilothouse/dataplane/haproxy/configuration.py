@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pilothouse.dataplane.haproxy import edges, forwards, mirror, script, servers
+from pilothouse.dataplane.haproxy import edges, forwards, script, servers
 from pilothouse.dataplane.haproxy.sections import BAD, MISDIRECTED, NOT_FOUND, REFUSING, Listener, Sections
 from pilothouse.dataplane.model import Forward, Front, Pool
 
@@ -82,7 +82,7 @@ def _text(sections: Sections, control: int, memory: str, connections: int) -> st
         f"  lua-load {sections.folder}/{script.FILE}",
     ]
     if sections.mirrors:
-        made.append(f"  tune.bufsize {mirror.BUFFER}")
+        made.append(f"  tune.bufsize {script.BUFFER}")
     made.append(_DEFAULTS.format(connections=connections))
     if memory:
         made += ["peers memory", f"  peer pilothouse {memory}"]

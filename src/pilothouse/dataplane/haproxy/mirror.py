@@ -1,6 +1,6 @@
 """Copies of requests to another pool, by a script in HAProxy: it takes the request with its body and sends it by HAProxy's own client.
 
-The copy goes to an inner front with the mirror's pool behind it. The body has to fit one buffer (`BUFFER`): a longer one is not copied.
+The copy goes to an inner front with the mirror's pool behind it. The body has to fit one buffer (`script.BUFFER`): a longer one is not copied.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pilothouse.dataplane.haproxy.sections import Sections
 from pilothouse.dataplane.haproxy.text import identifier
 from pilothouse.dataplane.model import Mirror
-
-BUFFER = 256 * 1024
 
 
 def lines(mirrors: Sequence[Mirror], sections: Sections) -> list[str]:
@@ -27,7 +25,7 @@ def lines(mirrors: Sequence[Mirror], sections: Sections) -> list[str]:
         sections.mirrors = True
         made.insert(
             0,
-            "http-request wait-for-body time 10s if { req.hdr_cnt(content-length) gt 0 } or { req.hdr_cnt(transfer-encoding) gt 0 }",
+            "http-request wait-for-body time 1h if { req.hdr_cnt(content-length) gt 0 } or { req.hdr_cnt(transfer-encoding) gt 0 }",
         )
     return made
 

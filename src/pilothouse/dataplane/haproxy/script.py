@@ -4,6 +4,9 @@ client names itself."""
 from __future__ import annotations
 
 FILE = "pilothouse.lua"
+#: Bytes of a request that are held where there are mirrors, and of a body without a length that are surely all of it.
+BUFFER = 256 * 1024
+LONGEST = 224 * 1024
 
 SCRIPT = """
 local own = { ["connection"] = true, ["transfer-encoding"] = true, ["content-length"] = true, ["upgrade"] = true, ["expect"] = true,
@@ -26,10 +29,15 @@ core.register_action("wait", { "http-req" }, function(txn, milliseconds)
   core.msleep(tonumber(milliseconds))
 end, 1)
 
+-- a body that may be longer than what is here is not copied: better no copy than half of one
 core.register_action("mirror", { "http-req" }, function(txn, socket)
   local method = string.lower(txn.sf:method())
-  local headers = {}
-  for name, values in pairs(txn.http:req_get_headers()) do
+  local headers, given = {}, txn.http:req_get_headers()
+  local body = txn.sf:req_body() or ""
+  local length = given["content-length"]
+  if length and tonumber(length[0]) ~= #body then return end
+  if not length and #body > {longest} then return end
+  for name, values in pairs(given) do
     if not own[name] then
       local list = {}
       for _, value in pairs(values) do list[#list + 1] = value end
@@ -38,12 +46,11 @@ core.register_action("mirror", { "http-req" }, function(txn, socket)
   end
   headers["connection"] = { "close" }  -- HAProxy's client would use a connection to another mirror's socket again
   local request = { url = "http://mirror" .. txn.sf:pathq(), headers = headers, dst = socket }
-  local body = txn.sf:req_body()
-  if body and #body > 0 then request.body = body end
+  if #body > 0 then request.body = body end
   core.register_task(function()
     local client = core.httpclient()
     local call = client[method]
     if call then call(client, request) end
   end)
 end, 1)
-"""
+""".replace("{longest}", str(LONGEST))
