@@ -1,4 +1,4 @@
-"""The cloud-controller-manager gets SIGKILL again and again while Services and nodes come, change and go: nothing is left at the cloud in the end.
+"""The cloud-controller-manager gets SIGKILL again and again while Services, Gateways and nodes come, change and go: nothing is left at the cloud in the end.
 
 The hub runs here, the manager is a process of its own, and the cloud is a file that outlives it. Each call to the cloud takes a while, so that
 most kills come in the middle of something.
@@ -16,8 +16,9 @@ import pytest
 from killed_manager import Manager
 from published_provider import NAME, publish
 
+from pilothouse.api.errors import StatusError
 from pilothouse.apiserver.assembly import Settings
-from pilothouse.client.client import NODES, SERVICES, Client
+from pilothouse.client.client import NODES, SERVICES, Client, Resource
 from pilothouse.clock import SystemClock
 from pilothouse.cloud.provider import default_name
 from pilothouse.cluster import ApiHub, Cluster, Spokes
@@ -25,6 +26,7 @@ from pilothouse.store.memory import MemoryStore
 from pilothouse.testing.cloud import FileShelf, left
 
 Obj = dict[str, Any]
+GATEWAYS = Resource("gateway.networking.k8s.io", "v1", "gateways")
 CLOCK = SystemClock()
 KILLS = 15
 LATENCY = 0.02
@@ -47,6 +49,7 @@ class Town:
         self.ports: dict[str, list[int]] = {}
         self.retired: set[str] = set()
         self.nodes: set[str] = set()
+        self.gateways: set[str] = set()
 
     async def stir(self, turn: int) -> None:
         """One more thing to do for whoever is just being killed."""
@@ -65,6 +68,10 @@ class Town:
                 await self.client.patch(SERVICES, name, {"spec": _ports(self.ports[name])}, "default", "merge")
             case _:
                 await self._add_node(f"n{turn}")
+        if self.gateways and self.dice.random() < 0.3:
+            await self.lose_gateway(self.dice.choice(sorted(self.gateways)))
+        elif self.dice.random() < 0.6:
+            await self._add_gateway(f"g{turn}")
         if turn % 5 == 4 and self.nodes:
             await self._lose_node(self.dice.choice(sorted(self.nodes)))
 
@@ -84,6 +91,31 @@ class Town:
     async def _lose_node(self, name: str) -> None:
         self.nodes.discard(name)
         self.shelf.drop("instances", name)
+
+    async def _add_gateway(self, name: str) -> None:
+        """If the Gateway API is served already: a manager installs it when it starts, and is killed while it does."""
+        listeners = [{"name": "http", "port": 80, "protocol": "HTTP"}]
+        spec = {"gatewayClassName": "pilothouse", "listeners": listeners}
+        meta = {"name": name, "namespace": "default"}
+        try:
+            await self.client.create(
+                GATEWAYS, {"apiVersion": GATEWAYS.api_version, "kind": "Gateway", "metadata": meta, "spec": spec}
+            )
+        except StatusError as error:
+            assert error.code == 404
+        else:
+            self.gateways.add(name)
+
+    async def lose_gateway(self, name: str) -> None:
+        self.gateways.discard(name)
+        await self.client.delete(GATEWAYS, name, "default")
+
+    async def gateways_are_right(self) -> bool:
+        at_cloud = self.shelf.all("gateways")
+        found = {g["metadata"]["name"]: g for g in await self.client.list(GATEWAYS, "default")}
+        told = {n: [a["value"] for a in (g.get("status") or {}).get("addresses") or ()] for n, g in found.items()}
+        wanted = {n: [at_cloud.get(f"Gateway/default/{n}", {}).get("ip")] for n in self.gateways}
+        return told == wanted and len(at_cloud) == len(wanted)
 
     async def nodes_are_right(self) -> bool:
         found = await self.client.list(NODES)
@@ -150,12 +182,16 @@ async def test_nothing_is_left_at_the_cloud_after_many_kills(tmp_path: Path) -> 
             await manager.start()
         await until(town.nodes_are_right)
         await until(town.services_are_right)
+        await until(town.gateways_are_right)
+        assert town.gateways, "the API was installed in spite of all"
         await manager.kill()
         await manager.start()
         for name in [*town.ports, *town.retired]:
             await client.delete(SERVICES, name, "default")
         for name in town.nodes:
             await client.delete(NODES, name)
+        for name in sorted(town.gateways):
+            await town.lose_gateway(name)
         before = left(shelf)
         await until(lambda: _changed(shelf, before))
         await manager.kill()
