@@ -4,7 +4,8 @@
         pods = await cluster.admin.request("GET", "/api/v1/pods")
 
 The store is in memory and the port is free. Certificates are made once per session. With `virtual_cluster` time is virtual: call
-`await cluster.clock.advance(300)` and five minutes have passed. With `serving_cluster` pods answer at their ports.
+`await cluster.clock.advance(300)` and five minutes have passed. With `serving_cluster` pods answer at their ports,
+and behind load balancers and gateways.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ async def _run(certificates: Path, folder: Path, clock: Clock, listen: bool, ser
     from pilothouse.store.memory import MemoryStore
 
     hub = ApiHub(Settings(certificates, port=0 if listen else 6443, listen=listen), clock=clock, store=MemoryStore(clock))
-    cluster = Cluster(hub, Spokes(nodes=2, serve=serve))
+    cloud, settings = ("local", "engine: embedded\n") if serve else ("", "")
+    cluster = Cluster(hub, Spokes(nodes=2, serve=serve, cloud=cloud, cloud_config=settings))
     await cluster.start()
     try:
         yield TestCluster(cluster, folder)
@@ -76,7 +78,7 @@ async def cluster(pilothouse_certificates: Path, tmp_path: Path) -> AsyncIterato
 
 @pytest.fixture
 async def serving_cluster(pilothouse_certificates: Path, tmp_path: Path) -> AsyncIterator[TestCluster]:
-    """The same with pods that answer at their ports, and take a second to stop."""
+    """The same with pods that answer at their ports and take a second to stop, and with load balancers and gateways in front of them."""
     from pilothouse.clock import SystemClock
 
     async for made in _run(pilothouse_certificates, tmp_path, SystemClock(), listen=True, serve=True):

@@ -235,7 +235,9 @@ class LocalLoadBalancers:
         try:
             await self._around.api.patch(SERVICES, meta["namespace"], meta["name"], patch, "merge")
         except StatusError as error:
-            if not is_not_found(error):
+            if error.code == 403:  # the load balancer is there all the same
+                log.warning("the ports of %s could not be told: %s", key(service), error.message)
+            elif not is_not_found(error):
                 raise CloudError(f"the ports of {key(service)} could not be told: {error.message}") from None
 
 
