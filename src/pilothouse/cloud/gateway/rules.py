@@ -21,6 +21,8 @@ from pilothouse.dataplane.model import Filters, Match, Retry, Rule, Share
 
 Obj = dict[str, Any]
 
+#: A pool that nobody is told of, so that it is empty: what a gRPC client is to hear, UNAVAILABLE, is a 503 and not a 500.
+NOBODY = "grpc-unavailable"
 _RESOLVED = yes("ResolvedRefs")
 #: How often a request is tried again where a route wants that and does not say how often.
 _ATTEMPTS = 1
@@ -87,6 +89,8 @@ def _rule(route: Obj, kind: str, index: int, rule: Obj, backends: Backends, prob
     filters, wrong = filters_of(rule.get("filters") or (), backends, kind, meta["namespace"])
     check_together(filters)
     shares = tuple(_share(ref, route, kind, backends, filters, own) for ref in rule.get("backendRefs") or ())
+    if kind == "GRPCRoute":
+        shares = tuple(share if share.pool else replace(share, pool=NOBODY) for share in shares) or (Share(NOBODY),)
     problems += wrong + own
     origin = f"{kind}/{meta['namespace']}/{meta['name']}#{rule.get('name') or index}"
     return [

@@ -73,7 +73,7 @@ class Copy(Exchange):
         self.action = Action(Rule(shares=(Share(pool),), backend_timeout=_PATIENCE))
         self.way = self.action.ways[0]
         self.host, self.path, self.query, self.target = original.host, original.path, original.query, original.target
-        self.head = list(original.head)
+        self.head, self.expects_trailers = list(original.head), original.expects_trailers
         self.length, self.asks_body, self.trailers = original.length, original.asks_body, original.trailers
         self.held = [body] if body else []
         self.ended = True

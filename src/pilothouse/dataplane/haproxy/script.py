@@ -44,6 +44,7 @@ core.register_action("mirror", { "http-req" }, function(txn, socket)
       headers[name] = list
     end
   end
+  if txn.http:req_get_headers()["te"] then headers["te"] = { "trailers" } end
   headers["connection"] = { "close" }  -- HAProxy's client would use a connection to another mirror's socket again
   local request = { url = "http://mirror" .. txn.sf:pathq(), headers = headers, dst = socket }
   if #body > 0 then request.body = body end

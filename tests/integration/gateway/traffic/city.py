@@ -109,12 +109,12 @@ class City:
         self.admin = hub.transport("kubernetes-admin", "system:masters")
         self.http = await self._undo.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)))
         await self.create(NODES, "sim", namespace="", metadata={"labels": {"pilothouse.dev/simulated": "true"}})
-        await eventually(lambda: self._found(GATEWAY_CLASSES.path("", "pilothouse")))
+        await eventually(lambda: self.found(GATEWAY_CLASSES.path("", "pilothouse")))
 
     async def stop(self) -> None:
         await self._undo.aclose()
 
-    async def _found(self, path: str) -> bool:
+    async def found(self, path: str) -> bool:
         return (await self.admin.request("GET", path)).status == 200
 
     # --- objects -------------------------------------------------------------------------------------------------------------------------

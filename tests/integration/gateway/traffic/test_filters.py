@@ -10,6 +10,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from pilothouse.cloud.gateway.definitions import CRDS
+from pilothouse.cloud.gateway.kinds import HTTP_ROUTES
+
 from .city import HTTP_PORT, City, Obj, eventually, path, to
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -253,3 +256,28 @@ async def test_big_bodies_pass_in_both_directions(city: City) -> None:
         session.post(f"http://{address}:{HTTP_PORT}/", data=io.BytesIO(body)) as answer,
     ):
         assert await answer.read() == body
+
+
+async def test_requests_are_tried_again_where_the_experimental_definitions_are_installed(city: City) -> None:
+    async def recovering(request: web.Request) -> web.Response:
+        return web.Response(status=503 if len(pod.seen) % 3 else 200)
+
+    pod = await city.backend("recovering", recovering)
+    found = await city.get(CRDS, f"{HTTP_ROUTES.plural}.{HTTP_ROUTES.group}", "")
+    for version in found["spec"]["versions"]:
+        rules = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["rules"]
+        rules["items"]["properties"]["retry"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    await city.change(CRDS, found["metadata"]["name"], {"spec": found["spec"]}, "")
+    address = await city.gateway("retries")
+    retrying = {"retry": {"attempts": 2, "codes": [503], "backoff": "10ms"}}
+
+    async def is_kept() -> bool:
+        await city.admin.request("DELETE", HTTP_ROUTES.path("default", "retries"))
+        await city.route("retries", "retries", to("recovering", **retrying))
+        return "retry" in (await city.get(HTTP_ROUTES, "retries"))["spec"]["rules"][0]
+
+    await eventually(is_kept)
+    assert (await city.ask(address)).status == 200 and len(pod.seen) == 3
+    await city.change(HTTP_ROUTES, "retries", {"spec": {"rules": [to("recovering", retry={"attempts": 1, "codes": [503]})]}})
+    await city.decided(HTTP_ROUTES, "retries")
+    assert (await city.ask(address)).status == 503 and len(pod.seen) == 5

@@ -146,6 +146,13 @@ def test_a_grpc_route_without_matches_takes_every_call() -> None:
     assert [(r.match, [s.pool for s in r.shares]) for r in made] == [(Match(), ["ns/web:80/grpc"])]
 
 
+def test_grpc_clients_are_to_hear_that_a_backend_is_unavailable() -> None:
+    rules = [{"backendRefs": [backend("missing"), backend()]}, {}]
+    grpc = obj("g", {"parentRefs": [parent()], "rules": rules})
+    made = rules_of(World(), grpc=[grpc])
+    assert [[s.pool for s in r.shares] for r in made] == [["grpc-unavailable", "ns/web:80/grpc"], ["grpc-unavailable"]]
+
+
 def filtered(*filters: Obj, at: Obj | None = None, to: list[Obj] | None = None) -> Filters:
     return rules_of(World().put(SERVICES, service("copy")), route(rule(filters=list(filters), to=to)), at=at)[0].filters
 
