@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -30,6 +31,15 @@ def make_engine(name: str) -> Engine:
     except OSError as missing:
         pytest.skip(str(missing))
     return HaproxyEngine(SystemClock())
+
+
+@pytest.fixture(autouse=True)
+async def unheard() -> AsyncIterator[None]:
+    """Errors that nobody waits for, such as those in a protocol's callbacks, fail the test too."""
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    yield
+    assert errors == []
 
 
 @pytest.fixture(params=["embedded", "haproxy"])

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from lab import Lab, to, until, url
 
-from pilothouse.dataplane.model import Edge, Endpoint, Pool
+from pilothouse.dataplane.model import Edge, Endpoint, Host, Pool, Site
 
 Http = aiohttp.ClientSession
 
@@ -194,6 +194,23 @@ async def test_expect_100_continue_lets_the_backend_decide(lab: Lab, http: Http)
     edge = await lab.edge(to("a"))
     async with http.post(url(edge), data=b"content", expect100=True) as got:
         assert (got.status, (await got.json())["body"]) == (200, "content")
+
+
+async def test_an_offer_to_go_on_in_http2_is_passed_over(lab: Lab) -> None:
+    await lab.backend("a")
+    edge = await lab.edge(to("a"))
+    async with raw(edge) as client:
+        offer = b"GET /1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+        assert (await client.ask(offer))[0] == 200
+        assert (await client.ask(GET % 2))[0] == 200
+
+
+async def test_a_whole_address_in_the_request_line_names_the_host(lab: Lab) -> None:
+    await lab.backend("a")
+    edge = await lab.edge(sites=(Site(hosts=(Host("a.example", (to("a"),)),)),))
+    async with raw(edge) as client:
+        status, _, body = await client.ask(b"GET http://a.example/path?q HTTP/1.1\r\nHost: a.example\r\n\r\n")
+    assert (status, b'/path?q"' in body) == (200, True)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ begun, whatever fails ends in a reset, never in an answer that looks complete.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Protocol
 
 from pilothouse.clock import Timer
@@ -22,6 +23,8 @@ from pilothouse.dataplane.model import Filters, Rule, Share
 
 if TYPE_CHECKING:
     from pilothouse.dataplane.embedded.edge import EdgeFront
+
+log = logging.getLogger("pilothouse.dataplane.access")
 
 #: Methods that may be sent again when nobody knows whether they were heard.
 _REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
@@ -410,6 +413,13 @@ class Exchange:
             self._try_deadline = None
         if self.status and self.counted:
             self.front.counters.answered(self.status)
+            if log.isEnabledFor(logging.DEBUG):
+                self._tell()
+
+    def _tell(self) -> None:
+        """A line of the access log: who asked for what, the answer, and whose rule took it."""
+        asked = (self.method + b" " + self.host + self.path).decode("latin-1")
+        log.debug("%s %s %r %d %s", self.front.front.name, self.down.client, asked, self.status, self.action.origin or "-")
 
     # --- back-pressure ----------------------------------------------------------------------------------------------------
 

@@ -49,18 +49,29 @@ class Listening:
 
     async def serve(self, factory: Callable[[], asyncio.Protocol]) -> None:
         """Give each connection a protocol."""
+        before = self._release()
         loop = asyncio.get_running_loop()
-        before = self._server
-        self._server = await loop.create_server(factory, sock=self._sock.dup(), backlog=_BACKLOG)
-        self._stop(before)
+        self._server = await loop.create_server(factory, sock=self._sock, backlog=_BACKLOG)
+        if before is not None:
+            before.close()
 
     def whole(self, taken: Callable[[socket.socket], object]) -> None:
         """Give each connection's socket to `taken`."""
-        before, self._server = self._server, None
-        self._stop(before)
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._sock.fileno(), self._take, taken)
+        before = self._release()
+        if before is not None:
+            before.close()
+        asyncio.get_running_loop().add_reader(self._sock.fileno(), self._take, taken)
         self._reading = True
+
+    def _release(self) -> asyncio.Server | None:
+        """End what is done with connections. A server has its socket closed with it, so it keeps that one and we go on with a twin."""
+        if self._reading:
+            self._reading = False
+            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+        before, self._server = self._server, None
+        if before is not None:
+            self._sock = self._sock.dup()
+        return before
 
     def _take(self, taken: Callable[[socket.socket], object]) -> None:
         for _ in range(_AT_ONCE):
@@ -75,15 +86,13 @@ class Listening:
             sock.setblocking(False)
             taken(sock)
 
-    def _stop(self, server: asyncio.Server | None) -> None:
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            return
         if self._reading:
             self._reading = False
             asyncio.get_running_loop().remove_reader(self._sock.fileno())
-        if server is not None:
-            server.close()
-
-    def close(self) -> None:
-        before, self._server = self._server, None
-        self._stop(before)
         with contextlib.suppress(OSError):
             self._sock.close()
