@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from aws_world import CLUSTER, World, until_done
 
+from pilothouse.client.reconcile.kinds import NODES
 from pilothouse.cloud.provider import Route
 from pilothouse.cloud.providers.aws.routes import routes_of
 
@@ -58,15 +59,13 @@ async def test_a_route_to_another_node_is_replaced(world: World) -> None:
         assert list(await aws.routes().list(CLUSTER)) == [route_to(other)]
 
 
-async def test_routes_that_lead_to_no_node_are_left_alone(world: World) -> None:
+async def test_a_route_is_told_when_its_node_is_gone_and_its_instance_is_not(world: World) -> None:
     node = world.add_node()
-    stranger = world.add_node()
-    world.caches[next(iter(world.caches))].drop(stranger)
-    table = tables(world)[0]["RouteTableId"]
-    world.ec2.create_route(RouteTableId=table, DestinationCidrBlock="10.65.0.0/24", InstanceId=stranger["metadata"]["uid"])
     async with world.provider() as aws:
         await aws.routes().create(CLUSTER, route_to(node), node)
-        assert list(await aws.routes().list(CLUSTER)) == [route_to(node)]
+        world.caches[NODES].drop(node)
+        (found,) = await aws.routes().list(CLUSTER)
+        assert (found.node, found.destination, found.blackhole) == ("", "10.64.1.0/24", False)
 
 
 def test_a_route_whose_instance_is_gone_is_a_blackhole() -> None:
@@ -74,11 +73,13 @@ def test_a_route_whose_instance_is_gone_is_a_blackhole() -> None:
         {"DestinationCidrBlock": "10.0.0.0/16", "GatewayId": "local", "Origin": "CreateRouteTable", "State": "active"},
         {"DestinationCidrBlock": "10.64.0.0/24", "InstanceId": "i-00000001", "Origin": "CreateRoute", "State": "active"},
         {"DestinationCidrBlock": "10.64.1.0/24", "InstanceId": "i-00000002", "Origin": "CreateRoute", "State": "blackhole"},
+        {"DestinationCidrBlock": "10.64.2.0/24", "InstanceId": "i-00000003", "Origin": "CreateRoute", "State": "active"},
         {"DestinationCidrBlock": "0.0.0.0/0", "GatewayId": "igw-1", "Origin": "CreateRoute", "State": "active"},
     ]
     assert list(routes_of(told, {"i-00000001": "one"})) == [
         Route("10.64.0.0/24", "one", "10.64.0.0/24"),
         Route("10.64.1.0/24", "", "10.64.1.0/24", blackhole=True),
+        Route("10.64.2.0/24", "", "10.64.2.0/24"),
     ]
 
 

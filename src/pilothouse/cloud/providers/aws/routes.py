@@ -2,8 +2,8 @@
 
 Reference: the interface Routes, and the routes of the AWS cloud provider. The table is the configured one, or the only one of the VPC with
 the cluster's tag, or the VPC's main one. A route to a node's pods leads to the node's instance; the instance may then pass on what is not
-addressed to itself (no source and destination check). A route that leads to an instance that is gone is a blackhole; of routes to instances
-only those to nodes of this cluster, and blackholes, are told.
+addressed to itself (no source and destination check). A route that leads to an instance that is gone is a blackhole. All routes to instances
+are told, also to those of no node: the controller knows by their range which are the cluster's, and a node may be gone before its instance.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pilothouse.client.reconcile.kinds import NODES
 from pilothouse.cloud.provider import CloudError, Route, Surroundings
 from pilothouse.cloud.providers.aws.calls import AwsError, Calls, filters
 from pilothouse.cloud.providers.aws.config import Settings
-from pilothouse.cloud.providers.aws.instances import Ec2Instances
+from pilothouse.cloud.providers.aws.instances import Ec2Instances, instance_id, is_of_aws
 from pilothouse.cloud.providers.aws.network import Network
 
 Obj = dict[str, Any]
@@ -35,9 +35,14 @@ class VpcRoutes:
 
     async def list(self, cluster: str) -> Sequence[Route]:
         table = await self._table(cluster)
-        found = await self._instances.of_nodes(self._nodes.list())
-        names = {instance["InstanceId"]: name for name, instance in found.items()}
-        return list(routes_of(table["Routes"], names))
+        return list(routes_of(table["Routes"], await self._names()))
+
+    async def _names(self) -> dict[str, str]:
+        """Nodes by their instance. Only those that do not say which one it is are asked for."""
+        nodes = [n for n in self._nodes.list() if is_of_aws(n)]
+        told = {instance_id(n): n["metadata"]["name"] for n in nodes if instance_id(n)}
+        asked = await self._instances.of_nodes(n for n in nodes if not instance_id(n))
+        return told | {instance["InstanceId"]: name for name, instance in asked.items()}
 
     async def create(self, cluster: str, route: Route, node: Obj) -> None:
         instance = await self._instances.find(node)
@@ -105,11 +110,11 @@ def _destination(text: str) -> dict[str, str]:
 
 
 def routes_of(routes: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> Iterable[Route]:
-    """The routes of a table that lead, or led, to nodes. `names` are those of nodes by their instance's id."""
+    """The routes of a table that lead, or led, to instances. `names` are those of nodes by their instance's id."""
     for route in routes:
         where, instance = destination(route), route.get("InstanceId") or ""
         if not where or route.get("Origin") not in (None, "CreateRoute"):
             continue
         gone = route.get("State") == "blackhole"
-        if gone or instance in names:
+        if gone or instance:
             yield Route(name=where, node=names.get(instance, ""), destination=where, blackhole=gone)

@@ -88,6 +88,8 @@ class Faults:
     def clear(self) -> None:
         self.count = 0
         self.calls: list[str] = []
+        #: Seconds that each call takes.
+        self.latency = 0.0
         #: (n, how): the n-th call from now on; "throttle" and "break" do nothing, "lose" carries it out and says it broke.
         self.plan: dict[int, str] = {}
 
@@ -99,6 +101,8 @@ class Faults:
     def __call__(self, environ: Obj, start: Any) -> Any:
         if "pilothouse" not in environ.get("HTTP_USER_AGENT", ""):  # the test's own
             return self._app(environ, start)
+        if self.latency:
+            threading.Event().wait(self.latency)
         with self._lock:
             self.count += 1
             how = self.plan.get(self.count, "")
