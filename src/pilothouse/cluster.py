@@ -98,6 +98,8 @@ class Spokes:
     #: The cloud that load balancers and gateways are from, by its provider's name, and its configuration's text; "": there is none.
     cloud: str = ""
     cloud_config: str = ""
+    #: Nodes wait for their cloud to say what they are.
+    external_nodes: bool = False
     #: Names of Services on this machine; None: not.
     access: Access | None = None
 
@@ -105,12 +107,13 @@ class Spokes:
 class Cluster:
     """A hub with its spokes in one process and one event loop."""
 
-    def __init__(self, hub: ApiHub, spokes: Spokes | None = None) -> None:
+    def __init__(self, hub: ApiHub, spokes: Spokes | None = None, provider: Provider | None = None) -> None:
+        """`provider` is a cloud in the place of the one that the spokes name."""
         self.hub = hub
         self._spokes = spokes or Spokes()
         self._tasks: list[asyncio.Task[None]] = []
         self._scheduler_config: SchedulerConfig | None = None
-        self._provider: Provider | None = None
+        self._provider = provider
         self._ready = asyncio.Event()
         self.access: ServiceAccess | None = None
 
@@ -121,7 +124,7 @@ class Cluster:
     async def start(self) -> None:
         """Start the hub, then the spokes. Returns when the API serves and the default namespace can take pods."""
         self._scheduler_config = self._load_scheduler_config()
-        if self._spokes.cloud_config or self._spokes.cloud not in ("", "local"):
+        if self._provider is None and (self._spokes.cloud_config or self._spokes.cloud not in ("", "local")):
             self._provider = self._load_provider()  # what is wrong with it is told before anything has been started
         if self._spokes.access is not None:
             self.access = self._make_access(self._spokes.access)
@@ -162,11 +165,16 @@ class Cluster:
             from pilothouse.nodes.provisioner import LocalProvisioner
             from pilothouse.nodes.simulated import NodeOptions, SimulatedNodes
 
-            options = NodeOptions(count=self._spokes.nodes, startup_delay=self._spokes.startup_delay, serve=self._spokes.serve)
+            options = NodeOptions(
+                count=self._spokes.nodes,
+                startup_delay=self._spokes.startup_delay,
+                serve=self._spokes.serve,
+                external=self._spokes.external_nodes,
+            )
             nodes = hub.transport("pilothouse:nodes", "system:masters", agent="pilothouse-nodes")
             out.append(("nodes", SimulatedNodes(nodes, clock, options).run()))
             out.append(("provisioner", LocalProvisioner(nodes, clock).run()))
-        if self._spokes.cloud:
+        if self._spokes.cloud or self._provider is not None:
             out.append(("cloud", self._cloud()))
         if self.access is not None:
             out.append(("access", self._run_access(self.access)))
@@ -194,14 +202,18 @@ class Cluster:
         from pilothouse.cloud.component import make_manager
         from pilothouse.cloud.guard import Limits
 
-        hub = self.hub
+        hub, local = self.hub, self._spokes.cloud == "local"
         manager = make_manager(
             self._provider or self._load_provider(),
             hub.transport("system:cloud-controller-manager", "system:masters", agent="cloud-controller-manager"),
             hub.clock,
-            Options(leader_elect=False, use_service_account_credentials=True, concurrency={"service-lb-controller": 20}),
+            Options(
+                leader_elect=False,
+                use_service_account_credentials=True,
+                concurrency={"service-lb-controller": 20} if local else {},
+            ),
             hub.account_transport,
-            limits=Limits(rate=1000, burst=1000),  # this machine does not mind being asked
+            limits=Limits(rate=1000, burst=1000) if local else None,  # this machine does not mind being asked
         )
         await manager.run()
 
