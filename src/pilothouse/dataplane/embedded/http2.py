@@ -89,8 +89,7 @@ class Http2(Session):
         self._resets += 1
         if self._resets > _RESETS:
             self.conn.close_connection(Code.ENHANCE_YOUR_CALM)
-            self.flush()
-            self.transport.close()
+            self.close()
 
     def idle(self) -> None:
         self.expires = self.front.engine.now + self.limits.idle
@@ -104,13 +103,13 @@ class Http2(Session):
         self._resets = 0
         if not self.streams and self.expires < now:
             self.goaway(self._last)
-            self.transport.close()
+            self.close()
 
     def drain(self) -> None:
         self.goaway(self._last)
         self.leave()
         if not self.streams:
-            self.transport.close()
+            self.close()
 
 
 class ServerStream(Stream):
@@ -206,7 +205,7 @@ class ServerStream(Stream):
 
     def _close_if_last(self) -> None:
         if self.session.leaving and not self.session.streams:
-            self.session.transport.close()
+            self.session.close()
 
     def reset(self) -> None:
         self.cancel(Code.INTERNAL_ERROR)

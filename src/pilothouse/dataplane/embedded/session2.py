@@ -174,6 +174,8 @@ class Session(asyncio.Protocol):
         self.limits = limits
         self.streams: dict[int, Stream] = {}
         self.transport = cast(asyncio.Transport, None)
+        self._flushing = False
+        self._soon = asyncio.get_running_loop().call_soon
         self.blocked = False
         #: No new streams: one side has said so.
         self.leaving = False
@@ -198,8 +200,7 @@ class Session(asyncio.Protocol):
         try:
             events = self.conn.receive_data(data)
         except h2.exceptions.ProtocolError:
-            self.flush()  # it says what was wrong
-            self.transport.close()
+            self.close()  # what is sent says what was wrong
             return
         handlers = self._events
         for event in events:
@@ -210,7 +211,7 @@ class Session(asyncio.Protocol):
         if self.blocked and self.transport.get_write_buffer_size() > _OWED:
             self.transport.abort()
         if self.leaving and not self.streams:
-            self.transport.close()
+            self.close()
 
     def count_in(self, size: int) -> None:
         """So many bytes came."""
@@ -219,10 +220,22 @@ class Session(asyncio.Protocol):
         """So many bytes went."""
 
     def flush(self) -> None:
+        """Send what there is, at the end of this turn of the loop: what several streams have to say by then goes in one write."""
+        if not self._flushing:
+            self._flushing = True
+            self._soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
         data = self.conn.data_to_send()
         if data and not self.transport.is_closing():
             self.count_out(len(data))
             self.transport.write(data)
+
+    def close(self) -> None:
+        """End, behind what there is to send."""
+        self._flush()
+        self.transport.close()
 
     def acknowledge(self, stream: int, size: int) -> None:
         if size:
@@ -284,6 +297,7 @@ class Session(asyncio.Protocol):
 
     def goaway(self, last: int) -> None:
         """Tell the peer to begin nothing new. The library's own way would end what runs."""
+        self._flush()
         if not self.transport.is_closing():
             self.transport.write(GoAwayFrame(last_stream_id=last).serialize())
 

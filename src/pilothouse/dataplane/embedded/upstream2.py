@@ -60,12 +60,12 @@ class Http2Upstream(Session):
         """Take nothing new, and end with what runs."""
         self.leave()
         if not self.streams:
-            self.transport.close()
+            super().close()
 
     def idle(self) -> None:
         self.expires = self._engine.now + self._engine.limits.idle_upstream
         if self.leaving:
-            self.transport.close()
+            super().close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.leave()
