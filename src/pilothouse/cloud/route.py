@@ -16,7 +16,7 @@ from pilothouse.api.errors import StatusError
 from pilothouse.client import metrics
 from pilothouse.client.reconcile.kinds import NODES
 from pilothouse.client.reconcile.kit import Context, Controller, gather, is_not_found
-from pilothouse.client.reconcile.objects import Obj, condition, uid
+from pilothouse.client.reconcile.objects import Obj, condition, pod_ranges, uid
 from pilothouse.clock import rfc3339
 from pilothouse.cloud.provider import CloudError, Route, Routes
 
@@ -52,14 +52,9 @@ def is_ours(route: Route, clusters: Iterable[Network]) -> bool:
     return any(destination.network_address in c or destination.broadcast_address in c for c in clusters)
 
 
-def ranges_of(node: Obj) -> Sequence[str]:
-    spec = node["spec"]
-    return spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
-
-
 def stale(routes: Iterable[Route], nodes: Iterable[Obj], clusters: Sequence[Network]) -> list[Route]:
     """The routes that lead nowhere, or to a node that does not have this range; and all but one of those that lead to the same."""
-    wanted = {(n["metadata"]["name"], r) for n in nodes for r in ranges_of(n)}
+    wanted = {(n["metadata"]["name"], r) for n in nodes for r in pod_ranges(n)}
     seen: Counter[tuple[str, str]] = Counter()
     out = []
     for route in routes:
@@ -121,7 +116,7 @@ class RouteController(Controller):
 
     async def _serve(self, node: Obj, there: set[tuple[str, str]], had_routes: bool) -> None:
         """Make the routes of a node. One without ranges has no network, if it ever had routes."""
-        name, ranges = node["metadata"]["name"], ranges_of(node)
+        name, ranges = node["metadata"]["name"], pod_ranges(node)
         if not ranges and not had_routes:
             return
         made = [await self._create(node, r) for r in ranges if (name, r) not in there]

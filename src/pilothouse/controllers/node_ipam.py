@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pilothouse.client.reconcile.kinds import NODES
 from pilothouse.client.reconcile.kit import Context, Controller
-from pilothouse.client.reconcile.objects import Obj, is_deleting, uid
+from pilothouse.client.reconcile.objects import Obj, is_deleting, pod_ranges, uid
 
 #: Bits of a node's range, by IP version.
 MASKS = {4: 24, 6: 64}
@@ -71,19 +71,19 @@ class NodeIPAMController(Controller):
     def _changed(self, old: Obj | None, new: Obj | None) -> None:
         if new is not None:
             for pool in self.pools:
-                pool.occupy(ranges_of(new))
-            if not ranges_of(new):
+                pool.occupy(pod_ranges(new))
+            if not pod_ranges(new):
                 self.enqueue(new)
         elif old is not None:
             for pool in self.pools:
-                pool.release(ranges_of(old))
+                pool.release(pod_ranges(old))
             for node in self.nodes.list():
-                if not ranges_of(node):
+                if not pod_ranges(node):
                     self.enqueue(node)
 
     async def sync(self, key: str) -> None:
         node = self.nodes.get("", key)
-        if node is None or ranges_of(node) or is_deleting(node):
+        if node is None or pod_ranges(node) or is_deleting(node):
             return
         taken = [pool.take() for pool in self.pools]
         given = [t for t in taken if t is not None]
@@ -101,8 +101,3 @@ class NodeIPAMController(Controller):
     def _give_back(self, ranges: Iterable[str]) -> None:
         for pool in self.pools:
             pool.release(ranges)
-
-
-def ranges_of(node: Obj) -> list[str]:
-    spec = node["spec"]
-    return spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])

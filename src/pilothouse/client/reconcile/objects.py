@@ -87,6 +87,12 @@ def with_metadata(obj: Obj, **members: Any) -> Obj:
     return changed(obj, metadata=changed(obj["metadata"], **members))
 
 
+def pod_ranges(node: Obj) -> list[str]:
+    """The ranges of a node's pods, none or one of each family."""
+    spec = node["spec"]
+    return spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
+
+
 def condition(obj: Obj, kind: str) -> Obj | None:
     """A condition of the object's status by its type."""
     return find_condition((obj.get("status") or {}).get("conditions"), kind)
