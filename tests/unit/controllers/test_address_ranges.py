@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilothouse.client.reconcile.kinds import NODES
-from pilothouse.controllers.node_ipam import NodeIPAMController, pools, ranges_of
+from pilothouse.client.reconcile.objects import pod_ranges
+from pilothouse.controllers.node_ipam import NodeIPAMController, pools
 
 from .builders import node
 from .cluster import Cluster
@@ -44,9 +45,9 @@ async def test_nodes_get_a_range_of_each_family_and_wait_where_there_is_none():
         for n in range(3):
             await cluster.create(NODES, node(f"n{n}"))
         await cluster.settle()
-        given = [ranges_of(n) for n in cluster.all(NODES)]
+        given = [pod_ranges(n) for n in cluster.all(NODES)]
         assert given == [["10.0.0.0/24", "fd00::/64"], ["10.0.1.0/24", "fd00:0:0:1::/64"], []]
         assert cluster.events == [("Node/n2", "CIDRNotAvailable", "Node n2 status is now: CIDRNotAvailable")]
         await cluster.delete(NODES, "", "n0", {"gracePeriodSeconds": 0})
         await cluster.settle()
-        assert ranges_of(cluster.find(NODES, "n2"))[0] == "10.0.0.0/24"
+        assert pod_ranges(cluster.find(NODES, "n2"))[0] == "10.0.0.0/24"
