@@ -100,7 +100,7 @@ class Spokes:
     cloud_config: str = ""
     #: Nodes wait for their cloud to say what they are.
     external_nodes: bool = False
-    #: Names of Services on this machine; None: not.
+    #: Services by name and by address on this machine; None: not.
     access: Access | None = None
 
 
@@ -185,7 +185,15 @@ class Cluster:
         from pilothouse.nodes.access import ServiceAccess
 
         transport = self.hub.transport("pilothouse:nodes", "system:masters", agent="pilothouse-access")
-        return ServiceAccess(transport, self.hub.clock, wanted, self.hub.settings.service_ranges[0])
+        return ServiceAccess(transport, self.hub.clock, wanted, self.hub.settings.service_ranges[0], self._own_endpoint)
+
+    def _own_endpoint(self) -> dict[tuple[str, int], tuple[str, int]]:
+        """The Service `kubernetes` tells an address of this machine, at which a hub that listens on loopback is not found."""
+        from pilothouse.apiserver.bootstrap.cluster import outside_address
+
+        settings, port = self.hub.settings, self.hub.server.port
+        told = outside_address(settings.advertise_address or settings.bind_address)
+        return {(told, port): (settings.bind_address, port)} if settings.bind_address != "0.0.0.0" else {}
 
     async def _run_access(self, access: ServiceAccess) -> None:
         """After what a cluster's start is waited for."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pilothouse.cli import access, cloud, controllers, insight
-from pilothouse.cli.access import ClusterDomain, DnsAnswers, DnsPort, DnsResolvers, access_of
+from pilothouse.cli.access import ClusterDomain, DnsAnswers, DnsPort, DnsResolvers, NodePortAddresses, ProxyMode, access_of
 from pilothouse.cli.insight import PluginFiles
 from pilothouse.cli.one_line import Commands
 from pilothouse.cli.options import (
@@ -101,6 +101,8 @@ def up(
     dns_answers: DnsAnswers = "auto",
     dns_resolvers: DnsResolvers = "",
     cluster_domain: ClusterDomain = "cluster.local",
+    proxy_mode: ProxyMode = "auto",
+    nodeport_addresses: NodePortAddresses = "",
 ) -> None:
     """Run a whole cluster on this machine until Ctrl-C. The nodes are simulated."""
     if cloud_config and load_balancer_addresses:
@@ -119,7 +121,7 @@ def up(
         scheduler_plugins=tuple(plugin_file or ()),
         cloud="" if cloud_provider == "none" else cloud_provider,
         cloud_config=_cloud_settings(cloud_config, load_balancer_addresses),
-        access=access_of(dns_port, dns_answers, dns_resolvers, cluster_domain),
+        access=access_of(dns_port, dns_answers, dns_resolvers, cluster_domain, proxy_mode, nodeport_addresses),
     )  # fmt: skip
     raise typer.Exit(run_command(lambda: _up(settings, folder, etcd, spokes, target)))
 

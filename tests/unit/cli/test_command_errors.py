@@ -69,7 +69,7 @@ def test_what_cannot_work_is_told_in_one_line(arguments: tuple[str, ...], told: 
     ("arguments", "told"),
     [
         (("apiserver", "--no-such-flag"), "no such option: --no-such-flag"),
-        (("up", "--nods", "1"), "possible options: --nodes"),
+        (("up", "--memry"), "possible options: --memory"),
         (("up", "--port", "x"), "invalid value for '--port'"),
         (("nodes", "--kubeconfig", "k", "--count", "0"), "0 is not in the range"),
         (("apiserver", "extra"), "unexpected extra argument"),

@@ -53,13 +53,13 @@ class Listening:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(factory, sock=self._sock, backlog=_BACKLOG)
         if before is not None:
-            before.close()
+            _end(before)
 
     def whole(self, taken: Callable[[socket.socket], object]) -> None:
         """Give each connection's socket to `taken`."""
         before = self._release()
         if before is not None:
-            before.close()
+            _end(before)
         asyncio.get_running_loop().add_reader(self._sock.fileno(), self._take, taken)
         self._reading = True
 
@@ -87,12 +87,27 @@ class Listening:
             taken(sock)
 
     def close(self) -> None:
+        """Listen no more, from now on: the address is free for another socket."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
         if self._server is not None:
-            self._server.close()
+            _end(self._server)
             self._server = None
             return
         if self._reading:
             self._reading = False
             asyncio.get_running_loop().remove_reader(self._sock.fileno())
-        with contextlib.suppress(OSError):
-            self._sock.close()
+        self._sock.close()
+
+
+def _end(server: asyncio.AbstractServer) -> None:
+    """Take no more connections. With asyncio's own servers one that was taken in this turn gets its transport in the next: it hangs if there is no
+    server then.
+    """
+    if not isinstance(server, asyncio.Server):
+        server.close()
+        return
+    loop = asyncio.get_running_loop()
+    for sock in server.sockets:
+        loop.remove_reader(sock.fileno())
+    loop.call_soon(loop.call_soon, server.close)

@@ -38,6 +38,16 @@ class Pair:
 def bind(address: Address) -> Pair:
     """OSError if one of the two cannot be had. Port 0: one that is free for both."""
     host, port = address
+    for _ in range(TRIES):
+        try:
+            return _bind(host, port)
+        except OSError as error:
+            if port or error.errno != errno.EADDRINUSE:
+                raise
+    return _bind(host, port)
+
+
+def _bind(host: str, port: int) -> Pair:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.ExitStack() as undone:
         udp = undone.enter_context(socket.socket(family, socket.SOCK_DGRAM))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.api.errors import StatusError
@@ -66,7 +66,7 @@ class StandbyDns:
         clock: Clock,
         sockets: Sockets,
         address: str = "",
-        options: Callable[[], Options] | None = None,
+        options: Callable[[], Awaitable[Options]] | None = None,
     ) -> None:
         self._transport = transport
         self._clock = clock
@@ -82,7 +82,7 @@ class StandbyDns:
                 await self._sockets.first_use()
                 from pilothouse.nodes.dns.server import ClusterDns
 
-                options = self._options() if self._options is not None else None
+                options = await self._options() if self._options is not None else None
                 group.create_task(ClusterDns(self._transport, self._clock, self._sockets, options).run())
         finally:
             self._sockets.close()

@@ -15,7 +15,7 @@ import pytest
 from pilothouse.clock import SystemClock, VirtualClock
 from pilothouse.nodes.dns import forward
 from pilothouse.nodes.dns.forward import Forwarder, resolvers
-from pilothouse.nodes.dns.sockets import Address, parse_address
+from pilothouse.nodes.dns.sockets import Address, bind, parse_address
 
 
 class Upstream(asyncio.DatagramProtocol):
@@ -59,9 +59,10 @@ class Upstream(asyncio.DatagramProtocol):
 @contextlib.asynccontextmanager
 async def upstream() -> AsyncIterator[tuple[Upstream, Address]]:
     loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(Upstream, local_addr=("127.0.0.1", 0))
-    address = transport.get_extra_info("sockname")
-    tcp = await asyncio.start_server(server.serve, *address)
+    pair = bind(("127.0.0.1", 0))
+    transport, server = await loop.create_datagram_endpoint(Upstream, sock=pair.udp)
+    address = pair.address
+    tcp = await asyncio.start_server(server.serve, sock=pair.tcp)
     try:
         yield server, address
     finally:
@@ -129,7 +130,7 @@ async def test_an_answer_to_something_else_is_not_believed() -> None:
 
 
 async def test_the_next_server_is_asked_when_one_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forward, "TIMEOUT", 0.05)
+    monkeypatch.setattr(forward, "TIMEOUT", 0.5)
     async with upstream() as (first, one), upstream() as (_, two):
         first.silent = True
         assert await ask(Forwarder([one, two], SystemClock()), "a.example.com") is not None

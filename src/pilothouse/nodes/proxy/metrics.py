@@ -1,0 +1,44 @@
+"""What the proxier counts, under kube-proxy's names."""
+
+from __future__ import annotations
+
+from pilothouse.client.metrics import Counter, Gauge, Histogram, exponential, text
+from pilothouse.clock import Clock
+
+
+class ProxyMetrics:
+    """`mode` is the backend's name."""
+
+    def __init__(self, clock: Clock, mode: str) -> None:
+        self._clock = clock
+        self.last_synced = self.last_queued = 0.0
+        self.seconds = Histogram(
+            "kubeproxy_sync_proxy_rules_duration_seconds", "How long a round of changes took.", (), exponential(0.001, 2, 15)
+        )
+        self.service_changes = Counter("kubeproxy_sync_proxy_rules_service_changes_total", "Changes of Services.")
+        self.endpoint_changes = Counter("kubeproxy_sync_proxy_rules_endpoint_changes_total", "Changes of endpoints.")
+        failures = "nftables_sync_failures_total" if mode == "nftables" else "userspace_sync_failures_total"
+        self.failures = Counter(f"kubeproxy_sync_proxy_rules_{failures}", "What could not be done.")
+        self._synced = Gauge(
+            "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
+            "When the last round ended.",
+            (),
+            lambda: [((), self.last_synced)],
+        )
+        self._queued = Gauge(
+            "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
+            "When something last changed.",
+            (),
+            lambda: [((), self.last_queued)],
+        )
+
+    def queued(self) -> None:
+        self.last_queued = self._clock.now()
+
+    def synced(self, seconds: float) -> None:
+        self.last_synced = self._clock.now()
+        self.seconds.observe(seconds)
+
+    def text(self) -> str:
+        parts = (self.seconds, self.service_changes, self.endpoint_changes, self.failures, self._synced, self._queued)
+        return text(parts)

@@ -1,0 +1,119 @@
+"""What the proxier changes in this machine's network: local routes, and who of several clusters may.
+
+A local route (AnyIP, `ip route add local 10.96.0.0/16 dev lo`) makes all addresses of a range this machine's own, so that one can listen there. It is
+taken back at the end. A range that the machine already has a way to, other than the default route, is somebody else's and is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterable
+
+import orjson
+
+#: Only one cluster at a time may change this machine's network; the name goes with the process that has it.
+_LOCK = "\0pilothouse-network"
+
+
+async def run(*command: str, text: str = "") -> str:
+    """A program's output. OSError, with what it said, if it is not there or fails. In a thread: uvloop fails where a program ends before it reads."""
+    path = shutil.which(command[0]) or shutil.which(command[0], path="/usr/sbin:/sbin")
+    if path is None:
+        raise FileNotFoundError(2, f"{command[0]} is not installed")
+    whole = [path, *command[1:]]
+    done = await asyncio.to_thread(subprocess.run, whole, input=text, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        raise OSError(done.returncode, " ".join(done.stderr.split()) or f"{command[0]} failed")
+    return str(done.stdout)
+
+
+class NetworkLock:
+    """Held by the cluster that may change this machine's network (its network namespace's, exactly)."""
+
+    def __init__(self) -> None:
+        self._sock: socket.socket | None = None
+
+    def take(self) -> None:
+        """OSError if another cluster has it."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            sock.bind(_LOCK)
+        except OSError as error:
+            sock.close()
+            raise OSError(error.errno, "another cluster has changed this machine's network already") from error
+        self._sock = sock
+
+    def give_back(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+
+class LocalRoutes:
+    """Ranges that are made this machine's own."""
+
+    def __init__(self) -> None:
+        self.ranges: set[str] = set()
+
+    async def add(self, range: str) -> None:
+        """OSError if this machine does not allow it, or goes there another way already."""
+        if range in self.ranges:
+            return
+        network = ipaddress.IPv4Network(range)
+        routes = orjson.loads(await run("ip", "-4", "-j", "route", "show", "table", "all"))
+        if other := next(iter(overlapping(network, routes)), ""):
+            raise OSError(17, f"{range} is in use on this machine: there is a route to {other}")
+        if not any(_is_ours(route, network) for route in routes):  # one that was killed has left it
+            await run("ip", "-4", "route", "add", "local", range, "dev", "lo")
+        self.ranges.add(range)
+
+    async def remove(self, *ranges: str) -> None:
+        for range in ranges:
+            if range in self.ranges:
+                self.ranges.discard(range)
+                await run("ip", "-4", "route", "del", "local", range, "dev", "lo")
+
+    async def close(self) -> None:
+        await self.remove(*self.ranges)
+
+
+def overlapping(network: ipaddress.IPv4Network, routes: Iterable[dict[str, str]]) -> list[str]:
+    """The destinations of a machine's routes that are in a range, or that the range is in; the default route and our own do not count."""
+    found = []
+    for route in routes:
+        text = route.get("dst", "default")
+        if text == "default" or _is_ours(route, network):
+            continue
+        other = ipaddress.ip_network(text, strict=False)
+        if isinstance(other, ipaddress.IPv4Network) and other.prefixlen and other.overlaps(network):
+            found.append(text)
+    return found
+
+
+def _is_ours(route: dict[str, str], network: ipaddress.IPv4Network) -> bool:
+    if route.get("type") != "local" or route.get("dev") != "lo":
+        return False
+    other = ipaddress.ip_network(route.get("dst", "0.0.0.0/0"), strict=False)
+    return other == network or (isinstance(other, ipaddress.IPv4Network) and other.subnet_of(network) and other.prefixlen == 32)
+
+
+def own_addresses() -> dict[str, str]:
+    """The IPv4 address of each of this machine's network interfaces that has one, without loopback."""
+    import fcntl
+    import struct
+
+    found = {}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _, name in socket.if_nameindex():
+            try:
+                answer = fcntl.ioctl(sock, 0x8915, struct.pack("256s", name.encode()[:15]))  # SIOCGIFADDR
+            except OSError:
+                continue  # it has none
+            address = socket.inet_ntoa(answer[20:24])
+            if not address.startswith("127."):
+                found[name] = address
+    return found
