@@ -66,6 +66,8 @@ def tour() -> None:
     kubectl("-n", "guestbook", "get", "deployments,pods,services", "-o", "wide")
     port = moved("service/frontend", r".metadata.annotations.pilothouse\.dev/load-balancer-ports")
     curl(balancer, port, balancer)
+    for condition in ("create", "condition=Established"):  # a cluster learns of the Gateway API when it is ready
+        kubectl("wait", "--for", condition, "crd/httproutes.gateway.networking.k8s.io", "--timeout=30s", quietly=True)
     kubectl("apply", "-f", "examples/guestbook/gateway.yaml")
     kubectl("-n", "guestbook", "wait", "--for", "condition=Programmed", "gateway/guestbook", "--timeout=30s")
     kubectl("-n", "guestbook", "get", "gateways,httproutes")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from pathlib import Path
 
 import aiohttp
+from etcd_server import free_port
 from town import HTTP, TCP, UDP, Town, ask_udp, connected, eventually, name_at
 
 from pilothouse.client.client import SERVICES
@@ -171,3 +173,33 @@ async def test_an_address_of_somebody_else_is_an_event_that_says_so(town: Town) 
 
     message = (await eventually(told))[0]
     assert "192.0.2.1 is not in 127." in message
+
+
+async def test_where_there_is_one_address_load_balancers_differ_by_port_and_keep_it(
+    pilothouse_certificates: Path, tmp_path: Path, engine: str
+) -> None:
+    port = free_port()
+    wanted = {"name": "tcp", "port": port}
+    town = Town(pilothouse_certificates, tmp_path, engine, "ports: elsewhere")
+    await town.start()
+    try:
+        await town.pod("one")
+        await town.pod("two")
+        found = {}
+        for name, pod in (("a", "one"), ("b", "two")):
+            await town.endpoints(name, pod)
+            await town.service(name, wanted)
+            ingress = await town.ingress(name)
+            assert ingress["ip"] == "127.0.0.1"
+            found[name] = int(ingress["ports"][0].get("error", f"FoundOnPort{port}").rpartition("Port")[2])
+        assert found["a"] == port != found["b"]
+        await town.stop()
+        await town.start()
+
+        async def carried() -> bool:
+            return [await name_at("127.0.0.1", found[name]) for name in ("a", "b")] == ["one", "two"]
+
+        await eventually(carried)
+    finally:
+        await town.stop()
+        await asyncio.gather(*(p.stop() for p in town.pods.values()))

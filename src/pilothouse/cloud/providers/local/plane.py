@@ -33,6 +33,8 @@ class Plane:
         self._places: dict[Place, str] = {}
         #: By front: the port that was asked for, and where it listens.
         self._fronts: dict[str, tuple[int, Place]] = {}
+        #: Those that read what passes, and so know of requests.
+        self._edges: set[str] = set()
 
     async def close(self) -> None:
         engine, self._engine = self._engine, None
@@ -48,6 +50,8 @@ class Plane:
         A front stays where it is while it asks for the same; `before` is where it was in a former life.
         """
         engine = await self._started()
+        if isinstance(front, Edge):
+            self._edges.add(front.name)
         known = self._fronts.get(front.name)
         if known is not None and known[0] == front.port and known[1][0] == front.address:
             await engine.set_front(replace(front, port=known[1][1]))
@@ -73,6 +77,7 @@ class Plane:
 
     async def drop(self, name: str) -> None:
         """End a front, if it is there."""
+        self._edges.discard(name)
         known = self._fronts.pop(name, None)
         if known is not None:
             await (await self._started()).drop_front(name)
@@ -93,7 +98,7 @@ class Plane:
         """What the fronts have carried, by their names."""
         return (
             _Totals("connections_total", "Connections that came in; for UDP, clients.", (), self._sums(lambda c: c.connections)),
-            _Totals("requests_total", "Requests that came in.", (), self._sums(lambda c: c.requests)),
+            _Totals("requests_total", "Requests that came in.", (), self._requests),
             _Totals("responses_total", "Answers, by the class of their code.", ("code",), self._answers),
             _Totals("received_bytes_total", "Bytes that clients sent.", (), self._sums(lambda c: c.bytes_in)),
             _Totals("sent_bytes_total", "Bytes that were sent to clients.", (), self._sums(lambda c: c.bytes_out)),
@@ -132,8 +137,12 @@ class Plane:
     def _sums(self, value: Callable[[FrontCounters], int]) -> Callable[[], Samples]:
         return lambda: [((name,), float(value(c))) for name, c in self._counters()]
 
+    def _requests(self) -> Samples:
+        return [((name,), float(c.requests)) for name, c in self._counters() if name in self._edges]
+
     def _answers(self) -> Samples:
-        return [((name, code), float(number)) for name, c in self._counters() for code, number in c.codes.items()]
+        edges = [(name, c.codes) for name, c in self._counters() if name in self._edges]
+        return [((name, code), float(number)) for name, codes in edges for code, number in codes.items()]
 
 
 def _transport(front: Front) -> str:

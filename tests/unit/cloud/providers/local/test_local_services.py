@@ -10,10 +10,10 @@ from local_world import Carried, World, a_world, http, until
 from pilothouse.client import loopback
 from pilothouse.client.metrics import text
 from pilothouse.client.reconcile.kinds import SERVICES
-from pilothouse.cloud.provider import CloudError
+from pilothouse.cloud.provider import CloudError, GatewayPlan
 from pilothouse.cloud.providers.local.services import affinity, source_ranges
 from pilothouse.cluster import ApiHub
-from pilothouse.dataplane.model import Forward
+from pilothouse.dataplane.model import Edge, Forward
 
 FRONT = "Service/default/web:8080/TCP"
 
@@ -287,15 +287,20 @@ async def test_the_annotation_goes_when_the_service_is_no_load_balancer_any_more
         assert "annotations" not in (await world.api.get(SERVICES, "default", "web"))["metadata"]
 
 
-async def test_metrics_tell_what_each_front_has_carried(world: World) -> None:
+async def test_metrics_tell_what_each_front_has_carried_and_requests_only_where_they_are_seen(world: World) -> None:
     assert "pilothouse_loadbalancer_connections_total{" not in text(world.provider.metrics())
     await world.ensure(await world.create("web"))
-    world.engine.carried[FRONT] = Carried(connections=3, requests=5, bytes_in=10, bytes_out=20, codes={"2xx": 4, "5xx": 1})
+    await world.gateways.ensure(GatewayPlan("Gateway/default/g", (Edge("port-80", "", 80),), ()))
+    gateway = "Gateway/default/g/port-80@127.50.128.1"
+    for front in (FRONT, gateway):
+        world.engine.carried[front] = Carried(connections=3, requests=5, bytes_in=10, bytes_out=20, codes={"2xx": 4, "5xx": 1})
     told = text(world.provider.metrics())
     for line in (
         f'pilothouse_loadbalancer_connections_total{{front="{FRONT}"}} 3',
-        f'pilothouse_loadbalancer_responses_total{{front="{FRONT}",code="2xx"}} 4',
         f'pilothouse_loadbalancer_received_bytes_total{{front="{FRONT}"}} 10',
+        f'pilothouse_loadbalancer_requests_total{{front="{gateway}"}} 5',
+        f'pilothouse_loadbalancer_responses_total{{front="{gateway}",code="2xx"}} 4',
         'pilothouse_loadbalancer_engine_info{engine="memory"} 1',
     ):
         assert line in told.splitlines()
+    assert f'requests_total{{front="{FRONT}"' not in told
