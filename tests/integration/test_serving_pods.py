@@ -287,20 +287,21 @@ async def test_idle_connections_end_with_their_container(pod: Pod, http: aiohttp
 
 async def test_http2_clients_are_sent_away_and_may_finish(pod: Pod) -> None:
     grpc = pytest.importorskip("grpc", reason="the extra `etcd` is not installed")
-    await pod.set(latency="150ms")
+    await pod.set(latency="700ms")
     async with grpc.aio.insecure_channel(f"{pod.host}:8080") as channel:
-        asking = asyncio.ensure_future(channel.unary_unary("/any.Service/Call")(b"hello", timeout=5))
+        asking = asyncio.ensure_future(channel.unary_unary("/any.Service/Call")(b"hello", timeout=10))
         served = pod.listeners._pods["u1"].served
 
         async def until_asked(connections: int) -> None:
-            while sum(c._handler is not None and c._handler.busy for c in served.connections) < connections:
-                await asyncio.sleep(0.002)
+            async with asyncio.timeout(10):
+                while sum(c._handler is not None and c._handler.busy for c in served.connections) < connections:
+                    await asyncio.sleep(0.002)
 
         await until_asked(1)
-        await pod.set(deleted=True, latency="150ms")
-        later = asyncio.ensure_future(channel.unary_unary("/any.Service/Call")(b"again", timeout=5))
+        await pod.set(deleted=True, latency="700ms")
+        later = asyncio.ensure_future(channel.unary_unary("/any.Service/Call")(b"again", timeout=10))
         await until_asked(2)  # on a second connection, as the first has been told to go
-        await pod.set(running=(), deleted=True, latency="150ms")
+        await pod.set(running=(), deleted=True, latency="700ms")
         assert (await asking, await later) == (b"hello", b"again")
 
 

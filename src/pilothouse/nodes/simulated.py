@@ -21,7 +21,7 @@ from pilothouse.client.informer import InformerFactory
 from pilothouse.client.interface import Transport
 from pilothouse.clock import Clock, rfc3339, rfc3339_micro
 from pilothouse.nodes import usage
-from pilothouse.nodes.lifecycle import Happening, PodRun, advance
+from pilothouse.nodes.lifecycle import Happening, PodRun, advance, pre_stop
 
 if TYPE_CHECKING:
     from pilothouse.nodes.serve.listeners import Listeners
@@ -35,6 +35,8 @@ LEASE_SECONDS, RENEW_SECONDS, STATUS_SECONDS = 40, 10.0, 300.0
 WORKERS = 16
 #: Seconds that a pod that serves takes to stop: what it takes at most until EndpointSlices and load balancers have followed its deletion.
 SERVED_STOP_DELAY = 1.0
+#: Where that takes longer, clients still come: so many seconds after the last one, and at most so many in all.
+QUIET, LONGEST_STOP_DELAY = 0.5, 5.0
 #: Where the hub says whether it wants to know what pods use, and when to ask again one that does not know what that is.
 USAGE_PATH, USAGE_RETRY_SECONDS = "/pilothouse/node-usage", 300.0
 _SMP = "application/strategic-merge-patch+json"
@@ -288,7 +290,7 @@ class SimulatedNodes:
         host_ip = self._host_ip(pod["spec"]["nodeName"])
         if run is None:
             run = self._runs[uid] = PodRun(accepted=now, ip=self._ip_of(pod, host_ip))
-        stop_delay = SERVED_STOP_DELAY if self._listeners is not None and _has_ports(pod) else 0.0
+        stop_delay = self._stop_delay(uid, pod, run) if self._listeners is not None and _has_ports(pod) else 0.0
         step = advance(pod, run, now, self._options.startup_delay, host_ip, stop_delay)
         if self._listeners is not None and _has_ports(pod):
             await self._listeners.follow(uid, pod, _running(run), run.ip, host_ip)
@@ -310,6 +312,13 @@ class SimulatedNodes:
     async def _tell_pod(self, path: str, uid: str, status: Obj) -> None:
         body = {"metadata": {"uid": uid}, "status": status}
         await self._transport.request("PATCH", f"{path}/status", body=body, content_type=_SMP)
+
+    def _stop_delay(self, uid: str, pod: Obj, run: PodRun) -> float:
+        """Seconds that a pod that serves goes on doing so after its sleep before the end."""
+        last = self._listeners.last_arrival(uid) if self._listeners is not None else None
+        if last is None or run.killed_at is None:
+            return SERVED_STOP_DELAY
+        return min(max(SERVED_STOP_DELAY, last + QUIET - run.killed_at - pre_stop(pod)), LONGEST_STOP_DELAY)
 
     def _record(self, pod: Obj, what: Happening) -> None:
         about = {**reference(pod, "v1", "Pod"), "fieldPath": f"spec.containers{{{what.container}}}"}

@@ -18,6 +18,9 @@ _BEGINNINGS = (
     PREFACE,
 )
 
+#: Seconds that a client has to say something when its container has ended meanwhile.
+FIRST_WORDS = 0.5
+
 
 class Handler(Protocol):
     """One protocol on one connection."""
@@ -55,6 +58,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are none by class
         self.pod.connections[self] = self.place.container
+        self.pod.arrived()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.pod.connections.pop(self, None)
@@ -118,8 +122,12 @@ class Connection(asyncio.Protocol):
             self._handler.stopping()
 
     def end(self) -> None:
+        """The container has ended: close when nothing is due. Who has just connected and said nothing yet may say it."""
         self.ending = True
-        self.rest()
+        if self._handler is None:
+            self.pod.clock.call_later(FIRST_WORDS, self.rest)
+        else:
+            self.rest()
 
     def rest(self) -> None:
         """Nothing is due for the moment: close if that was waited for."""
@@ -175,5 +183,6 @@ class UdpEcho(asyncio.DatagramProtocol):
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._pod.arrived()
         self._pod.spend(self._place.container)
         self._transport.sendto(f"{self._pod.name} ".encode() + data, addr)

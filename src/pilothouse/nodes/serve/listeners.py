@@ -12,7 +12,7 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -28,6 +28,8 @@ log = logging.getLogger("pilothouse.nodes")
 BACKLOG, RESERVE = 512, 512
 #: Seconds that a request may take to its end after its container has ended.
 LAST_WORDS = 30.0
+#: Turns of the event loop in which what the kernel holds is accepted and read.
+TURNS = 4
 #: A port with something held there tells other processes that this block of addresses is taken.
 CLAIM_PORT = 49_151
 BLOCKS = 64
@@ -41,6 +43,7 @@ class _Pod:
     served: ServedPod
     open: dict[Where, asyncio.Server | asyncio.DatagramTransport] = field(default_factory=dict)
     containers: dict[Where, str] = field(default_factory=dict)
+    opening: set[Where] = field(default_factory=set)
     closed: bool = False
 
 
@@ -110,11 +113,13 @@ class Listeners:
                 return
             known = self._pods[uid] = _Pod(ServedPod(pod, ip, self._clock))
         known.served.update(pod)
-        for where in [w for w in known.open if w not in want]:
-            self._shut(known, where)
+        if leaving := [w for w in known.open if w not in want]:
+            await self._leave(known, leaving)
         for where, (container, port) in want.items():
-            if where not in known.open:
+            if where not in known.open and where not in known.opening:
+                known.opening.add(where)
                 await self._listen(known, where, container, port)
+                known.opening.discard(where)
 
     def close(self, uid: str, at_once: bool = False) -> None:
         """This pod is gone."""
@@ -123,10 +128,17 @@ class Listeners:
             return
         known.closed = True
         for where in list(known.open):
-            self._shut(known, where)
+            known.open.pop(where).close()
+            self._room += 1
+        self._end(known, set(known.served.connections.values()))
         if at_once:
             for connection in list(known.served.connections):
                 connection.abort()
+
+    def last_arrival(self, uid: str) -> float | None:
+        """When somebody came last to this pod although it is to stop, by the clock's `now`; None: nobody did."""
+        known = self._pods.get(uid)
+        return known.served.last_arrival if known is not None else None
 
     def loads(self) -> Mapping[str, Mapping[str, int]]:
         """What requests cost: thousandths of a core, by pod uid and container."""
@@ -157,14 +169,24 @@ class Listeners:
             return
         known.open[where], known.containers[where] = opened, container
 
-    def _shut(self, known: _Pod, where: Where) -> None:
-        """No more connections; those that are open end when nothing is due on them, and at last in any case."""
-        known.open.pop(where).close()
-        self._room += 1
-        container = known.containers.pop(where)
-        if container in known.containers.values():
-            return
-        for connection in [c for c, of in known.served.connections.items() if of == container]:
+    async def _leave(self, known: _Pod, leaving: Iterable[Where]) -> None:
+        """Listen there no more. On a busy machine clients may have connected, or asked, unseen: they are heard first."""
+        opened = [known.open.pop(where) for where in leaving]
+        ended = {known.containers.pop(where) for where in leaving} - set(known.containers.values())
+        await self._turns()
+        for each in opened:
+            each.close()
+            self._room += 1
+        await self._turns()
+        self._end(known, ended)
+
+    async def _turns(self) -> None:
+        for _ in range(TURNS):
+            await self._clock.sleep(0)
+
+    def _end(self, known: _Pod, containers: Collection[str]) -> None:
+        """Connections of these end when nothing is due on them, and at last in any case."""
+        for connection in [c for c, of in known.served.connections.items() if of in containers]:
             connection.end()
             if not connection.transport.is_closing():
                 self._ending.add(connection)

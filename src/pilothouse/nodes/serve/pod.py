@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class ServedPod:
     """One pod's answers. `update` follows its annotations and its deletion."""
 
-    __slots__ = ("_meters", "behaviour", "clock", "connections", "ip", "name", "namespace", "node", "stopping")
+    __slots__ = ("_meters", "behaviour", "clock", "connections", "ip", "last_arrival", "name", "namespace", "node", "stopping")
 
     def __init__(self, pod: Obj, ip: str, clock: Clock) -> None:
         meta = pod["metadata"]
@@ -28,6 +28,8 @@ class ServedPod:
         self.connections: dict[Connection, str] = {}
         self.behaviour: Behaviour = behaviour(pod)
         self.stopping = False
+        #: When somebody came last since the pod is asked to stop.
+        self.last_arrival: float | None = None
         self._meters: dict[str, Meter] = {}
 
     def update(self, pod: Obj) -> None:
@@ -44,6 +46,11 @@ class ServedPod:
     def ready(self) -> bool:
         """What its health paths tell."""
         return not self.stopping and not self.behaviour.fail_readiness
+
+    def arrived(self) -> None:
+        """Somebody comes by a new connection or with a datagram."""
+        if self.stopping:
+            self.last_arrival = self.clock.now()
 
     def delay(self) -> float:
         """Seconds that the next answer takes."""
