@@ -23,6 +23,7 @@ from live_cluster import Kubectl, Program, wait_for
 
 from pilothouse.dataplane.haproxy import binary
 
+pytestmark = pytest.mark.xdist_group("traffic")  # not several at once
 RATE = 500
 #: Addresses of load balancers that no other process of a test run has.
 ADDRESSES = f"127.57.{os.getpid() % 250}.0/24"
@@ -146,7 +147,7 @@ def change_everything(kubectl: Kubectl) -> None:
 
 def check(told: dict[str, Any], seconds: float) -> None:
     assert told["failures"] == {}, told
-    assert told["answered"] == told["sent"] >= RATE * seconds * 0.8, told
+    assert told["answered"] == told["sent"] >= RATE * seconds * 0.4, told  # a busy machine sends fewer
     assert len(told["pods"]) >= 11, told  # of two updates, and of those that came back
 
 
