@@ -14,7 +14,7 @@ from pilothouse.client.interface import Transport
 from pilothouse.client.reconcile.objects import condition
 from pilothouse.client.reconcile.requests import Requests
 from pilothouse.clock import VirtualClock
-from pilothouse.cloud.gateway.definitions import BUNDLE_VERSION, CRDS, MANAGED_BY, definitions, install, is_served
+from pilothouse.cloud.gateway.definitions import BUNDLE_VERSION, CRDS, INSTALLED, definitions, install, is_served
 from pilothouse.cluster import ApiHub, Cluster, Spokes
 from pilothouse.store.memory import MemoryStore
 
@@ -266,22 +266,38 @@ async def test_the_controller_of_a_class_cannot_be_changed(pilothouse_certificat
 
 
 @pytest.mark.parametrize(
-    ("version", "labels", "stays"),
+    ("version", "installed", "stays"),
     [
-        ("v1.4.0", {MANAGED_BY: "pilothouse"}, False),
-        ("v1.4.0", {}, True),
-        ("v9.0.0", {MANAGED_BY: "pilothouse"}, True),
-        ("v9.0.0", {}, True),
+        ("v1.4.0", "v1.4.0", False),
+        ("v1.4.0", "", True),
+        ("v1.4.0", "v1.3.0", True),
+        ("v9.0.0", "v9.0.0", True),
+        ("v9.0.0", "", True),
     ],
 )
 async def test_only_older_definitions_of_ours_are_replaced(
-    pilothouse_certificates: Path, version: str, labels: dict[str, str], stays: bool
+    pilothouse_certificates: Path, version: str, installed: str, stays: bool
 ) -> None:
     async with a_hub(pilothouse_certificates) as (admin, _):
         other = definitions()[0]
-        other["metadata"]["labels"] = labels
-        other["metadata"]["annotations"][BUNDLE_VERSION] = version
+        other["metadata"]["annotations"] |= {BUNDLE_VERSION: version, INSTALLED: installed}
         assert (await admin.request("POST", CRDS.path(), body=other)).status == 201
         await install(Requests(admin, "test"))
         found = (await admin.request("GET", CRDS.path("", other["metadata"]["name"]))).body
         assert (found["metadata"]["annotations"][BUNDLE_VERSION] == version) is stays
+
+
+@pytest.mark.parametrize("how", ["apply-patch+yaml", "merge-patch+json"])
+async def test_other_releases_can_be_applied_over_ours_and_stay(pilothouse_certificates: Path, how: str) -> None:
+    async with with_definitions(pilothouse_certificates) as admin:
+        for theirs in definitions():
+            notes = theirs["metadata"]["annotations"]
+            notes[BUNDLE_VERSION] = "v1.4.1"
+            del notes[INSTALLED]
+            theirs["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] = "theirs"
+            path = CRDS.path("", theirs["metadata"]["name"])
+            answer = await admin.request("PATCH", path, {"fieldManager": "kubectl"}, theirs, content_type=f"application/{how}")
+            assert answer.status == 200, answer.body.get("message")
+            await install(Requests(admin, "test"))
+            found = (await admin.request("GET", path)).body
+            assert found["metadata"]["annotations"][BUNDLE_VERSION] == "v1.4.1"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pilothouse.client.reconcile.kinds import CONFIG_MAPS, NAMESPACES, SECRETS, SERVICES
+from pilothouse.cloud.gateway.definitions import CRDS, definitions
 from pilothouse.cloud.gateway.gateway import FINALIZER
 from pilothouse.cloud.gateway.gateway_class import IN_USE
 from pilothouse.cloud.gateway.kinds import (
@@ -79,6 +80,30 @@ async def test_the_api_is_left_to_others_where_that_is_wanted(pilothouse_certifi
         await stage.begin(install_gateway_api=False)
         await stage.settle(60)
         assert (await stage.admin.request("GET", GATEWAYS.path())).status == 404
+
+
+async def test_kinds_that_come_later_join_in(pilothouse_certificates: Path) -> None:
+    async with a_stage(pilothouse_certificates, start=False) as stage:
+        made = {d["spec"]["names"]["kind"]: d for d in definitions()}
+        for kind in ("GatewayClass", "Gateway", "HTTPRoute", "ReferenceGrant"):
+            assert (await stage.admin.request("POST", CRDS.path(), body=made.pop(kind))).status == 201
+        await stage.begin(install_gateway_api=False)
+        await stage.settle()
+        await stage.create(GATEWAY_CLASSES, "pilothouse", {"controllerName": CONTROLLER}, "")
+        await stage.create(GATEWAYS, "gw", gateway(allowedListeners={"namespaces": {"from": "All"}}))
+        await stage.settle()
+        (listener,) = (await stage.get(GATEWAYS, "gw"))["status"]["listeners"]
+        assert [k["kind"] for k in listener["supportedKinds"]] == ["HTTPRoute"]
+        for definition in made.values():
+            assert (await stage.admin.request("POST", CRDS.path(), body=definition)).status == 201
+        await stage.settle()
+        (listener,) = (await stage.get(GATEWAYS, "gw"))["status"]["listeners"]
+        assert [k["kind"] for k in listener["supportedKinds"]] == ["HTTPRoute", "GRPCRoute"]
+        await stage.create(
+            LISTENER_SETS, "more", {"parentRef": {"name": "gw"}, "listeners": [{**HTTP, "name": "more", "port": 81}]}
+        )
+        await stage.settle()
+        assert told((await stage.get(LISTENER_SETS, "more"))["status"]["conditions"])["Accepted"] == ("True", "Accepted")
 
 
 async def test_a_gateway_and_its_route_are_programmed_and_then_there_is_rest(pilothouse_certificates: Path) -> None:

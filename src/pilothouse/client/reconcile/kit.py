@@ -66,6 +66,9 @@ class Queue(Protocol):
 class Api(Protocol):
     """Requests with one controller's identity. Every method raises StatusError as the server answers it."""
 
+    def under(self, manager: str) -> Api:
+        """The same with writes recorded under another field manager."""
+
     async def get(self, kind: Kind, namespace: str, name: str) -> Obj: ...
 
     async def list(self, kind: Kind, namespace: str = "", query: Mapping[str, str] | None = None) -> Obj: ...

@@ -31,6 +31,10 @@ class Requests:
         self._transport = transport
         self._query = {"fieldManager": manager}
 
+    def under(self, manager: str) -> Requests:
+        """The same with writes recorded under another field manager."""
+        return Requests(self._transport, manager)
+
     async def get(self, kind: Kind, namespace: str, name: str) -> Obj:
         return await self._send("GET", kind.path(namespace, name))
 

@@ -17,13 +17,16 @@ import orjson
 from pilothouse.api.errors import StatusError
 from pilothouse.client.reconcile.kinds import Kind
 from pilothouse.client.reconcile.kit import Api, is_not_found
-from pilothouse.client.reconcile.objects import annotations_of, condition, labels_of
+from pilothouse.client.reconcile.objects import annotations_of, condition
 
 Obj = dict[str, Any]
 
 GROUP = "gateway.networking.k8s.io"
 BUNDLE_VERSION = f"{GROUP}/bundle-version"
-MANAGED_BY, OURS = "app.kubernetes.io/managed-by", "pilothouse"
+#: The release that was installed here: as long as the definition says so itself, nobody else has put another one in its place.
+INSTALLED = "pilothouse.dev/installed-bundle"
+#: kubectl's name. Whoever applies the upstream definitions with it, from the server's side as well, then meets no conflict.
+MANAGER = "kubectl"
 
 CRDS = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
 
@@ -35,7 +38,8 @@ def definitions() -> list[Obj]:
     data = resources.files(__package__).joinpath("_generated_crds.json.gz").read_bytes()
     made: list[Obj] = orjson.loads(gzip.decompress(data))
     for each in made:
-        each["metadata"]["labels"] = {MANAGED_BY: OURS, **each["metadata"].get("labels", {})}
+        notes = each["metadata"]["annotations"]
+        notes[INSTALLED] = notes[BUNDLE_VERSION]
         schemas = {v["name"]: v["schema"] for v in each["spec"]["versions"] if "schema" in v}
         for version in each["spec"]["versions"]:
             if "like" in version:
@@ -56,30 +60,27 @@ def newest() -> tuple[int, ...]:
 
 
 def is_outdated(present: Obj, ours: Obj) -> bool:
-    """Whether what is there is ours and older."""
-    return labels_of(present).get(MANAGED_BY) == OURS and release(present) < release(ours)
+    """Whether what is there was installed here and is older."""
+    notes = annotations_of(present)
+    return notes.get(INSTALLED) == notes.get(BUNDLE_VERSION) and release(present) < release(ours)
 
 
 async def install(api: Api) -> None:
     """See to it that all of them are there. StatusError as the server answers."""
+    api = api.under(MANAGER)
     for wanted in definitions():
-        try:
-            present = await api.get(CRDS, "", wanted["metadata"]["name"])
-        except StatusError as error:
-            if not is_not_found(error):
-                raise
-            await _create(api, wanted)
-        else:
-            if is_outdated(present, wanted):
-                await api.patch(CRDS, "", wanted["metadata"]["name"], {k: wanted[k] for k in ("metadata", "spec")}, "merge")
+        name = wanted["metadata"]["name"]
+        if await _is_wanting(api, name, wanted):
+            await api.patch(CRDS, "", name, wanted, "apply")
 
 
-async def _create(api: Api, wanted: Obj) -> None:
+async def _is_wanting(api: Api, name: str, wanted: Obj) -> bool:
     try:
-        await api.create(CRDS, wanted)
+        return is_outdated(await api.get(CRDS, "", name), wanted)
     except StatusError as error:
-        if error.reason != "AlreadyExists":
+        if not is_not_found(error):
             raise
+        return True
 
 
 def is_served(definition: Obj | None, version: str) -> bool:

@@ -28,6 +28,8 @@ Obj = dict[str, Any]
 FINALIZER = "pilothouse.dev/gateway-cleanup"
 #: Seconds after which the cloud is told a plan again that has not changed, in case that something happened there.
 REPEAT = 600.0
+#: So many times as long as it took to decide on a Gateway it is then left alone.
+REST = 4.0
 _STATUS_KINDS: dict[str, Kind] = {**ROUTES, "BackendTLSPolicy": BACKEND_TLS_POLICIES}
 
 
@@ -59,10 +61,13 @@ class GatewayController(Controller):
         #: By Gateway: what there is to tell, by `kind/namespace/name`.
         self._said: dict[str, dict[str, _Said]] = {}
         self._done: dict[str, _Done] = {}
+        #: By Gateway: when it may be looked at again, and whether that is due already.
+        self._rests_until: dict[str, float] = {}
+        self._due: set[str] = set()
 
     async def run(self) -> None:
         await self._served.all_of([*REQUIRED, HTTP_ROUTES])
-        self._sources = Sources(self.cache, lambda gateway: self.queue.add(f"Gateway/{gateway}"))
+        self._sources = Sources(self.cache, self._concern)
         self._sources.start(kind for kind in OPTIONAL if self._served.has(kind))
         await super().run()
 
@@ -84,6 +89,15 @@ class GatewayController(Controller):
             await self.clock.sleep(REPEAT)
             self._all()
 
+    def _concern(self, gateway: str) -> None:
+        """A Gateway is to be looked at: soon, and less often the longer that takes, so that thousands of routes may come in a burst."""
+        left = self._rests_until.get(gateway, 0.0) - self.clock.monotonic()
+        if left <= 0:
+            self.queue.add(f"Gateway/{gateway}")
+        elif gateway not in self._due:
+            self._due.add(gateway)
+            self.queue.add_after(f"Gateway/{gateway}", left)
+
     def _all(self) -> None:
         for each in self._sources.caches[GATEWAYS].list():
             self.queue.add(f"Gateway/{key(each)}")
@@ -99,12 +113,16 @@ class GatewayController(Controller):
 
     async def _sync_gateway(self, name: str) -> None:
         gateway = self._sources.get(GATEWAYS, *split_key(name))
+        self._due.discard(name)
         if gateway is None or is_deleting(gateway) or not self._sources.is_ours(gateway):
+            self._rests_until.pop(name, None)
             await self._drop(name, gateway)
             return
         gateway = await self._hold(gateway)
-        sets = self._sources.sets_of(name)
+        began, sets = self.clock.monotonic(), self._sources.sets_of(name)
         out = outcome(gateway, sets, self._sources.routes_of(name, sets), self._sources)
+        now = self.clock.monotonic()
+        self._rests_until[name] = now + REST * (now - began)
         carried, error = await self._carry(name, gateway, out)
         self._remember(name, out)  # after it, so that a route that is told to be accepted has its traffic
         await self._write_gateway(gateway, out, carried)

@@ -5,7 +5,7 @@ A wildcard stands for one label or more; the suffix alone does not match.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 def covers(pattern: str, hostname: str) -> bool:
@@ -13,6 +13,17 @@ def covers(pattern: str, hostname: str) -> bool:
     if pattern in ("", hostname):
         return True
     return pattern.startswith("*.") and hostname.endswith(pattern[1:])
+
+
+def wider(hostname: str) -> Iterator[str]:
+    """The other patterns that cover it, from the closest to "": found without looking at all that there are."""
+    if not hostname:
+        return
+    rest = hostname.removeprefix("*.") if hostname.startswith("*.") else hostname
+    while dot := rest.find(".") + 1:
+        rest = rest[dot:]
+        yield f"*.{rest}"
+    yield ""
 
 
 def intersection(one: str, other: str) -> str | None:

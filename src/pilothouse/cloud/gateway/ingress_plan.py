@@ -18,7 +18,7 @@ from pilothouse.client.reconcile.objects import annotations_of, key
 from pilothouse.cloud.gateway.attachment import age
 from pilothouse.cloud.gateway.backends import Backends
 from pilothouse.cloud.gateway.certificates import Malformed, certificate_of
-from pilothouse.cloud.gateway.hostnames import covers, intersection, specificity
+from pilothouse.cloud.gateway.hostnames import intersection, specificity, wider
 from pilothouse.cloud.gateway.references import Lookup
 from pilothouse.cloud.provider import GatewayPlan
 from pilothouse.dataplane.model import Certificate, Edge, Host, Match, Rule, Share, Site, Text
@@ -137,7 +137,7 @@ def _hosts(site: str, placed: Mapping[str, list[_Placed]]) -> Iterable[Host]:
     """What a site has to know, by the hostnames that are asked there; the rules of wider ones stand behind."""
     names = {common for name in placed if (common := intersection(site, name)) is not None}
     for common in sorted(names, key=specificity):
-        those = [name for name in sorted(placed, key=specificity) if covers(name, common)]
+        those = [name for name in (common, *wider(common)) if name in placed]
         rules = [p for name in those for p in sorted(placed[name], key=lambda p: p.place)]
         last = [p for p in rules if p.place == _LAST]
         yield Host(common, tuple(p.rule for p in (*(p for p in rules if p.place != _LAST), *last)))

@@ -16,7 +16,7 @@ from pilothouse.cloud.gateway.attachment import Attachment, age, attach, parent_
 from pilothouse.cloud.gateway.backend_tls import Verdict
 from pilothouse.cloud.gateway.backends import Backends
 from pilothouse.cloud.gateway.conditions import Told
-from pilothouse.cloud.gateway.hostnames import covers, specificity
+from pilothouse.cloud.gateway.hostnames import specificity, wider
 from pilothouse.cloud.gateway.listeners import Listener, lets_in, listeners_of
 from pilothouse.cloud.gateway.references import Lookup
 from pilothouse.cloud.gateway.rules import Placed, Translated, at_port, translate
@@ -143,6 +143,6 @@ def _hosts(listener: Listener, placed: Mapping[str, list[Placed]]) -> Iterable[H
     for name in names:
         rules = sorted(placed[name], key=lambda p: p.place)
         ordered[name] = tuple(at_port(p.rule, listener.port, listener.is_tls) for p in rules)
-    for index, name in enumerate(names):
-        wider = (ordered[other] for other in names[index + 1 :] if covers(other, name))
-        yield Host(name, tuple(rule for rules in (ordered[name], *wider) for rule in rules))
+    for name in names:
+        behind = (ordered[other] for other in wider(name) if other in ordered)
+        yield Host(name, tuple(rule for rules in (ordered[name], *behind) for rule in rules))

@@ -7,7 +7,7 @@ import pytest
 from pilothouse.cloud.gateway.certificates import Malformed, authorities_of, certificate_of
 from pilothouse.cloud.gateway.conditions import merged, no, yes
 from pilothouse.cloud.gateway.durations import seconds
-from pilothouse.cloud.gateway.hostnames import covers, intersection, intersections, specificity
+from pilothouse.cloud.gateway.hostnames import covers, intersection, intersections, specificity, wider
 
 from .world import config_map, pair, secret
 
@@ -35,6 +35,13 @@ def test_the_most_specific_hostname_comes_first() -> None:
     names = ["", "*.com", "a.com", "*.example.com", "www.example.com"]
     assert sorted(names, key=specificity) == ["www.example.com", "a.com", "*.example.com", "*.com", ""]
     assert covers("*.com", "*.example.com") and not covers("*.example.com", "*.com")
+
+
+def test_the_patterns_over_a_name_are_known_without_a_search() -> None:
+    assert list(wider("a.b.com")) == ["*.b.com", "*.com", ""]
+    assert list(wider("*.b.com")) == ["*.com", ""]
+    assert list(wider("localhost")) == [""] and not list(wider(""))
+    assert all(covers(pattern, "a.b.com") for pattern in wider("a.b.com"))
 
 
 def test_a_listener_serves_a_routes_hostnames_as_far_as_it_has_them() -> None:
