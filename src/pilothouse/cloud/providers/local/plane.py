@@ -77,11 +77,12 @@ class Plane:
 
     async def drop(self, name: str) -> None:
         """End a front, if it is there."""
-        self._edges.discard(name)
-        known = self._fronts.pop(name, None)
+        known = self._fronts.get(name)
         if known is not None:
             await (await self._started()).drop_front(name)
+            del self._fronts[name]
             self._places.pop(known[1], None)
+        self._edges.discard(name)
 
     async def set_pool(self, pool: Pool) -> None:
         await (await self._started()).set_pool(pool)

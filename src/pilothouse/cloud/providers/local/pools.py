@@ -47,7 +47,7 @@ class Pools:
         self._clock = clock
         self._endpoints = ServiceEndpoints(slices, nodes, self._changed)
         self._wanted: dict[str, Wanted] = {}
-        #: One at a time tells of a pool, so that what was found out last is told last.
+        #: By pool that the engine may have. One at a time tells of it, so that what was found out last is told last.
         self._locks: dict[str, asyncio.Lock] = {}
         self._by_service: dict[str, set[str]] = {}
         self._dirty: set[str] = set()
@@ -68,6 +68,7 @@ class Pools:
         wanted = self._wanted.pop(name, None)
         if wanted is not None:
             self._forget(wanted)
+        if name in self._locks:
             await self._set(name)
 
     async def run(self) -> None:

@@ -51,6 +51,8 @@ class MemoryEngine:
         self.refuses: set[int] = set()
         self.faults: list[Exception] = []
         self.front_faults: list[Exception] = []
+        #: For calls that drop something, one each; None: it goes well.
+        self.drop_faults: list[Exception | None] = []
         self.carried: dict[str, Carried] = {}
 
     async def start(self) -> None:
@@ -69,6 +71,7 @@ class MemoryEngine:
         self.pools[pool.name] = pool
 
     async def drop_pool(self, name: str) -> None:
+        self._perhaps_fail()
         self.pools.pop(name, None)
 
     async def set_front(self, front: Front) -> None:
@@ -80,7 +83,13 @@ class MemoryEngine:
         self.fronts[front.name] = front
 
     async def drop_front(self, name: str) -> None:
+        self._perhaps_fail()
         self.fronts.pop(name, None)
+
+    def _perhaps_fail(self) -> None:
+        fault = self.drop_faults.pop(0) if self.drop_faults else None
+        if fault is not None:
+            raise fault
 
     def counters(self) -> Mapping[str, FrontCounters]:
         return self.carried

@@ -167,6 +167,20 @@ async def test_deleting_what_never_was_is_no_error(world: World) -> None:
     await world.balancers.ensure_deleted("kubernetes", service)
 
 
+async def test_what_could_not_be_deleted_is_deleted_the_next_time(world: World) -> None:
+    service = await world.create("web")
+    await world.ensure(service)
+    for _ in range(2):  # the front, then the pool
+        world.engine.drop_faults.append(OSError("not now"))
+        with pytest.raises(OSError, match="not now"):
+            await world.balancers.ensure_deleted("kubernetes", service)
+        world.engine.drop_faults.append(None)
+    world.engine.drop_faults.clear()
+    await world.delete("web")
+    assert (world.engine.fronts, world.engine.pools) == ({}, {})
+    assert (await world.ensure(await world.create("next", loadBalancerIP="127.50.0.1")))["ip"] == "127.50.0.1"
+
+
 async def test_ports_that_leave_take_their_fronts_and_pools_with_them(world: World) -> None:
     await world.ensure(await world.create("web", http(), http(9090, "admin")))
     service = await world.change("web", ports=[http(9090, "admin")])
