@@ -18,6 +18,7 @@ from pilothouse.dataplane.embedded.limits import Limits
 from pilothouse.dataplane.embedded.listening import Listening
 from pilothouse.dataplane.embedded.pools import Balance, PoolState, Target
 from pilothouse.dataplane.embedded.tcp import TcpFront
+from pilothouse.dataplane.embedded.tunnel import Scratch
 from pilothouse.dataplane.embedded.udp import UdpFront
 from pilothouse.dataplane.model import Edge, Forward, Front, Pool
 
@@ -37,6 +38,7 @@ class EmbeddedEngine:
         self.limits = limits or Limits()
         #: The time at the last sweep: near enough for what lasts many seconds.
         self.now = clock.monotonic()
+        self.scratch = Scratch()
         self._balance: Balance = balance
         self._pools: dict[str, PoolState] = {}
         self._fronts: dict[str, FrontState] = {}

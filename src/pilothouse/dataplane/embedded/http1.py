@@ -449,7 +449,10 @@ class Http1(asyncio.Protocol):
         self.flush()
         self._current = self._reading = None
         front, target = self.front, backend.target
-        ends = End(front.counters, True, front.open.discard), End(front.counters, False, lambda _: target.end_one())
+        ends = (
+            End(front.counters, front.engine.scratch, True, front.open.discard),
+            End(front.counters, front.engine.scratch, False, lambda _: target.end_one()),
+        )
         for end, transport in zip(ends, (self.transport, backend.transport), strict=True):
             end.connection_made(transport)
             transport.set_protocol(end)

@@ -47,7 +47,7 @@ class Listening:
         self._server: asyncio.Server | None = None
         self._reading = False
 
-    async def serve(self, factory: Callable[[], asyncio.Protocol]) -> None:
+    async def serve(self, factory: Callable[[], asyncio.BaseProtocol]) -> None:
         """Give each connection a protocol."""
         before = self._release()
         loop = asyncio.get_running_loop()

@@ -52,7 +52,7 @@ class Client(End):
     find: Callable[[str], Coroutine[Any, Any, None] | None]
 
     def __init__(self, front: FrontState) -> None:
-        super().__init__(front.counters, True, self._gone)
+        super().__init__(front.counters, front.engine.scratch, True, self._gone)
         self._front = front
         self._finding: asyncio.Task[None] | None = None
 
@@ -97,7 +97,7 @@ async def reach(front: FrontState, target: Target) -> End | None:
         target.active -= 1
 
     loop = asyncio.get_running_loop()
-    backend = End(front.counters, False, ended)
+    backend = End(front.counters, front.engine.scratch, False, ended)
     target.active += 1
     try:
         async with asyncio.timeout(front.engine.limits.connect):

@@ -2,6 +2,9 @@
 
 Each end pauses its peer's reading while it cannot write as fast, and passes the end of a direction on alone (half-close), where its
 transport can do that (TLS cannot). A connection that breaks breaks the other.
+
+All ends read into one buffer, which is written from at once. Only when the other side cannot take everything is the buffer left to it, and
+another one taken.
 """
 
 from __future__ import annotations
@@ -17,33 +20,59 @@ from pilothouse.dataplane.embedded.counters import Counters
 
 #: More than this waiting to be written stops the reading of the other side.
 HIGH_WATER = 1 << 20
+#: What is read at once, and below what size a copy costs less than care.
+_SIZE, _SMALL = 262_144, 16_384
 
 
-class End(asyncio.Protocol):
+class Scratch:
+    """The buffer that is read into next. One for all: it is full only between a read and the write that follows."""
+
+    __slots__ = ("buffer",)
+
+    def __init__(self) -> None:
+        self.buffer = bytearray(_SIZE)
+
+
+class End(asyncio.BufferedProtocol):
     """One of the two connections. What is read before it has a peer waits, and so does its reading."""
 
-    def __init__(self, counters: Counters, from_client: bool, done: Callable[[End], None] | None = None) -> None:
+    def __init__(
+        self, counters: Counters, scratch: Scratch, from_client: bool, done: Callable[[End], None] | None = None
+    ) -> None:
         self._counters = counters
+        self._scratch = scratch
         self._from_client = from_client
         self._done = done
         self._eof = False
         self._early: list[bytes] = []
         self.peer: End | None = None
         self.transport = cast(asyncio.Transport, None)
+        #: TLS keeps what it is given for a while, so it gets copies.
+        self._copies = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self._copies = transport.get_extra_info("sslcontext") is not None
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._scratch.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         if self._from_client:
-            self._counters.bytes_in += len(data)
+            self._counters.bytes_in += nbytes
         else:
-            self._counters.bytes_out += len(data)
-        if self.peer is None:
+            self._counters.bytes_out += nbytes
+        buffer = self._scratch.buffer
+        peer = self.peer
+        if peer is None:
             self.transport.pause_reading()
-            self._early.append(data)
+            self._early.append(bytes(buffer[:nbytes]))
+        elif nbytes < _SMALL or peer._copies:
+            peer.transport.write(bytes(memoryview(buffer)[:nbytes]))
         else:
-            self.peer.transport.write(data)
+            peer.transport.write(memoryview(buffer)[:nbytes])
+            if peer.transport.get_write_buffer_size():
+                self._scratch.buffer = bytearray(_SIZE)
 
     def eof_received(self) -> bool:
         self._eof = True

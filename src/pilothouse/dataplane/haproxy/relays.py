@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from pilothouse.dataplane.embedded.certificates import client_context, has_name
 from pilothouse.dataplane.embedded.counters import Counters
-from pilothouse.dataplane.embedded.tunnel import End, join
+from pilothouse.dataplane.embedded.tunnel import End, Scratch, join
 from pilothouse.dataplane.haproxy.listeners import unix
 from pilothouse.dataplane.haproxy.servers import relay_name, relayed
 from pilothouse.dataplane.haproxy.text import identifier
@@ -34,9 +34,10 @@ class _Relay:
     tasks: set[asyncio.Task[None]]
     server: asyncio.Server | None = None
     ends: set[End] = field(default_factory=set)
+    scratch: Scratch = field(default_factory=Scratch)
 
     async def connect(self, client: End) -> None:
-        backend = End(Counters(), False, self.ends.discard)
+        backend = End(Counters(), self.scratch, False, self.ends.discard)
         host, port = self.endpoint.host, self.endpoint.port
         loop = asyncio.get_running_loop()
         try:
@@ -64,7 +65,7 @@ class _Relay:
 
 class _Client(End):
     def __init__(self, relay: _Relay) -> None:
-        super().__init__(Counters(), True, relay.ends.discard)
+        super().__init__(Counters(), relay.scratch, True, relay.ends.discard)
         self._relay = relay
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
