@@ -125,6 +125,21 @@ async def test_a_mirror_gets_a_copy_and_the_client_does_not_notice(lab: Lab, htt
     assert lab.engine.counters()["edge"].codes["5xx"] == 0
 
 
+@pytest.mark.parametrize("method", ["GET", "PATCH", "OPTIONS", "DELETE", "PURGE"])
+async def test_a_copy_is_like_the_request(lab: Lab, http: Http, method: str) -> None:
+    one, copy = await lab.backend("a"), await lab.backend("copy")
+    edge = await lab.edge(rule(request=Headers(set=(("X-Set", "1"),)), mirrors=(Mirror("copy"),)))
+    data = None if method == "GET" else b"content"
+    async with http.request(method, url(edge, "/path?q=1"), data=data, headers={"Host": "one.example", "X-Kept": "1"}) as answer:
+        assert answer.status == 200
+    await until(lambda: len(copy.seen) == 1 and "body" in copy.seen[0])
+    (seen,), (copied,) = one.seen, copy.seen
+    for what in ("method", "path", "body"):
+        assert copied[what] == seen[what]
+    for name in ("host", "x-kept", "x-set", "x-forwarded-for", "x-forwarded-host"):
+        assert copied["headers"][name] == seen["headers"][name]
+
+
 async def test_a_mirror_gets_its_share_of_the_requests(lab: Lab, http: Http) -> None:
     await lab.backend("a")
     copy, none = await lab.backend("copy"), await lab.backend("none")

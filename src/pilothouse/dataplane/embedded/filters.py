@@ -27,15 +27,22 @@ def value_of(headers: Headers, name: bytes) -> bytes | None:
     return found[0] if len(found) == 1 else b", ".join(found)
 
 
+def _line(value: str) -> bytes:
+    """A header's value. ValueError for one that would end its line."""
+    if any(sign in value for sign in "\r\n\0"):
+        raise ValueError(f"a control character in {value!r}")
+    return encoded(value)
+
+
 class Change:
     """Changes of headers, ready to be applied: set, then add, then remove."""
 
     __slots__ = ("_add", "_remove", "_replaced", "_set")
 
     def __init__(self, changes: Changes) -> None:
-        self._set = [(encoded(name).lower(), encoded(value)) for name, value in changes.set]
+        self._set = [(encoded(name).lower(), _line(value)) for name, value in changes.set]
         self._replaced = frozenset(name for name, _ in self._set)
-        self._add = [(encoded(name).lower(), encoded(value)) for name, value in changes.add]
+        self._add = [(encoded(name).lower(), _line(value)) for name, value in changes.add]
         self._remove = frozenset(encoded(name).lower() for name in changes.remove)
 
     def apply(self, headers: Headers) -> Headers:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pilothouse.dataplane.haproxy import edges, forwards, script, servers
 from pilothouse.dataplane.haproxy.sections import BAD, MISDIRECTED, NOT_FOUND, REFUSING, Listener, Sections
 from pilothouse.dataplane.model import Forward, Front, Pool
 
-#: Sockets in the folder: the runtime API's, and that by which one HAProxy tells the next which client went where.
-CONTROL, MEMORY = "control", "memory"
+#: The runtime API's socket in the folder.
+CONTROL = "control"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class Configuration:
     files: Mapping[str, str]
     #: By pool the backends with its servers, and the parameters of servers there.
     uses: Mapping[str, Mapping[str, str]]
+    #: Tables of which client went where, and their servers in the order of their numbers.
+    memories: Mapping[str, Sequence[str]]
 
 
 NAME = "haproxy.cfg"
@@ -34,7 +36,7 @@ defaults
   timeout server 24d
   timeout tunnel 24d
   timeout http-request 60s
-  timeout http-keep-alive 1h
+  timeout http-keep-alive 75s
   option clitcpka
   option srvtcpka
   option dontlognull
@@ -48,10 +50,9 @@ def render(
     listeners: Mapping[str, Listener],
     folder: str,
     control: int,
-    memory: str = "",
     connections: int = 10_000,
 ) -> Configuration:
-    """ValueError for what HAProxy cannot do. `control` is the descriptor of the runtime API's socket, `memory` the socket by which one HAProxy tells the next which client went where."""
+    """ValueError for what HAProxy cannot do. `control` is the descriptor of the runtime API's socket."""
     sections = Sections(folder, pools)
     for front in fronts:
         add(front, listeners[front.name], sections)
@@ -59,8 +60,9 @@ def render(
         tls = sections.pool(name).tls
         if tls and tls.ca:
             sections.files[servers.authority_file(sections.pool(name))] = tls.ca
-    files = {**sections.files, NAME: _text(sections, control, memory, connections), script.FILE: script.SCRIPT}
-    return Configuration(files, {name: dict(backends) for name, backends in sections.uses.items()})
+    files = {**sections.files, NAME: _text(sections, control, connections), script.FILE: script.SCRIPT}
+    memories = {table: list(servers.addresses(sections.pool(pool))) for table, pool in sections.memories.items()}
+    return Configuration(files, {name: dict(backends) for name, backends in sections.uses.items()}, memories)
 
 
 def add(front: Front, listener: Listener, sections: Sections) -> None:
@@ -70,7 +72,7 @@ def add(front: Front, listener: Listener, sections: Sections) -> None:
         edges.add(front, listener, sections)
 
 
-def _text(sections: Sections, control: int, memory: str, connections: int) -> str:
+def _text(sections: Sections, control: int, connections: int) -> str:
     made = [
         "global",
         f"  stats socket fd@{control} level admin",
@@ -79,13 +81,12 @@ def _text(sections: Sections, control: int, memory: str, connections: int) -> st
         f"  nbthread {max(1, min(4, os.cpu_count() or 1))}",
         "  ssl-default-bind-options ssl-min-ver TLSv1.2",
         "  ssl-server-verify required",
+        "  close-spread-time 10m",
         f"  lua-load {sections.folder}/{script.FILE}",
     ]
     if sections.mirrors:
         made.append(f"  tune.bufsize {script.BUFFER}")
     made.append(_DEFAULTS.format(connections=connections))
-    if memory:
-        made += ["peers memory", f"  peer pilothouse {memory}"]
     answers = {
         BAD: ["http-request return status 400", "http-after-response set-header Connection close"],
         NOT_FOUND: ["http-request return status 404"],

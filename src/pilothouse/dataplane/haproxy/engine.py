@@ -23,7 +23,7 @@ from pilothouse.clock import Clock
 from pilothouse.dataplane.embedded.engine import EmbeddedEngine
 from pilothouse.dataplane.engine import FrontCounters
 from pilothouse.dataplane.haproxy import binary, counts, listeners, servers
-from pilothouse.dataplane.haproxy.configuration import MEMORY, Configuration, add, render
+from pilothouse.dataplane.haproxy.configuration import Configuration, add, render
 from pilothouse.dataplane.haproxy.counts import Counts
 from pilothouse.dataplane.haproxy.edges import inner_name
 from pilothouse.dataplane.haproxy.forwards import front_name
@@ -208,6 +208,8 @@ class HaproxyEngine:
         async with self._telling:
             try:
                 await self._tell(following, list(self._late))
+                if following and self._current:
+                    await self._hand_over(self._current, following)
             except OSError:
                 if following is not None:
                     following.kill()
@@ -224,6 +226,12 @@ class HaproxyEngine:
         if following is not None:
             self._spawn(self._watch(following))
 
+    async def _hand_over(self, before: Generation, following: Generation) -> None:
+        try:
+            await following.remember(before)
+        except ConnectionResetError as error:  # the one before has died, and its memory with it
+            LOG.info("%s", error)
+
     async def _start(self, fronts: Mapping[str, tuple[Front, Held]]) -> Generation | None:
         if not fronts:
             return None
@@ -238,9 +246,8 @@ class HaproxyEngine:
         pools = dict(self._pools)
         told = [front for front, _ in fronts.values()]
         held = {name: held.listener for name, (_, held) in fronts.items()}
-        memory = f"unix@{self._folder / MEMORY}" if any(pool.affinity_seconds for pool in pools.values()) else ""
         connections = _connections(len(fronts))
-        return lambda folder, control: render(told, pools, held, folder, control, memory, connections)
+        return lambda folder, control: render(told, pools, held, folder, control, connections)
 
     async def _put_back(self, fronts: dict[str, tuple[Front, Held]]) -> bool:
         """Of the fronts that are new, find those that HAProxy does not take, and have them as they were; whether there are any."""

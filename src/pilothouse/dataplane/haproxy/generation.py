@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,6 +23,7 @@ from pilothouse.dataplane.haproxy.control import Control, ask_now, table
 from pilothouse.dataplane.haproxy.listeners import unix
 
 START_LIMIT = 30.0
+_REMEMBERED = re.compile(r"key=(\S+) .*server_id=(\d+) server_key=(\S+)")
 
 
 class Refused(Exception):
@@ -31,10 +33,11 @@ class Refused(Exception):
 class Generation:
     """Made by `start`."""
 
-    def __init__(self, folder: Path, process: asyncio.subprocess.Process, uses: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(self, folder: Path, process: asyncio.subprocess.Process, configuration: Configuration) -> None:
         self.folder = folder
         self.process = process
-        self.uses = uses
+        self.uses = configuration.uses
+        self._memories = configuration.memories
         #: By backend the servers that take traffic, and those that do not any more and are to be removed.
         self._servers: dict[str, dict[str, str]] = {}
         self.retired: set[str] = set()
@@ -64,7 +67,7 @@ class Generation:
                 stdin=asyncio.subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True,
             )  # fmt: skip
             own.close()
-            one = cls(folder, process, configuration.uses)
+            one = cls(folder, process, configuration)
             try:
                 await one._ready()
             except BaseException:
@@ -130,6 +133,21 @@ class Generation:
                 self.retired.discard(name)
         return bool(self.retired)
 
+    async def remember(self, before: Generation) -> None:
+        """Learn which client went where."""
+        for memory, names in self._memories.items():
+            if memory not in before._memories:
+                continue
+            numbers = {name: number for number, name in enumerate(names, 1)}
+            (told,) = await before.control.ask([f"show table {memory}"])
+            had = dict(enumerate(before._memories[memory], 1))
+            # who has not come since the last time that this was told has a number only
+            known = [
+                (key, numbers.get(had.get(int(number), "") if name == "-" else name))
+                for key, number, name in _REMEMBERED.findall(told)
+            ]
+            await self.control.ask([f"set table {memory} key {key} data.server_id {number}" for key, number in known if number])
+
     def statistics(self) -> list[dict[str, str]]:
         """A row for each front; none where HAProxy does not answer."""
         return table(ask_now(str(self.folder / CONTROL), "show stat -1 1 -1"))
@@ -157,7 +175,7 @@ class Generation:
     async def ended(self) -> None:
         """Wait for its end, and clear away what it leaves."""
         await self.process.wait()
-        await self._listening
+        await asyncio.wait([self._listening])  # whoever gives up waiting leaves it to others
         self._close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -165,7 +183,7 @@ class Generation:
 def command(path: str, folder: Path, *more: str) -> list[str]:
     guard = binary.find(binary.GUARD)
     assert guard is not None
-    return [guard, "--pdeathsig", "KILL", path, "-db", "-L", "pilothouse", *more, "-f", str(folder / NAME)]
+    return [guard, "--pdeathsig", "KILL", path, "-db", *more, "-f", str(folder / NAME)]
 
 
 def _write(folder: Path, configuration: Configuration) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pilothouse.dataplane.haproxy.script import METHOD
 from pilothouse.dataplane.haproxy.sections import Sections
 from pilothouse.dataplane.haproxy.text import identifier
 from pilothouse.dataplane.model import Mirror
@@ -34,5 +35,10 @@ def _front(pool: str, sections: Sections) -> str:
     """The socket of the inner front for a pool."""
     name = identifier("i_", pool)
     path = f"{sections.folder}/{name}"
-    sections.frontends[name] = [f"bind unix@{path} mode 600", f"default_backend {sections.to_pool('c_', ['retries 3'], pool)}"]
+    sections.frontends[name] = [
+        f"bind unix@{path} mode 600",
+        f"http-request set-method %[req.hdr({METHOD})]",
+        f"http-request del-header {METHOD}",
+        f"default_backend {sections.to_pool('c_', ['retries 3'], pool)}",
+    ]
     return path

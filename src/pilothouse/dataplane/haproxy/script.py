@@ -4,6 +4,8 @@ client names itself."""
 from __future__ import annotations
 
 FILE = "pilothouse.lua"
+#: A copy's method, as a header for the front that takes copies.
+METHOD = "x-pilothouse-method"
 #: Bytes of a request that are held where there are mirrors, and of a body without a length that are surely all of it.
 BUFFER = 256 * 1024
 LONGEST = 224 * 1024
@@ -44,14 +46,15 @@ core.register_action("mirror", { "http-req" }, function(txn, socket)
       headers[name] = list
     end
   end
-  if txn.http:req_get_headers()["te"] then headers["te"] = { "trailers" } end
+  if given["te"] then headers["te"] = { "trailers" } end
+  headers["{method}"] = { txn.sf:method() }  -- HAProxy's client knows five methods only
   headers["connection"] = { "close" }  -- HAProxy's client would use a connection to another mirror's socket again
   local request = { url = "http://mirror" .. txn.sf:pathq(), headers = headers, dst = socket }
   if #body > 0 then request.body = body end
   core.register_task(function()
     local client = core.httpclient()
-    local call = client[method]
-    if call then call(client, request) end
+    local call = client[method] or (#body > 0 and client.post or client.get)
+    call(client, request)
   end)
 end, 1)
-""".replace("{longest}", str(LONGEST))
+""".replace("{longest}", str(LONGEST)).replace("{method}", METHOD)

@@ -39,6 +39,8 @@ class Sections:
     files: dict[str, str] = field(default_factory=dict)
     #: By pool the backends with its servers, and each one's parameters for servers.
     uses: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    #: By table of clients the pool.
+    memories: dict[str, str] = field(default_factory=dict)
     mirrors: bool = False
 
     def pool(self, name: str) -> Pool:
@@ -70,9 +72,10 @@ class Sections:
         return made + servers.lines(servers.Servers(servers.addresses(pool), parameters))
 
     def _memory(self, pool: Pool) -> str:
-        """Which client went where, shared by all backends of the pool and told to the next HAProxy."""
+        """Which client went where, shared by all backends of the pool (their servers have the same numbers) and told to the next HAProxy."""
         name = identifier("m_", pool.name)
-        self.backends[name] = [f"stick-table type ipv6 size 100k expire {pool.affinity_seconds}s peers memory"]
+        self.backends[name] = [f"stick-table type ipv6 size 100k expire {pool.affinity_seconds}s"]
+        self.memories[name] = pool.name
         return name
 
     def stream(self, pool: str) -> str:

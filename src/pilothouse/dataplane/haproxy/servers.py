@@ -76,10 +76,10 @@ def authority_file(pool: Pool) -> str:
 
 
 def lines(servers: Servers) -> list[str]:
-    """For a section. The first is never used: it has the authorities' file read, which servers that come later need."""
+    """For a section. The last is never used: it has the authorities' file read, which servers that come later need."""
     made = [f"server {word(name)} {address} {servers.parameters}" for name, address in servers.addresses.items()]
     if "ssl" in servers.parameters:
-        made.insert(0, f"server template 127.0.0.1:1 weight 1 {servers.parameters} disabled")
+        made.append(f"server template 127.0.0.1:1 weight 1 {servers.parameters} disabled")
     return [line.rstrip() for line in made]
 
 
