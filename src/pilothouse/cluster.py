@@ -216,7 +216,8 @@ class Cluster:
             hub.transport("system:cloud-controller-manager", "system:masters", agent="cloud-controller-manager"),
             hub.clock,
             Options(
-                leader_elect=False,
+                # On a store of their own there is one; several beside each other would each listen for the same Services.
+                leader_elect=hub.settings.shared_store,
                 use_service_account_credentials=True,
                 concurrency={"service-lb-controller": 20} if local else {},
             ),

@@ -238,6 +238,8 @@ class Etcd:
     keyfile: Path | None = None
 
     def store(self, clock: Clock) -> Store:
+        # What this process starts (HAProxy) begins another program at once: gRPC need not make its threads ready for a fork, and say so.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
         from pilothouse.store.etcd import EtcdStore
         from pilothouse.store.etcd_connection import Credentials
 
