@@ -150,6 +150,18 @@ async def test_pipelined_requests_are_answered_in_order(lab: Lab) -> None:
         assert [(await client.answer())[2] for _ in range(40)] == [b"/%d" % number for number in range(40)]
 
 
+async def test_requests_that_come_byte_by_byte_are_understood(lab: Lab) -> None:
+    await lab.backend("a")
+    edge = await lab.edge(to("a"))
+    async with raw(edge) as client:
+        for byte in b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc":
+            client.writer.write(bytes([byte]))
+            await client.writer.drain()
+            await asyncio.sleep(0.001)
+        status, _, body = await client.answer()
+    assert (status, b'"body": "abc"' in body, b'"method": "PUT"' in body) == (200, True, True)
+
+
 async def test_connection_close_is_honoured(lab: Lab) -> None:
     await lab.backend("a")
     edge = await lab.edge(to("a"))
@@ -225,6 +237,7 @@ async def test_a_whole_address_in_the_request_line_names_the_host(lab: Lab) -> N
         b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n",
         b"this is no HTTP at all\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
     ],
 )  # fmt: skip
 async def test_what_could_be_read_in_two_ways_is_refused(lab: Lab, request_: bytes) -> None:

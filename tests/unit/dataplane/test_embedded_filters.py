@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pilothouse.dataplane.embedded.filters import Change, CorsPolicy, change_path, hostname, location, split_authority
-from pilothouse.dataplane.embedded.heads import changed, to_backend, to_client
+from pilothouse.dataplane.embedded.heads import changed, fits_http1, is_authority, to_backend, to_client, trailers
 from pilothouse.dataplane.model import Cors, Match, PathChange, Redirect
 from pilothouse.dataplane.model import Headers as Changes
 
@@ -97,6 +97,47 @@ def test_a_filter_may_change_the_host_but_not_the_framing() -> None:
     change = Change(Changes(set=(("Host", "b.org"), ("Content-Length", "999"), ("X", "1"))))
     assert changed([(b"y", b"2")], b"a.org", change) == ([(b"y", b"2"), (b"x", b"1")], b"b.org")
     assert changed([], b"a.org", Change(Changes(remove=("Host",)))) == ([], b"a.org")
+
+
+def test_trailers_do_not_frame_or_direct() -> None:
+    received = [(b"x-sum", b"1"), (b"content-length", b"5"), (b"transfer-encoding", b"chunked"), (b"host", b"evil")]
+    assert trailers(received) == [(b"x-sum", b"1")]
+
+
+@pytest.mark.parametrize(
+    ("authority", "expected"),
+    [
+        (b"a.example:80", True),
+        (b"[::1]:80", True),
+        (b"", True),
+        (b"a b", False),
+        (b"a/b", False),
+        (b"a@b", False),
+        (b"a\r\nx", False),
+    ],
+)
+def test_an_authority_has_only_what_can_be_in_one(authority: bytes, expected: bool) -> None:
+    assert is_authority(authority) is expected
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "length", "expected"),
+    [
+        (b"GET", b"/a?b=%20", None, True),
+        (b"POST", b"/", b"12", True),
+        (b"GET /evil HTTP/1.1", b"/", None, False),
+        (b"GET", b"/a HTTP/1.1", None, False),
+        (b"GET", b"/a\r\nX: y", None, False),
+        (b"GET", b"/a\tb", None, False),
+        (b"POST", b"/", b"+5", False),
+        (b"POST", b"/", b"5 ", False),
+        (b"", b"/", None, False),
+    ],
+)
+def test_what_would_mean_something_else_in_http_1_does_not_fit(
+    method: bytes, target: bytes, length: bytes | None, expected: bool
+) -> None:
+    assert fits_http1(method, target, length) is expected
 
 
 def asked(origin: bytes, **more: bytes) -> list[tuple[bytes, bytes]]:

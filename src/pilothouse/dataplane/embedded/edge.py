@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,11 +52,17 @@ class EdgeFront(FrontState):
     async def listen(self) -> None:
         self.listening = self.listening or Listening(self.front.address, self.front.port)
         if self._tls:
-            from pilothouse.dataplane.embedded.handshake import Arriving
-
-            self.listening.whole(lambda sock: Arriving(self, sock))
+            self.listening.whole(self._arrive)
         else:
             await self.listening.serve(lambda: Http1(self))
+
+    def _arrive(self, sock: socket.socket) -> None:
+        from pilothouse.dataplane.embedded.handshake import Arriving
+
+        if len(self.open) < self.engine.limits.connections:
+            Arriving(self, sock)
+        else:
+            sock.close()
 
     def retell(self, front: Front) -> bool:
         if not isinstance(front, Edge) or front.tls != self._tls:

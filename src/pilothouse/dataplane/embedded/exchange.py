@@ -133,7 +133,7 @@ class Exchange:
         if action.retry is not None:
             self._tries_left = action.retry.attempts
         for mirror in way.mirrors:
-            if front.engine.clock.random.random() * mirror.denominator < mirror.numerator:
+            if not self.upgrade and front.engine.clock.random.random() * mirror.denominator < mirror.numerator:
                 self._copies.append(mirror.pool)
         self._copy.extend(self.held if self._copies else ())
         self._go()
@@ -205,7 +205,7 @@ class Exchange:
     async def _connect(self, pool: PoolState, target: Target) -> None:
         try:
             up = await upstream.connect(self.front.engine, pool, target)
-        except OSError:  # also TLS that fails, and time-outs
+        except (OSError, ValueError):  # also TLS that fails, time-outs, and authorities that are none
             self._connecting = None
             self._tried.append(target)
             self._leave()
@@ -259,7 +259,7 @@ class Exchange:
     def end(self, trailers: Headers) -> None:
         """The request is complete."""
         self.ended = True
-        self.trailers = trailers
+        self.trailers = trailers = heads.trailers(trailers)
         if self.done:
             return
         for pool in self._copies:
@@ -315,7 +315,7 @@ class Exchange:
         self.up = None
         self._leave()
         self._finish()
-        self.down.end(trailers)
+        self.down.end(heads.trailers(trailers))
 
     def up_lost(self, heard: bool, untouched: bool = False) -> None:
         """The connection ended before the answer did; `heard`: some of it had come; `untouched`: the backend says that it has not begun."""

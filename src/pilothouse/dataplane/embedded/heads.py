@@ -6,7 +6,13 @@ What belongs to one connection stays there (RFC 9110 section 7.6.1): the headers
 
 from __future__ import annotations
 
+import re
+
 from pilothouse.dataplane.embedded.filters import Change, Headers
+
+_AUTHORITY = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
+_METHOD = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_TARGET = re.compile(rb"[!-~\x80-\xff]+")
 
 _HOP = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 _FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))
@@ -59,6 +65,22 @@ def changed(head: Headers, host: bytes, change: Change) -> tuple[Headers, bytes]
     head = change.apply([*head, (b"host", host)])
     hosts = [value for name, value in head if name == b"host"]
     return [pair for pair in head if pair[0] not in _WRITTEN], hosts[0] if hosts else host
+
+
+def trailers(received: Headers) -> Headers:
+    """What of a message's trailers is passed on: nothing that frames it or says where it goes (RFC 9110 section 6.5.1)."""
+    return [pair for pair in received if pair[0] not in _OWN] if received else received
+
+
+def is_authority(host: bytes) -> bool:
+    """Whether a host with or without its port can be one (RFC 3986 section 3.2)."""
+    return _AUTHORITY.fullmatch(host) is not None
+
+
+def fits_http1(method: bytes, target: bytes, length: bytes | None) -> bool:
+    """Whether HTTP/2's version of a request line can stand in one of HTTP/1.1, where spaces and ends of lines would mean something else."""
+    fits = _METHOD.fullmatch(method) is not None and _TARGET.fullmatch(target) is not None
+    return fits and (length is None or length.isdigit())
 
 
 def _named(connection: bytes) -> frozenset[bytes]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
-from pilothouse.dataplane.embedded import answers
+from pilothouse.dataplane.embedded import answers, heads
 from pilothouse.dataplane.embedded.exchange import Exchange
 from pilothouse.dataplane.embedded.filters import Headers
 from pilothouse.dataplane.embedded.tunnel import End, join, no_delay
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pilothouse.dataplane.embedded.edge import EdgeFront
     from pilothouse.dataplane.embedded.upstream import Upstream
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#: How HTTP/2 begins, and how much of it tells it from a request.
+_PREFACE, _TELLING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 16
 #: Requests that may wait on one connection before its reading does.
 _WAITING = 16
 #: Answers that wait to be written before the backend is read no further.
@@ -86,10 +87,8 @@ class Http1(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.front.counters.bytes_in += len(data)
         if self._first:
-            if _PREFACE.startswith(data[:16]) or data.startswith(_PREFACE[:16]):
-                self._greet(data)
-                return
-            self._first = False
+            self._greet(data)
+            return
         if self._upgrading:
             self._stash.append(data)
             self._stop(_SWITCH)
@@ -102,13 +101,14 @@ class Http1(asyncio.Protocol):
 
     def _greet(self, data: bytes) -> None:
         """The beginning may be HTTP/2's preface: decide when enough of it has come."""
-        data = b"".join((*self._stash, data))
-        self._stash = []
-        if len(data) < 16:
+        if self._stash:
+            data = self._stash.pop() + data
+        if not _PREFACE.startswith(data[:_TELLING]):
+            self._first = False
+            self._feed(data)
+        elif len(data) < _TELLING:
             self._stash.append(data)
-            return
-        self._first = False
-        if data.startswith(_PREFACE[:16]):
+        else:
             from pilothouse.dataplane.embedded.http2 import Http2
 
             self.front.left(self)  # and comes again as another
@@ -117,8 +117,6 @@ class Http1(asyncio.Protocol):
             self.transport.set_protocol(session)
             session.connection_made(self.transport)
             session.data_received(data)
-        else:
-            self._feed(data)
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -251,6 +249,8 @@ class Http1(asyncio.Protocol):
             if not old:
                 return 400
             host = b""
+        if not heads.is_authority(host):
+            return 400
         exchange.host = host
         exchange.aim(url)
         return 0

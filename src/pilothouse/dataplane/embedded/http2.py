@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import h2.events
 
+from pilothouse.dataplane.embedded import heads
 from pilothouse.dataplane.embedded.exchange import Exchange
 from pilothouse.dataplane.embedded.filters import Headers
 from pilothouse.dataplane.embedded.session2 import Code, Session, Stream
@@ -153,7 +154,8 @@ class ServerStream(Stream):
         exchange.length = None if ended and length == b"0" else length
         exchange.asks_body = not ended and length is None
         exchange.aim(target)
-        if method == b"CONNECT" or not (target.startswith(b"/") or target == b"*"):
+        fits = heads.fits_http1(method, target, length) and heads.is_authority(host) and target[:1] in (b"/", b"*")
+        if method == b"CONNECT" or not fits:
             self.session.front.counters.requests += 1
             exchange.answer(405 if method == b"CONNECT" else 400)
             return
