@@ -157,6 +157,9 @@ TYPES: dict[str, Obj] = {
     },
 }
 
+#: Fields that the package loses, because of their name.
+LOST: dict[str, Obj] = {"GatewayClassSpec": {"description": {"type": "string", "maxLength": 64}}}
+
 #: Fields that only the experimental channel has.
 EXPERIMENTAL: dict[str, tuple[str, ...]] = {
     "GatewaySpec": ("defaultScope",),

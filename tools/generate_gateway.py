@@ -2,8 +2,9 @@
 
 The shapes (fields, types, patterns, lengths, numbers, enumerations) are read from the validators of the npm package
 `@kubernetes-models/gateway-api`; what it does not tell (defaults, kinds of lists, rules, columns, versions) is in `gateway_facts.py` and
-`gateway_rules.py`, as the reference (gateway-api.sigs.k8s.io) has it. Descriptions are left out. Usage, after `npm pack @kubernetes-models/gateway-api@2.0.0` and unpacking it:
-generate_gateway.py PACKAGE_FOLDER
+`gateway_rules.py`, as the reference (gateway-api.sigs.k8s.io) has it. Its descriptions are left out; ours are in `gateway_words.py`.
+
+Usage, after `npm pack @kubernetes-models/gateway-api@2.0.0` and unpacking it: generate_gateway.py PACKAGE_FOLDER
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import gateway_facts as facts
 from gateway_rules import RULES
+from gateway_words import DESCRIPTIONS
 
 OUT = Path(__file__).parents[1] / "src/pilothouse/cloud/gateway/_generated_crds.json.gz"
 PREFIX = "IoK8sSigsGatewayApiApisV1"
@@ -94,12 +96,16 @@ class Module:
 
 def annotated(name: str, schema: Schema) -> Schema:
     """The schema with the defaults, kinds of lists and rules of the type and of its fields; without what is not in the standard channel."""
+    if name in facts.LOST:
+        schema["properties"] |= facts.LOST[name]
     for field in facts.EXPERIMENTAL.get(name, ()):
         schema["properties"].pop(field)
         if field in schema.get("required", ()):
             schema["required"].remove(field)
     for field, extra in facts.FIELDS.get(name, {}).items():
         schema["properties"][field] = schema["properties"][field] | extra
+    for field, text in DESCRIPTIONS.get(name, {}).items():
+        schema["properties"][field] = schema["properties"][field] | {"description": text}
     schema |= facts.WHOLE.get(name, {})
     if name in RULES:
         schema["x-kubernetes-validations"] = [{"rule": rule, "message": message} for rule, message in RULES[name]]

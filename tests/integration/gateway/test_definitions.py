@@ -125,7 +125,7 @@ TARGET = [{"group": "", "kind": "Service", "name": "s"}]
 CAS = {"caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}]}
 
 GOOD: list[tuple[str, Obj]] = [
-    ("GatewayClass", {"controllerName": "example.com/controller"}),
+    ("GatewayClass", {"controllerName": "example.com/controller", "description": "for tests"}),
     ("Gateway", listeners({}, {"hostname": "*.example.com"}, {"port": 443, "protocol": "HTTPS", **CERTIFICATE})),
     ("Gateway", listeners({"protocol": "TLS", "tls": {"mode": "Passthrough"}, "hostname": "a.example.com"})),
     ("Gateway", listeners({"protocol": "example.com/special"})),
@@ -159,6 +159,7 @@ GOOD: list[tuple[str, Obj]] = [
 
 BAD: list[tuple[str, Obj, str]] = [
     ("GatewayClass", {"controllerName": "no-slash"}, "spec.controllerName"),
+    ("GatewayClass", {"controllerName": "a.b/c", "description": "x" * 65}, "spec.description"),
     ("Gateway", {"gatewayClassName": "c", "listeners": []}, "spec.listeners"),
     ("Gateway", listeners({"port": 0}), "spec.listeners[0].port"),
     ("Gateway", listeners({"hostname": "*.*.example.com"}), "spec.listeners[0].hostname"),
@@ -234,6 +235,7 @@ async def test_what_the_reference_allows_is_accepted(pilothouse_certificates: Pa
         for kind, spec in GOOD:
             status, body = await post(admin, kind, spec)
             assert status == 201, (kind, spec, body.get("message"))
+            assert not set(spec) - set(body["spec"]), "nothing is dropped"
 
 
 async def test_what_the_reference_forbids_is_refused_at_its_field(pilothouse_certificates: Path) -> None:
