@@ -12,6 +12,8 @@ import pytest
 from etcd_server import free_port
 from live_cluster import Kubectl, Program, wait_for
 
+from pilothouse.client import loopback
+
 GUESTBOOK = Path(__file__).parents[2] / "examples" / "guestbook" / "guestbook.yaml"
 
 
@@ -26,6 +28,12 @@ def asked(port: int, path: str, token: str = "") -> str:
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
         return error.read().decode()
+
+
+def answering(ip: str, port: int) -> str:
+    """The name of the simulated pod with this address."""
+    with urllib.request.urlopen(f"http://{loopback.twin(ip)}:{loopback.port(port)}/", timeout=10) as answer:
+        return str(answer.headers["X-Pod-Name"])
 
 
 @pytest.mark.xdist_group("live-sqlite")
@@ -57,6 +65,8 @@ def test_the_main_job_with_four_processes(tmp_path: Path) -> None:
         guestbook.rolled_out("deployment/frontend")
         guestbook.rolled_out("deployment/redis-leader")
         assert guestbook("get", "pods", "--no-headers").count("Running") == 4
+        names = guestbook("get", "pods", "-l", "tier=frontend", "-o", "name").split()
+        assert {answering(guestbook.path(name, ".status.podIP"), 80) for name in names} == {n.removeprefix("pod/") for n in names}
         wait_for(lambda: "kube-root-ca.crt" in guestbook("get", "configmaps"), "the root CA")
         for component in ("kube-controller-manager", "kube-scheduler"):
             assert Kubectl(config, "kube-system").path(f"lease/{component}", ".spec.holderIdentity"), component

@@ -287,22 +287,22 @@ async def test_idle_connections_end_with_their_container(pod: Pod, http: aiohttp
 
 async def test_http2_clients_are_sent_away_and_may_finish(pod: Pod) -> None:
     grpc = pytest.importorskip("grpc", reason="the extra `etcd` is not installed")
-    await pod.set(latency="700ms")
     async with grpc.aio.insecure_channel(f"{pod.host}:8080") as channel:
-        asking = asyncio.ensure_future(channel.unary_unary("/any.Service/Call")(b"hello", timeout=10))
+        talk = channel.stream_stream("/any.Service/Talk")(timeout=20)
+        await talk.write(b"one")
+        assert await talk.read() == b"one"
         served = pod.listeners._pods["u1"].served
-
-        async def until_asked(connections: int) -> None:
-            async with asyncio.timeout(10):
-                while sum(c._handler is not None and c._handler.busy for c in served.connections) < connections:
-                    await asyncio.sleep(0.002)
-
-        await until_asked(1)
-        await pod.set(deleted=True, latency="700ms")
-        later = asyncio.ensure_future(channel.unary_unary("/any.Service/Call")(b"again", timeout=10))
-        await until_asked(2)  # on a second connection, as the first has been told to go
-        await pod.set(running=(), deleted=True, latency="700ms")
-        assert (await asking, await later) == (b"hello", b"again")
+        (first,) = served.connections
+        await pod.set(deleted=True)
+        async with asyncio.timeout(20):
+            while len(served.connections) < 2:  # a new one, when the client has heard that it is to go
+                assert await channel.unary_unary("/any.Service/Call")(b"hello", timeout=20) == b"hello"
+        await pod.set(running=(), deleted=True)
+        await talk.write(b"two")
+        assert await talk.read() == b"two"
+        assert set(served.connections) == {first}
+        await talk.done_writing()
+        assert await talk.read() is grpc.aio.EOF
 
 
 async def test_the_hosts_network_and_host_ports_are_at_the_node(listeners: Listeners, http: aiohttp.ClientSession) -> None:
@@ -324,6 +324,18 @@ async def test_an_address_that_is_taken_is_told_once(pod: Pod, caplog: pytest.Lo
     assert [r.message for r in caplog.records] == [
         f"a simulated pod cannot listen: TCP {pod.ip}:8080 Address already in use (told once)"
     ]
+
+
+async def test_a_pod_runs_on_where_no_sockets_are_left(listeners: Listeners, caplog: pytest.LogCaptureFixture) -> None:
+    listeners._room = 1
+    one, two = Pod(listeners, 1), Pod(listeners, 2)
+    with caplog.at_level(logging.WARNING, "pilothouse.nodes"):
+        await one.set()
+        await two.set()
+    assert len(caplog.records) == 1 and "no file descriptors are left" in caplog.text
+    listeners.close("u1")
+    await two.set()
+    assert listeners._pods["u2"].open
 
 
 async def test_two_processes_do_not_share_addresses(listeners: Listeners) -> None:

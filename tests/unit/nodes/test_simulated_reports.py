@@ -95,3 +95,35 @@ def test_work_that_is_cut_short_has_failed_and_a_server_has_ended_well() -> None
     failed, succeeded = asyncio.run(ended("Never")), asyncio.run(ended("Always"))
     assert failed["phase"] == "Failed" and failed["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 143
     assert succeeded["phase"] == "Succeeded" and succeeded["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 0
+
+
+async def run_again() -> tuple[list[str], list[str]]:
+    """The addresses of pods before and after the nodes were started anew, with another pod."""
+    hub = ApiHub()
+    async with Cluster(hub, Spokes(controllers=False, scheduler=False, nodes=0)).running():
+        admin = hub.transport("admin", "system:masters")
+        await admin.request("POST", "/api/v1/namespaces/default/serviceaccounts", body=SERVICE_ACCOUNT)
+
+        async def addresses(*names: str) -> list[str]:
+            for name in names:
+                body = {"metadata": {"name": name}, "spec": POD["spec"]}
+                await admin.request("POST", "/api/v1/namespaces/default/pods", body=body)
+            nodes = SimulatedNodes(hub.transport("nodes", "system:masters"), hub.clock, NodeOptions())
+            task = asyncio.create_task(nodes.run())
+            cache = hub.server.cache("", "pods")
+            while any((cache.get("default", n).obj.get("status") or {}).get("phase") != "Running" for n in names):
+                await asyncio.sleep(0.005)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            pods = (await admin.request("GET", "/api/v1/pods")).body["items"]
+            return [
+                p["status"]["podIP"]
+                for p in sorted(pods, key=lambda p: p["metadata"]["creationTimestamp"] + p["metadata"]["name"])
+            ]
+
+        return await addresses("a", "b"), await addresses("c")
+
+
+def test_pods_keep_their_addresses_when_their_nodes_start_again() -> None:
+    before, after = asyncio.run(run_again())
+    assert after[:2] == before and len(set(after)) == 3
