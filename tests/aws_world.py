@@ -273,7 +273,11 @@ class World:
         """Protocol, port and source of what a security group lets in."""
         way = [{"Name": "group-id", "Values": [group]}]
         return sorted(
-            (r["IpProtocol"], r["FromPort"], r.get("CidrIpv4") or r.get("PrefixListId") or r["ReferencedGroupInfo"]["GroupId"])
+            (
+                r["IpProtocol"],
+                r["FromPort"],
+                r.get("CidrIpv4") or r.get("CidrIpv6") or r.get("PrefixListId") or r["ReferencedGroupInfo"]["GroupId"],
+            )
             for r in self.ec2.describe_security_group_rules(Filters=way)["SecurityGroupRules"]
             if not r["IsEgress"]
         )
@@ -322,9 +326,10 @@ class World:
         )
 
     @contextlib.asynccontextmanager
-    async def provider(self, more: str = "") -> Any:
+    async def provider(self, more: str = "", vpc: bool = True) -> Any:
         """A fresh provider, as after a restart."""
-        config = f"[Global]\nZone = {REGION}a\nVPC = {self.vpc}\nEndpointURL = {self.server.url}\n{more}"
+        named = f"VPC = {self.vpc}\n" if vpc else ""
+        config = f"[Global]\nZone = {REGION}a\n{named}EndpointURL = {self.server.url}\n{more}"
         made: Provider = make(config, SystemClock(seed=1))
         await made.start(self.surroundings())
         try:

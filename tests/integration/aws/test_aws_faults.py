@@ -64,7 +64,8 @@ async def test_a_fault_at_any_call_leads_to_the_same_end(world: World, service: 
         async with world.provider() as aws:
             world.faults.spoil(n, ways[n % len(ways)])
             await until_done(lambda aws=aws: ensure(aws))
-            assert shape(world) == good, f"ensure, call {n}"
+            if n in changing(calls):
+                assert shape(world) == good, f"ensure, call {n}"
             world.faults.spoil(m, ways[n % len(ways)])
             await until_done(lambda aws=aws: delete(aws))
         assert world.inventory() == world.at_start, f"delete, call {m}"
@@ -95,13 +96,11 @@ async def test_a_provider_that_ends_at_any_call_is_succeeded_by_one_that_finishe
     calls_to_delete = await calls_of(world, delete)
     for n in after_changes(calls):
         await half(n, ensure)
-        await whole(delete)  # made in part, and no longer wanted
-        assert world.inventory() == world.at_start, f"call {n}"
-    for n in after_changes(calls):
-        await half(n, ensure)
-        await whole(ensure)
-        assert shape(world) == good, f"call {n}"
+        if n % 2:  # made in part, and still wanted
+            await whole(ensure)
+            assert shape(world) == good, f"call {n}"
         await whole(delete)
+        assert world.inventory() == world.at_start, f"call {n}"
     for n in after_changes(calls_to_delete):
         await whole(ensure)
         await half(n, delete)

@@ -378,7 +378,7 @@ def condition_holds(condition: Any) -> bool:
 
 
 async def test_a_fault_or_an_end_at_any_call_leads_to_the_same_end(world: World, service: dict) -> None:
-    wanted = plan(http(to("web", path="/a"), to("web", path="/b")), https(certificate("0.example.com")))
+    wanted = plan(http(to("web", path="/a")), https(certificate("0.example.com")))
 
     def sketch() -> Any:
         inventory = {k: len(v) for k, v in world.inventory().items()}

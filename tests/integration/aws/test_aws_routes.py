@@ -6,7 +6,7 @@ import pytest
 from aws_world import CLUSTER, World, until_done
 
 from pilothouse.client.reconcile.kinds import NODES
-from pilothouse.cloud.provider import Route
+from pilothouse.cloud.provider import CloudError, Route
 from pilothouse.cloud.providers.aws.routes import routes_of
 
 
@@ -41,6 +41,26 @@ async def test_the_table_with_the_clusters_tag_is_preferred(world: World) -> Non
     assert [t["RouteTableId"] for t in tables(world) for r in t["Routes"] if r["DestinationCidrBlock"] == "10.64.1.0/24"] == [
         table
     ]
+
+
+async def test_the_table_that_is_configured_goes_before(world: World) -> None:
+    node = world.add_node()
+    table = world.ec2.create_route_table(VpcId=world.vpc)["RouteTable"]["RouteTableId"]
+    async with world.provider(f"RouteTableID = {table}") as aws:
+        await aws.routes().create(CLUSTER, route_to(node), node)
+    assert [t["RouteTableId"] for t in tables(world) for r in t["Routes"] if r["DestinationCidrBlock"] == "10.64.1.0/24"] == [
+        table
+    ]
+
+
+async def test_two_tables_with_the_clusters_tag_are_an_error(world: World) -> None:
+    node = world.add_node()
+    tag = {"ResourceType": "route-table", "Tags": [{"Key": f"kubernetes.io/cluster/{CLUSTER}", "Value": "owned"}]}
+    for _ in range(2):
+        world.ec2.create_route_table(VpcId=world.vpc, TagSpecifications=[tag])
+    async with world.provider() as aws:
+        with pytest.raises(CloudError, match="set RouteTableID"):
+            await aws.routes().create(CLUSTER, route_to(node), node)
 
 
 async def test_the_instance_may_pass_on_what_is_not_addressed_to_it(world: World) -> None:

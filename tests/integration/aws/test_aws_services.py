@@ -267,6 +267,46 @@ async def test_only_source_ranges_come_in(world: World, nodes: list[dict]) -> No
     assert world.ingress(own) == [("tcp", 80, "203.0.113.0/24")]
 
 
+async def test_prefix_lists_come_in(world: World, nodes: list[dict]) -> None:
+    await ensure(world, world.add_service(annotations={"security-group-prefix-lists": "pl-0123456789abcdef0"}))
+    (own,) = world.balancer()["SecurityGroups"]
+    assert world.ingress(own) == [("tcp", 80, "pl-0123456789abcdef0")]
+
+
+async def test_with_both_families_both_come_in(world: World, nodes: list[dict]) -> None:
+    await ensure(world, world.add_service(annotations={"ip-address-type": "dualstack"}))
+    (own,) = world.balancer()["SecurityGroups"]
+    assert world.ingress(own) == [("tcp", 80, "0.0.0.0/0"), ("tcp", 80, "::/0")]
+
+
+async def test_one_that_the_cloud_provider_of_before_has_made_is_taken_over(world: World, nodes: list[dict]) -> None:
+    service = world.add_service()
+    name = "a" + service["metadata"]["uid"].replace("-", "")[:31]
+    arn = world.elb.create_load_balancer(Name=name, Type="network", Scheme="internet-facing", Subnets=world.public)
+    await ensure(world, service)
+    balancer = world.balancer()
+    assert balancer["LoadBalancerArn"] == arn["LoadBalancers"][0]["LoadBalancerArn"]
+    assert not balancer.get("SecurityGroups")  # AWS gives none to one that was made without
+    assert len(world.targets(80)) == 2
+    await delete(world, service)
+    assert world.inventory() == world.at_start
+
+
+@pytest.mark.parametrize("given", ["subnet", "node"])
+async def test_the_vpc_is_found_out(world: World, nodes: list[dict], given: str) -> None:
+    setting = f"SubnetID = {world.private[0]}" if given == "subnet" else ""
+    async with world.provider(setting, vpc=False) as aws:
+        await aws.load_balancers().ensure(CLUSTER, world.add_service(), nodes)
+    assert world.balancer()["VpcId"] == world.vpc
+
+
+async def test_a_subnet_that_is_configured_will_do_where_none_has_a_tag(world: World, nodes: list[dict]) -> None:
+    for subnet in world.public:
+        world.ec2.delete_tags(Resources=[subnet], Tags=[{"Key": "kubernetes.io/role/elb"}])
+    await ensure(world, world.add_service(), f"SubnetID = {world.public[1]}")
+    assert [z["SubnetId"] for z in world.balancer()["AvailabilityZones"]] == [world.public[1]]
+
+
 async def test_an_internal_one_as_of_the_controller_lets_the_network_in(world: World, nodes: list[dict]) -> None:
     await ensure(world, world.add_service(annotations={"type": "external"}))
     (own,) = world.balancer()["SecurityGroups"]
