@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import uvloop
 from _dataplane_load import load
@@ -216,10 +217,9 @@ class Answer(asyncio.Protocol):
     TEXT = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        assert isinstance(self.transport, asyncio.Transport)
         self.transport.write(self.TEXT * data.count(b"\r\n\r\n"))
         if b"connection: close" in data.lower():
             self.transport.close()
