@@ -251,3 +251,14 @@ async def test_other_names_are_accepted_in_place_of_the_hostname(
     upstream = UpstreamTls("backend.example", authority.pem, (accepted,))
     await tls_backend(lab, authority, upstream, "spiffe://cluster/backend", "other.example")
     assert await status(http, await lab.edge(to("a"))) in ((200,) if expected == 200 else (502, 503))
+
+
+async def test_weights_divide_the_connections_of_a_tunnel(lab: Lab, authority: Authority) -> None:
+    for name in ("one", "two"):
+        backend = await lab.tcp_backend(name, ssl=authority.server("a.example"))
+        await lab.engine.set_pool(Pool(name, (backend.endpoint,)))
+    tunnels = (("a.example", (Share("one", 3), Share("two", 1), Share("", 0))),)
+    edge = await lab.edge(tls=True, sites=(Site(tunnels=tunnels),))
+    reached = [(await through(edge, authority.context(), "a.example"))[0] for _ in range(8)]
+    assert 4 <= reached.count("one") <= 7
+    assert reached.count("one") + reached.count("two") == 8

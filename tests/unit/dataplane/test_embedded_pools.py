@@ -30,6 +30,15 @@ def test_an_endpoint_that_is_avoided_is_passed_over() -> None:
     assert chosen(state, *state.targets) == 0
 
 
+def test_an_endpoint_that_could_not_be_reached_comes_last_for_a_while() -> None:
+    state = PoolState(pool(1, 2))
+    one = next(target for target in state.targets if target.port == 1)
+    one.shunned_until = 5.0
+    assert {chosen(state, now=4.0) for _ in range(4)} == {2}
+    assert chosen(state, state.targets[1], now=4.0) == 1, "better than none"
+    assert {chosen(state, now=6.0) for _ in range(4)} == {1, 2}
+
+
 def test_the_least_busy_endpoint_is_next_where_that_is_asked_for() -> None:
     state = PoolState(pool(1, 2, 3))
     state.targets[0].active, state.targets[1].active, state.targets[2].active = 2, 0, 1

@@ -16,7 +16,7 @@ from pilothouse.dataplane.embedded.counters import Counters
 from pilothouse.dataplane.embedded.front import FrontState
 from pilothouse.dataplane.embedded.limits import Limits
 from pilothouse.dataplane.embedded.listening import Listening
-from pilothouse.dataplane.embedded.pools import Balance, PoolState, Target
+from pilothouse.dataplane.embedded.pools import SHUNNED, Balance, PoolState, Target
 from pilothouse.dataplane.embedded.tcp import TcpFront
 from pilothouse.dataplane.embedded.tunnel import Scratch
 from pilothouse.dataplane.embedded.udp import UdpFront
@@ -128,6 +128,10 @@ class EmbeddedEngine:
         """The next endpoint of a pool for a client's address."""
         known = self._pools.get(pool)
         return None if known is None else known.choose(client, avoid, self.clock.monotonic(), self._balance)
+
+    def shun(self, target: Target) -> None:
+        """An endpoint could not be reached."""
+        target.shunned_until = self.clock.monotonic() + SHUNNED
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run what belongs to a connection; it ends with the engine at the latest."""

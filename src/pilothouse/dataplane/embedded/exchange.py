@@ -207,6 +207,7 @@ class Exchange:
             up = await upstream.connect(self.front.engine, pool, target)
         except (OSError, ValueError):  # also TLS that fails, time-outs, and authorities that are none
             self._connecting = None
+            self.front.engine.shun(target)
             self._tried.append(target)
             self._leave()
             self._go_on()

@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol
 
 from pilothouse.dataplane.model import Endpoint, Pool
 
+#: Seconds for which an endpoint that could not be reached comes last.
+SHUNNED = 1.0
 Balance = Literal["round_robin", "least_connections"]
 #: Clients remembered for affinity before those whose time is over are forgotten.
 _REMEMBERED = 4096
@@ -31,12 +33,14 @@ class Kept(Protocol):
 class Target:
     """One endpoint of a pool."""
 
-    __slots__ = ("active", "connecting", "gone", "host", "idle", "port", "sessions", "shared")
+    __slots__ = ("active", "connecting", "gone", "host", "idle", "port", "sessions", "shared", "shunned_until")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.host, self.port = endpoint.host, endpoint.port
         self.active = 0
         self.gone = False
+        #: It could not be reached: others are asked first until then.
+        self.shunned_until = 0.0
         #: Held while an HTTP/2 connection is made.
         self.connecting = asyncio.Lock()
         #: HTTP/1.1 connections without a request, the last used last.
@@ -96,27 +100,28 @@ class PoolState:
     def choose(self, client: str, avoid: Collection[Target], now: float, balance: Balance) -> Target | None:
         """The endpoint for a client's next connection or request that is none of `avoid`; None if there is none."""
         if not self.pool.affinity_seconds:
-            return self._pick(avoid, balance)
+            return self._pick(avoid, now, balance)
         known = self._clients.pop(client, None)
         target = None if known is None or known[1] < now or known[0].gone or known[0] in avoid else known[0]
-        target = target or self._pick(avoid, balance)
+        target = target or self._pick(avoid, now, balance)
         if target is not None:
             if len(self._clients) >= _REMEMBERED:
                 self._clients = {name: kept for name, kept in self._clients.items() if kept[1] >= now}
             self._clients[client] = (target, now + self.pool.affinity_seconds)
         return target
 
-    def _pick(self, avoid: Collection[Target], balance: Balance) -> Target | None:
+    def _pick(self, avoid: Collection[Target], now: float, balance: Balance) -> Target | None:
         targets = self.targets
         if not targets:
             return None
         at = self._next = (self._next + 1) % len(targets)
-        if balance == "round_robin":
-            if not avoid:
-                return targets[at]
-            return next((target for target in targets[at:] + targets[:at] if target not in avoid), None)
-        turned = [target for target in targets[at:] + targets[:at] if target not in avoid]
-        return min(turned, key=lambda target: target.active, default=None)
+        if balance == "round_robin" and not avoid and targets[at].shunned_until <= now:
+            return targets[at]
+        left = [target for target in targets[at:] + targets[:at] if target not in avoid]
+        left = [target for target in left if target.shunned_until <= now] or left
+        if balance == "least_connections":
+            return min(left, key=lambda target: target.active, default=None)
+        return left[0] if left else None
 
     def sweep(self, now: float) -> None:
         """Close connections that nothing has run on for too long."""

@@ -81,6 +81,7 @@ async def connect(front: FrontState, client: End, address: str, pool: str) -> No
         tried.append(target)
         backend = await reach(front, target)
         if backend is None:
+            front.engine.shun(target)
             continue
         if client.transport.is_closing():
             backend.transport.abort()
