@@ -234,9 +234,8 @@ async def test_datagrams_are_carried_and_sessions_end_with_their_endpoint(net: N
         await heard(TWO)
 
 
+@pytest.mark.parametrize("backend", ["userspace-routes", "nftables"], indirect=True)
 async def test_external_addresses_are_short_cuts(net: Net) -> None:
-    if not net.own:
-        pytest.skip("addresses outside need the right to change routes")
     await net.service(externalIPs=["203.0.113.7"])
     await net.endpoints(one(1))
     await net.until(("203.0.113.7", 80), {ONE})
@@ -272,15 +271,14 @@ async def test_load_balancers_are_told_which_nodes_have_endpoints(net: Net) -> N
     await tells("127.192.0.0", 503)
 
 
+@pytest.mark.parametrize("backend", ["nftables"], indirect=True)
 async def test_pods_are_reached_at_their_own_addresses_by_nftables(net: Net) -> None:
-    if not net.proxier.backend.reaches_pods:
-        pytest.skip("only nftables lead there")
+    assert net.proxier.backend.reaches_pods
     assert await net.ask((ONE, 8080)) == ONE
 
 
+@pytest.mark.parametrize("backend", ["nftables"], indirect=True)
 async def test_what_is_no_service_is_refused_even_where_a_program_listens_on_all_addresses(net: Net) -> None:
-    if net.proxier.backend.name != "nftables":
-        pytest.skip("a range that is local is answered by who listens on all addresses")
     server = await asyncio.start_server(lambda r, w: w.close(), "0.0.0.0", 8099)
     assert await net.ask(("10.96.77.77", 8099)) == "refused"
     server.close()

@@ -64,6 +64,7 @@ class Nftables:
         self._range = service_range
         self._routes = LocalRoutes()
         self._known: dict[str, Rules] = {}
+        self._external: dict[str, set[str]] = {}
         self.reaches_services = self.reaches_pods = False
 
     async def start(self) -> None:
@@ -123,15 +124,13 @@ class Nftables:
 
     async def _route(self, service: str, rules: Rules) -> str:
         """External addresses need a route, too. What is wrong with one."""
-        before = self._known.get(service, EMPTY).external
-        used = {a for other, known in self._known.items() if other != service for a in known.external}
-        await self._routes.remove(*(before - rules.external - used))
-        try:
-            for address in rules.external - before:
-                await self._routes.add(address)
-        except OSError as error:
-            return str(error.strerror)
-        return ""
+        before = self._external.pop(service, set())
+        if not (before or rules.external):
+            return ""
+        there, failed = await self._routes.retell(before, rules.external)
+        if there:
+            self._external[service] = there
+        return "; ".join(str(e.strerror) for e in failed)
 
 
 class Rules:

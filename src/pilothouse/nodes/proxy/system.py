@@ -11,6 +11,7 @@ import ipaddress
 import shutil
 import socket
 import subprocess
+from collections import Counter
 from collections.abc import Iterable
 
 import orjson
@@ -54,14 +55,15 @@ class NetworkLock:
 
 
 class LocalRoutes:
-    """Ranges that are made this machine's own."""
+    """Ranges that are made this machine's own, each for as long as somebody wants it."""
 
     def __init__(self) -> None:
-        self.ranges: set[str] = set()
+        self._users: Counter[str] = Counter()
 
     async def add(self, range: str) -> None:
         """OSError if this machine does not allow it, or goes there another way already."""
-        if range in self.ranges:
+        if self._users[range]:
+            self._users[range] += 1
             return
         network = ipaddress.IPv4Network(range)
         routes = orjson.loads(await run("ip", "-4", "-j", "route", "show", "table", "all"))
@@ -69,16 +71,33 @@ class LocalRoutes:
             raise OSError(17, f"{range} is in use on this machine: there is a route to {other}")
         if not any(_is_ours(route, network) for route in routes):  # one that was killed has left it
             await run("ip", "-4", "route", "add", "local", range, "dev", "lo")
-        self.ranges.add(range)
+        self._users[range] += 1
 
-    async def remove(self, *ranges: str) -> None:
-        for range in ranges:
-            if range in self.ranges:
-                self.ranges.discard(range)
-                await run("ip", "-4", "route", "del", "local", range, "dev", "lo")
+    async def remove(self, range: str) -> None:
+        """One who added it wants it no more."""
+        self._users[range] -= 1
+        if self._users[range] <= 0:
+            del self._users[range]
+            await run("ip", "-4", "route", "del", "local", range, "dev", "lo")
+
+    async def retell(self, before: Iterable[str], wanted: Iterable[str]) -> tuple[set[str], list[OSError]]:
+        """Take back some and make others: which of the wanted ones are there now, and what was wrong with the rest."""
+        there, failed = set(before), []
+        for range in there - set(wanted):
+            await self.remove(range)
+        there &= set(wanted)
+        for range in set(wanted) - there:
+            try:
+                await self.add(range)
+                there.add(range)
+            except OSError as error:
+                failed.append(error)
+        return there, failed
 
     async def close(self) -> None:
-        await self.remove(*self.ranges)
+        ranges, self._users = list(self._users), Counter()
+        for range in ranges:
+            await run("ip", "-4", "route", "del", "local", range, "dev", "lo")
 
 
 def overlapping(network: ipaddress.IPv4Network, routes: Iterable[dict[str, str]]) -> list[str]:

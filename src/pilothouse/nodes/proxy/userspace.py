@@ -135,20 +135,13 @@ class Userspace:
 
     async def _route(self, service: str, ways: tuple[Way, ...]) -> list[OSError]:
         """External addresses are made this machine's own, one by one."""
-        if self._routes is None:
+        wanted = {f"{w.address}/32" for w in ways if w.kind == "external"}
+        before = self._external.pop(service, set())
+        if self._routes is None or not (wanted or before):
             return []
-        failed: list[OSError] = []
-        before, wanted = self._external.get(service, set()), {f"{w.address}/32" for w in ways if w.kind == "external"}
-        for address in wanted - before:
-            try:
-                await self._routes.add(address)
-            except OSError as error:
-                failed.append(error)
-        used = {a for other, addresses in self._external.items() if other != service for a in addresses}
-        await self._routes.remove(*(before - wanted - used))
-        self._external[service] = wanted
-        if not wanted:
-            del self._external[service]
+        there, failed = await self._routes.retell(before, wanted)
+        if there:
+            self._external[service] = there
         return failed
 
 
