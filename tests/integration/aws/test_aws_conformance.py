@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from aws_world import REGION, World
@@ -22,8 +22,13 @@ class TestAws(CloudConformance):
         return found
 
     @pytest.fixture
-    def provider(self, world: World, clock: Clock) -> Provider:
-        return make(f"[Global]\nZone = {REGION}a\nVPC = {world.vpc}\nEndpointURL = {world.server.url}\n", clock)
+    def another(self, world: World, clock: Clock) -> Callable[[], Provider]:
+        config = f"[Global]\nZone = {REGION}a\nVPC = {world.vpc}\nEndpointURL = {world.server.url}\n"
+        return lambda: make(config, clock)
+
+    @pytest.fixture
+    def provider(self, another: Callable[[], Provider]) -> Provider:
+        return another()
 
     @pytest.fixture
     def port(self) -> int:

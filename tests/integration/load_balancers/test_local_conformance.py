@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 
 import pytest
 
@@ -18,8 +19,16 @@ _numbers = itertools.count()
 
 class TestLocal(CloudConformance):
     @pytest.fixture
-    def provider(self, clock: Clock) -> Provider:
-        return make(f"engine: embedded\naddresses: 127.{140 + next(_numbers) % 40}.{os.getpid() % 250}.0/24", clock)
+    def config(self) -> str:
+        return f"engine: embedded\naddresses: 127.{140 + next(_numbers) % 40}.{os.getpid() % 250}.0/24"
+
+    @pytest.fixture
+    def provider(self, clock: Clock, config: str) -> Provider:
+        return make(config, clock)
+
+    @pytest.fixture
+    def another(self, clock: Clock, config: str) -> Callable[[], Provider]:
+        return lambda: make(config, clock)
 
     @pytest.fixture
     def nodes(self) -> list[dict]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pilothouse.clock import Clock
+from pilothouse.cloud.provider import Provider
 from pilothouse.testing.cloud import FakeProvider, FileShelf, MemoryShelf, left
 from pilothouse.testing.cloud_conformance import CloudConformance, Leftovers, node
 
@@ -20,6 +21,10 @@ class TestFakeInMemory(CloudConformance):
         shelf = MemoryShelf()
         shelf.put("instances", "node-1", INSTANCE)
         return FakeProvider(clock, shelf)
+
+    @pytest.fixture
+    def another(self, clock: Clock, provider: FakeProvider) -> Callable[[], Provider]:
+        return lambda: FakeProvider(clock, provider.shelf)
 
     @pytest.fixture
     def nodes(self) -> list[dict]:
