@@ -92,7 +92,9 @@ def test_a_deployment_is_made_updated_rolled_back_and_scaled(kubectl: Kubectl) -
     wait_for(lambda: "2         image updated to 1.16.1" in kubectl("rollout", "history", what), "the cause of the second")
     assert "rolled back" in kubectl("rollout", "undo", what, "--to-revision=1")
     kubectl.rolled_out(what)
-    assert names(kubectl, "pods", "-l", f"pod-template-hash={first}") == names(kubectl, "pods")
+    wait_for(
+        lambda: items(kubectl, "pods", ".metadata.labels.pod-template-hash") == [first] * 3, "the pods of the second to be gone"
+    )
     assert kubectl.path(what, ".metadata.annotations.deployment\\.kubernetes\\.io/revision") == "3"
     assert "unable to find specified revision 1" in kubectl("rollout", "undo", what, "--to-revision=1", code=1)
 
