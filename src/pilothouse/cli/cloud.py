@@ -98,7 +98,8 @@ def cloud_controller_manager(
             "node_status_update_frequency": seconds("--node-status-update-frequency", node_status_update_frequency),
         }
         seconds("--node-sync-period", node_sync_period)
-        cluster_networks(cluster_cidr)
+        if not cluster_networks(cluster_cidr) and allocate_node_cidrs and configure_cloud_routes:
+            fail("--allocate-node-cidrs: routes to nodes need the ranges of --cluster-cidr")
         provider = load(cloud_provider, cloud_config.read_text() if cloud_config else "", SystemClock())
     except ValueError as error:
         fail(str(error))

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from published_provider import NAME, publish
+from typer.testing import CliRunner
 
+from pilothouse.cli.main import app
+from pilothouse.cli.managing import Build
 from pilothouse.client.reconcile.entries import can_run, select
+from pilothouse.client.reconcile.manager import Options
+from pilothouse.client.serving import Serving
 from pilothouse.clock import VirtualClock
 from pilothouse.cloud.provider import load
 from pilothouse.controllers.registry import PROGRAM
@@ -32,6 +38,7 @@ def test_a_published_provider_is_found_by_its_name() -> None:
         (("--node-monitor-period", "soon"), "'soon' is no duration such as 1m30s"),
         (("--cluster-cidr", "10.0.0.0/8,10.1.0.0/16"), "two ranges of one family"),
         (("--cluster-cidr", "nonsense"), "--cluster-cidr: 'nonsense'"),
+        (("--allocate-node-cidrs",), "need the ranges of --cluster-cidr"),
         (("--cloud-config", "/nowhere/cloud.yaml"), "/nowhere/cloud.yaml"),
         (("--kubeconfig", "/nowhere/k"), "/nowhere/k"),
         (("--concurrent-service-syncs", "0"), "--concurrent-service-syncs"),
@@ -49,6 +56,33 @@ def test_a_configuration_that_cannot_be_is_told_in_one_line(config: str, told: s
     path = tmp_path / "cloud.yaml"
     path.write_text(config)
     assert told in refused("cloud-controller-manager", "--cloud-provider", NAME, "--cloud-config", str(path))
+
+
+def test_flags_reach_the_controllers_that_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, Any] = {}
+
+    async def run(agent: str, kubeconfig: Path, options: Options, serving: Serving, build: Build) -> int:
+        manager = build(lambda token: None, VirtualClock(), options)  # type: ignore[arg-type, return-value]
+        told.update(agent=agent, options=options, port=serving.port, component=manager.component)
+        return 0
+
+    monkeypatch.setattr("pilothouse.cli.managing.run_manager", run)
+    flags = (
+        "--cluster-name", "mine", "--allocate-node-cidrs", "--cluster-cidr", "10.0.0.0/8,fd00::/48", "--route-reconciliation-period", "1m",
+        "--node-monitor-period", "7s", "--node-status-update-frequency", "1h", "--concurrent-service-syncs", "3", "--concurrent-node-syncs", "4",
+        "--controllers", "*,-route", "--no-leader-elect", "--use-service-account-credentials",
+    )  # fmt: skip
+    command = ("cloud-controller-manager", "--cloud-provider", NAME, "--kubeconfig", "k", *flags)
+    done = CliRunner().invoke(app, list(command))
+    assert done.exit_code == 0, done.output
+    assert (told["agent"], told["component"], told["port"]) == ("cloud-controller-manager", "cloud-controller-manager", 10258)
+    options = told["options"]
+    assert options.settings == {
+        "cluster_name": "mine", "configure_cloud_routes": True, "allocate_node_cidrs": True, "cluster_cidr": "10.0.0.0/8,fd00::/48",
+        "route_reconciliation_period": 60.0, "node_monitor_period": 7.0, "node_status_update_frequency": 3600.0,
+    }  # fmt: skip
+    assert options.concurrency == {"service-lb-controller": 3, "cloud-node-controller": 4}
+    assert options.controllers == ("*", "-route") and not options.leader_elect and options.use_service_account_credentials
 
 
 def test_the_clouds_controllers_are_known_to_the_other_manager_and_never_run_there() -> None:
