@@ -26,12 +26,13 @@ class Endpoint:
 class UpstreamTls:
     """How endpoints are spoken to over TLS: `hostname` is sent as SNI and verified, unless `names` (DNS names or URIs) are accepted instead.
 
-    `ca` is PEM text; "" means the system's authorities.
+    `ca` is PEM text; "" means the system's authorities. `certificate` is shown to endpoints that ask who comes.
     """
 
     hostname: str
     ca: str = ""
     names: tuple[str, ...] = ()
+    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,8 @@ class Site:
     """A Gateway's listener: of an edge's sites, the one whose hostname is most specific for a request (TLS: for its SNI) takes it.
 
     `certificates` end TLS here. `tunnels` (hostname, pools by weight) are for TLS that is not read as HTTP: with certificates it is ended and
-    the plain bytes go on, without them it passes through unread. Neither: plain HTTP.
+    the plain bytes go on, without them it passes through unread. Neither: plain HTTP. Where there are `client_authorities` (PEM), clients have
+    to show a certificate that one of them has signed.
     """
 
     hostname: str = ""
@@ -217,6 +219,7 @@ class Site:
     certificates: tuple[Certificate, ...] = ()
     #: By hostname, as `hosts`: where SNI decides.
     tunnels: tuple[tuple[str, tuple[Share, ...]], ...] = ()
+    client_authorities: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import functools
 import ipaddress
 import ssl
+import tempfile
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -27,6 +29,8 @@ def _general(name: str) -> x509.GeneralName:
 
 class Authority:
     """Signs certificates; `context` trusts it."""
+
+    _shown: Certificate | None = None
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -56,9 +60,20 @@ class Authority:
         ).decode()
         return Certificate(signed, private)
 
+    def showing(self, *names: str) -> Authority:
+        """The same, with clients that show a certificate."""
+        made = copy.copy(self)
+        made._shown = self.certificate(*names)
+        return made
+
     def context(self, *alpn: str) -> ssl.SSLContext:
         """A client's, that trusts this authority."""
         context = ssl.create_default_context(cadata=self.pem)
+        if self._shown is not None:
+            with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+                file.write(self._shown.chain + self._shown.key)
+                file.flush()
+                context.load_cert_chain(file.name)
         if alpn:
             context.set_alpn_protocols(list(alpn))
         return context

@@ -262,3 +262,34 @@ async def test_weights_divide_the_connections_of_a_tunnel(lab: Lab, authority: A
     reached = [(await through(edge, authority.context(), "a.example"))[0] for _ in range(8)]
     assert 4 <= reached.count("one") <= 7
     assert reached.count("one") + reached.count("two") == 8
+
+
+# --- clients that show who they are -------------------------------------------------------------------------------------------
+
+
+async def test_clients_have_to_show_a_certificate_where_a_site_has_authorities(lab: Lab, authority: Authority) -> None:
+    for name in "ab":
+        await lab.backend(name)
+    closed, open_ = (site(f"{n}.example.com", n, authority.certificate(f"{n}.example.com")) for n in "ab")
+    edge = await lab.edge(tls=True, sites=(replace(closed, client_authorities=authority.pem), open_))
+    assert await get(edge, authority, "b.example.com") == (200, "b")
+    with pytest.raises(aiohttp.ClientError):
+        await get(edge, authority, "a.example.com")
+    assert await get(edge, authority.showing("client"), "a.example.com") == (200, "a")
+    stranger = Authority()
+    stranger.pem = authority.pem
+    with pytest.raises(aiohttp.ClientError):
+        await get(edge, stranger.showing("client"), "a.example.com")
+    assert (await get(edge, authority, "b.example.com", host="a.example.com"))[0] == 421, "not by another site's connection"
+
+
+async def test_a_backend_is_shown_who_comes(lab: Lab, http: Http, authority: Authority) -> None:
+    context = authority.server("backend.example")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=authority.pem)
+    backend = await lab.backend("a", pool=False, ssl_context=context)
+    edge = await lab.edge(to("a"))
+    for certificate, expected in ((authority.certificate("edge.example"), (200,)), (None, (502, 503))):
+        upstream = UpstreamTls("backend.example", authority.pem, certificate=certificate)
+        await lab.engine.set_pool(Pool("a", (backend.endpoint,), tls=upstream))
+        assert await status(http, edge) in expected

@@ -6,6 +6,7 @@ ExternalName is refused: it would let whoever writes routes reach what the gatew
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pilothouse.client.reconcile.kinds import SERVICES
@@ -15,6 +16,7 @@ from pilothouse.cloud.gateway.conditions import Told, no
 from pilothouse.cloud.gateway.kinds import GROUP
 from pilothouse.cloud.gateway.references import Lookup, Referrer, is_kind, namespace_of, permitted
 from pilothouse.cloud.provider import Backend
+from pilothouse.dataplane.model import Certificate
 
 Obj = dict[str, Any]
 
@@ -26,10 +28,15 @@ _HTTP2 = frozenset(("grpc", "h2c", "kubernetes.io/h2c"))
 
 
 class Backends:
-    """The pools that a plan needs, gathered while its routes are translated, and what BackendTLSPolicies are to be told."""
+    """The pools that a plan needs, gathered while its routes are translated, and what BackendTLSPolicies are to be told.
 
-    def __init__(self, lookup: Lookup) -> None:
+    `certificate` is shown to backends that are spoken to over TLS, in the name of `owner`; their pools are then this plan's alone.
+    """
+
+    def __init__(self, lookup: Lookup, certificate: Certificate | None = None, owner: str = "") -> None:
         self.lookup = lookup
+        self._certificate = certificate
+        self._owner = owner
         self.found: dict[str, Backend] = {}
         #: By namespace and name.
         self.verdicts: dict[str, Verdict] = {}
@@ -72,7 +79,10 @@ class Backends:
         grpc = kind == "GRPCRoute"
         pool = f"{base}/grpc" if grpc and protocol not in _HTTP2 else base
         told = "grpc" if grpc else port.get("appProtocol") or ""
-        return self._keep(Backend(pool, meta["namespace"], meta["name"], port["port"], told, found.tls if found else None))
+        tls = found.tls if found else None
+        if tls is not None and self._certificate is not None:
+            pool, tls = f"{pool}@{self._owner}", replace(tls, certificate=self._certificate)
+        return self._keep(Backend(pool, meta["namespace"], meta["name"], port["port"], told, tls))
 
     def _keep(self, backend: Backend) -> tuple[str, None]:
         self.found.setdefault(backend.pool, backend)

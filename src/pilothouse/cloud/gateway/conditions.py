@@ -12,8 +12,8 @@ from typing import Any
 
 Obj = dict[str, Any]
 
-#: Conditions that are taken away where nothing is told of them: they are there only while they are true.
-PASSING = frozenset(("OverlappingTLSConfig", "PartiallyInvalid", "InsecureFrontendValidationMode"))
+#: Conditions that are taken away where nothing is told of them: they are there only while there is something to tell.
+PASSING = frozenset(("OverlappingTLSConfig", "PartiallyInvalid", "InsecureFrontendValidationMode", "ResolvedRefs"))
 _LONGEST_MESSAGE = 32768
 
 

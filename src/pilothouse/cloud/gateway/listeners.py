@@ -2,8 +2,7 @@
 
 Reference: API reference, Gateway.spec.listeners (distinct listeners, conflicts), ListenerConditionType; ListenerSet (whose listeners come
 after those of the Gateway, the oldest set first). Conflicting listeners of one object are all refused; against an object that comes
-before, only the later one is. TCP and UDP are left out: their routes are not in the standard channel. So is validation of client
-certificates (Gateway.spec.tls.frontend): a listener that asks for it is not accepted, rather than open to everybody.
+before, only the later one is. TCP and UDP are left out: their routes are not in the standard channel.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pilothouse.api.selectors import label_predicate, understood
-from pilothouse.client.reconcile.kinds import NAMESPACES, SECRETS
+from pilothouse.client.reconcile.kinds import CONFIG_MAPS, NAMESPACES, SECRETS
 from pilothouse.client.reconcile.objects import labels_of
-from pilothouse.cloud.gateway.certificates import Malformed, certificate_of
+from pilothouse.cloud.gateway.certificates import Malformed, authorities_of, certificate_of
 from pilothouse.cloud.gateway.conditions import Told, no, yes
 from pilothouse.cloud.gateway.hostnames import covers
 from pilothouse.cloud.gateway.kinds import GROUP
@@ -42,6 +41,8 @@ class Listener:
     spec: Obj
     kinds: tuple[str, ...] = ()
     certificates: tuple[Certificate, ...] = ()
+    #: Where clients have to show a certificate: who may have signed it.
+    client_authorities: str = ""
     accepted: Told = _ACCEPTED
     conflicted: Told = _DISTINCT
     resolved: Told = _RESOLVED
@@ -111,20 +112,56 @@ def _look(listener: Listener, gateway: Obj, lookup: Lookup, served: frozenset[st
     if len(known) < len(wanted):
         told = f"a listener of protocol {listener.protocol} carries {' and '.join(carried)} only"
         listener.resolved = no("ResolvedRefs", "InvalidRouteKinds", told)
-    if listener.protocol == "HTTPS" and _wants_client_certificates(gateway, listener.port):
-        listener.accepted = no(
-            "Accepted", "UnsupportedValue", "validation of client certificates (spec.tls.frontend) is not supported"
-        )
+    if listener.protocol == "HTTPS" and (wanted_of_clients := validation_of(gateway, listener.port)):
+        _find_authorities(listener, gateway, wanted_of_clients, lookup)
     if not understood(((listener.spec.get("allowedRoutes") or {}).get("namespaces") or {}).get("selector")):
         listener.accepted = no("Accepted", "UnsupportedValue", "the selector in allowedRoutes.namespaces is not valid")
     if listener.is_tls and not listener.passes_through:
         _find_certificates(listener, lookup)
 
 
-def _wants_client_certificates(gateway: Obj, port: int) -> bool:
+def validation_of(gateway: Obj, port: int) -> Obj:
+    """What HTTPS clients have to show at a port; nothing if that is left open."""
     frontend: Obj = (gateway["spec"].get("tls") or {}).get("frontend") or {}
     own = [each["tls"] for each in frontend.get("perPort") or () if each["port"] == port]
-    return bool((own[0] if own else frontend.get("default") or {}).get("validation"))
+    return (own[0] if own else frontend.get("default") or {}).get("validation") or {}
+
+
+def is_insecure(validation: Obj) -> bool:
+    """Whether clients come in whatever they show."""
+    return validation.get("mode") == "AllowInsecureFallback"
+
+
+def _find_authorities(listener: Listener, gateway: Obj, validation: Obj, lookup: Lookup) -> None:
+    texts: list[str] = []
+    for ref in validation["caCertificateRefs"]:
+        got = _authorities(gateway["metadata"]["namespace"], ref, lookup)
+        if isinstance(got, str):
+            texts.append(got)
+        elif listener.resolved.status:
+            listener.resolved = got
+    if not texts:
+        listener.accepted = no("Accepted", "NoValidCACertificate", "none of the caCertificateRefs is valid")
+    elif not is_insecure(validation):
+        listener.client_authorities = "\n".join(texts)
+
+
+def _authorities(own: str, ref: Obj, lookup: Lookup) -> str | Told:
+    if not is_kind(ref, "", "ConfigMap"):
+        told = f"authorities come from ConfigMaps, not from {ref['kind']} in group {ref['group'] or 'core'}"
+        return no("ResolvedRefs", "InvalidCACertificateKind", told)
+    namespace, name = namespace_of(ref, own), ref["name"]
+    if not permitted(lookup, Referrer(GROUP, "Gateway", own), "", "ConfigMap", namespace, name):
+        return no(
+            "ResolvedRefs", "RefNotPermitted", f"no ReferenceGrant in {namespace} permits the reference to ConfigMap {name}"
+        )
+    found = lookup.get(CONFIG_MAPS, namespace, name)
+    try:
+        if found is None:
+            raise Malformed("it does not exist")
+        return authorities_of(found)
+    except Malformed as error:
+        return no("ResolvedRefs", "InvalidCACertificateRef", f"ConfigMap {namespace}/{name}: {error}")
 
 
 def _find_certificates(listener: Listener, lookup: Lookup) -> None:
@@ -145,19 +182,25 @@ def _find_certificates(listener: Listener, lookup: Lookup) -> None:
 
 
 def _certificate(listener: Listener, ref: Obj, lookup: Lookup) -> Certificate | Told:
+    referrer = Referrer(GROUP, listener.owner_kind, listener.namespace)
+    return certificate_at(referrer, ref, lookup, "InvalidCertificateRef")
+
+
+def certificate_at(referrer: Referrer, ref: Obj, lookup: Lookup, reason: str) -> Certificate | Told:
+    """The certificate that a reference leads to, or why there is none; `reason` is for all but a lack of permission."""
     if not is_kind(ref, "", "Secret", "Secret"):
         told = f"certificates come from Secrets, not from {ref.get('kind')} in group {ref.get('group') or 'core'}"
-        return no("ResolvedRefs", "InvalidCertificateRef", told)
-    namespace, name = namespace_of(ref, listener.namespace), ref["name"]
-    if not permitted(lookup, Referrer(GROUP, listener.owner_kind, listener.namespace), "", "Secret", namespace, name):
+        return no("ResolvedRefs", reason, told)
+    namespace, name = namespace_of(ref, referrer.namespace), ref["name"]
+    if not permitted(lookup, referrer, "", "Secret", namespace, name):
         return no("ResolvedRefs", "RefNotPermitted", f"no ReferenceGrant in {namespace} permits the reference to Secret {name}")
     secret = lookup.get(SECRETS, namespace, name)
-    if secret is None:
-        return no("ResolvedRefs", "InvalidCertificateRef", f"Secret {namespace}/{name} does not exist")
     try:
+        if secret is None:
+            raise Malformed("it does not exist")
         return certificate_of(secret)
     except Malformed as error:
-        return no("ResolvedRefs", "InvalidCertificateRef", f"Secret {namespace}/{name}: {error}")
+        return no("ResolvedRefs", reason, f"Secret {namespace}/{name}: {error}")
 
 
 # --- conflicts ---------------------------------------------------------------------------------------------------------------------

@@ -15,13 +15,14 @@ from pilothouse.client.reconcile.objects import annotations_of, key
 from pilothouse.cloud.gateway.attachment import Attachment, age, attach, parent_of, settle_kinds
 from pilothouse.cloud.gateway.backend_tls import Verdict
 from pilothouse.cloud.gateway.backends import Backends
-from pilothouse.cloud.gateway.conditions import Told
+from pilothouse.cloud.gateway.conditions import Told, yes
 from pilothouse.cloud.gateway.hostnames import specificity, wider
-from pilothouse.cloud.gateway.listeners import Listener, lets_in, listeners_of
-from pilothouse.cloud.gateway.references import Lookup
+from pilothouse.cloud.gateway.kinds import GROUP
+from pilothouse.cloud.gateway.listeners import Listener, certificate_at, lets_in, listeners_of
+from pilothouse.cloud.gateway.references import Lookup, Referrer
 from pilothouse.cloud.gateway.rules import Placed, Translated, at_port, translate
 from pilothouse.cloud.provider import GatewayPlan
-from pilothouse.dataplane.model import Edge, Host, Rule, Share, Site
+from pilothouse.dataplane.model import Certificate, Edge, Host, Rule, Share, Site
 
 Obj = dict[str, Any]
 
@@ -38,6 +39,8 @@ class Outcome:
     #: ListenerSets that are let in, and those that are not.
     sets: list[Obj]
     refused_sets: list[Obj]
+    #: What is to be said of the certificate for backends; None where there is to be none.
+    resolved: Told | None = None
     routes: dict[tuple[str, str], list[tuple[Obj, tuple[Told, ...]]]] = field(default_factory=dict)
     policies: dict[str, Verdict] = field(default_factory=dict)
 
@@ -64,7 +67,7 @@ def outcome(gateway: Obj, sets: Iterable[Obj], routes: Mapping[str, Iterable[Obj
         a for kind, those in routes.items() for route in those for a in attach(route, kind, listeners, lookup, refused)
     ]
     settle_kinds(attachments)
-    backends = Backends(lookup)
+    backends = Backends(lookup, _client_certificate(gateway, lookup, out), key(gateway))
     sites = _translate_all(attachments, backends, out)
     out.policies = backends.verdicts
     out.plan = GatewayPlan(
@@ -76,6 +79,17 @@ def outcome(gateway: Obj, sets: Iterable[Obj], routes: Mapping[str, Iterable[Obj
         _annotations(gateway),
     )
     return out
+
+
+def _client_certificate(gateway: Obj, lookup: Lookup, out: Outcome) -> Certificate | None:
+    """What the Gateway shows to backends (GEP-3155)."""
+    ref = ((gateway["spec"].get("tls") or {}).get("backend") or {}).get("clientCertificateRef")
+    if ref is None:
+        return None
+    referrer = Referrer(GROUP, "Gateway", gateway["metadata"]["namespace"])
+    found = certificate_at(referrer, ref, lookup, "InvalidClientCertificateRef")
+    out.resolved = found if isinstance(found, Told) else yes("ResolvedRefs")
+    return None if isinstance(found, Told) else found
 
 
 def _annotations(gateway: Obj) -> dict[str, str]:
@@ -134,7 +148,8 @@ def _site(listener: Listener, traffic: _Traffic) -> Site:
     if listener.protocol == "TLS":
         tunnels = tuple((name, shares) for name, (_, shares) in sorted(traffic.tunnels.items(), key=lambda t: specificity(t[0])))
         return Site(listener.hostname, certificates=listener.certificates, tunnels=tunnels)
-    return Site(listener.hostname, tuple(_hosts(listener, traffic.rules)), listener.certificates)
+    hosts = tuple(_hosts(listener, traffic.rules))
+    return Site(listener.hostname, hosts, listener.certificates, client_authorities=listener.client_authorities)
 
 
 def _hosts(listener: Listener, placed: Mapping[str, list[Placed]]) -> Iterable[Host]:

@@ -43,8 +43,9 @@ class Sources:
         """Begin to tell. Caches are followed in the order in which they refer to each other, so that little is told twice."""
         gateways = self.caches[GATEWAYS]
         gateways.add_index("class", lambda g: (g["spec"]["gatewayClassName"],))
-        gateways.add_index("secret", lambda g: _secrets(g, g["spec"]["listeners"]))
-        gateways.add_index("reaches", lambda g: _foreign(_secrets(g, g["spec"]["listeners"]), g))
+        gateways.add_index("secret", _secrets_of_gateway)
+        gateways.add_index("config map", _authorities)
+        gateways.add_index("reaches", lambda g: _foreign([*_secrets_of_gateway(g), *_authorities(g)], g))
         gateways.add_index("selects", _selects)
         for kind in optional:
             self.add(kind)
@@ -178,7 +179,9 @@ class Sources:
         self._tell_all(g for s in self._indexed(LISTENER_SETS, "secret", name) for g in self._of_set(s))
 
     def _config_map_changed(self, old: Obj | None, new: Obj | None) -> None:
-        policies = self._indexed(BACKEND_TLS_POLICIES, "config map", key(new or old or {}))
+        name = key(new or old or {})
+        policies = self._indexed(BACKEND_TLS_POLICIES, "config map", name)
+        self._tell_all(key(g) for g in self.caches[GATEWAYS].indexed("config map", name))
         self._tell_all(gateway for policy in policies for gateway in self._of_policy(policy))
 
     def _namespace_changed(self, old: Obj | None, new: Obj | None) -> None:
@@ -215,6 +218,20 @@ def services_of(route: Obj) -> list[str]:
 def _secrets(owner: Obj, listeners: Iterable[Obj]) -> list[str]:
     refs = [ref for each in listeners for ref in (each.get("tls") or {}).get("certificateRefs") or ()]
     return [f"{namespace_of(r, _ns(owner))}/{r['name']}" for r in refs if is_kind(r, "", "Secret", "Secret")]
+
+
+def _secrets_of_gateway(gateway: Obj) -> list[str]:
+    shown = ((gateway["spec"].get("tls") or {}).get("backend") or {}).get("clientCertificateRef")
+    own = [f"{namespace_of(shown, _ns(gateway))}/{shown['name']}"] if shown else []
+    return own + _secrets(gateway, gateway["spec"]["listeners"])
+
+
+def _authorities(gateway: Obj) -> list[str]:
+    """The ConfigMaps with the authorities of a Gateway's clients."""
+    frontend: Obj = (gateway["spec"].get("tls") or {}).get("frontend") or {}
+    settings = [frontend.get("default") or {}, *(each["tls"] for each in frontend.get("perPort") or ())]
+    refs = [ref for each in settings for ref in (each.get("validation") or {}).get("caCertificateRefs") or ()]
+    return [f"{namespace_of(r, _ns(gateway))}/{r['name']}" for r in refs if is_kind(r, "", "ConfigMap")]
 
 
 def _foreign(keys: Iterable[str], owner: Obj) -> set[str]:

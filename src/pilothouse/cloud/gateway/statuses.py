@@ -12,7 +12,7 @@ from typing import Any
 
 from pilothouse.cloud.gateway.conditions import Told, merged, no, yes
 from pilothouse.cloud.gateway.kinds import CONTROLLER, GROUP
-from pilothouse.cloud.gateway.listeners import Listener
+from pilothouse.cloud.gateway.listeners import Listener, is_insecure, validation_of
 from pilothouse.cloud.gateway.outcome import Outcome, edge_name
 from pilothouse.cloud.provider import GatewayState
 
@@ -62,7 +62,7 @@ def gateway_status(gateway: Obj, out: Outcome, carried: Carried, now: str) -> Ob
     generation = gateway["metadata"]["generation"]
     own = [each for each in out.listeners if each.owner_kind == "Gateway"]
     listed = _listener_statuses(own, old, carried, generation, now)
-    status = {**old, "conditions": merged(old.get("conditions"), _gateway_told(gateway, own, listed, carried), generation, now)}
+    status = {**old, "conditions": merged(old.get("conditions"), _gateway_told(gateway, out, listed, carried), generation, now)}
     status["listeners"] = listed
     if carried.state is not None:
         status["addresses"] = list(carried.state.addresses[:_MOST_ADDRESSES])
@@ -71,15 +71,19 @@ def gateway_status(gateway: Obj, out: Outcome, carried: Carried, now: str) -> Ob
     return status
 
 
-def _gateway_told(gateway: Obj, own: Sequence[Listener], listed: Sequence[Obj], carried: Carried) -> list[Told]:
-    told = accepted(gateway, own)
+def _gateway_told(gateway: Obj, out: Outcome, listed: Sequence[Obj], carried: Carried) -> list[Told]:
+    told = accepted(gateway, [each for each in out.listeners if each.owner_kind == "Gateway"])
     lost = [each["name"] for each in listed if _status_of(each, "Accepted") == "False"]
     if told.status and lost and told.reason != "ListenersNotValid":
         told = Told("Accepted", len(lost) < len(listed), "ListenersNotValid", f"not valid: {', '.join(lost)}")
-    out = [told, _programmed(told, listed, carried)]
-    if ((gateway["spec"].get("tls") or {}).get("backend") or {}).get("clientCertificateRef"):
-        out.append(no("ResolvedRefs", "InvalidClientCertificateRef", "client certificates towards backends are not supported"))
-    return out
+    made = [told, _programmed(told, listed, carried), *([out.resolved] if out.resolved else ())]
+    open_to_all = [
+        each.name for each in out.listeners if each.protocol == "HTTPS" and is_insecure(validation_of(gateway, each.port))
+    ]
+    if open_to_all:
+        message = f"clients need no valid certificate: {', '.join(open_to_all)}"
+        made.append(yes("InsecureFrontendValidationMode", "ConfigurationChanged", message))
+    return made
 
 
 def _programmed(told: Told, listed: Sequence[Obj], carried: Carried) -> Told:

@@ -19,12 +19,26 @@ _H2 = ["h2", "http/1.1"]
 
 
 @functools.lru_cache(maxsize=256)
-def server_context(certificate: Certificate, http: bool) -> ssl.SSLContext:
-    """The settings of a server with this certificate; `http` offers its versions by ALPN. ValueError if the PEM texts do not fit."""
+def server_context(certificate: Certificate, http: bool, client_authorities: str = "") -> ssl.SSLContext:
+    """The settings of a server with this certificate; `http` offers its versions by ALPN, clients of authorities have to show one as well.
+
+    ValueError if the PEM texts do not fit.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if http:
         context.set_alpn_protocols(_H2)
+    _load(context, certificate)
+    if client_authorities:
+        context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            context.load_verify_locations(cadata=client_authorities)
+        except ssl.SSLError as error:
+            raise ValueError(f"not certificates of authorities: {error}") from error
+    return context
+
+
+def _load(context: ssl.SSLContext, certificate: Certificate) -> None:
     with tempfile.TemporaryDirectory(prefix="pilothouse-") as folder:
         chain, key = Path(folder, "chain.pem"), Path(folder, "key.pem")
         chain.write_text(certificate.chain)
@@ -34,7 +48,6 @@ def server_context(certificate: Certificate, http: bool) -> ssl.SSLContext:
             context.load_cert_chain(chain, key)
         except (ssl.SSLError, OSError) as error:
             raise ValueError(f"not a certificate and its key: {error}") from error
-    return context
 
 
 @functools.lru_cache(maxsize=256)
@@ -57,8 +70,8 @@ def names_of(certificate: Certificate) -> tuple[str, ...]:
 class Keyring:
     """A site's certificates: the one that names the server best, else the first."""
 
-    def __init__(self, certificates: tuple[Certificate, ...], http: bool) -> None:
-        contexts = [server_context(certificate, http) for certificate in certificates]
+    def __init__(self, certificates: tuple[Certificate, ...], http: bool, client_authorities: str = "") -> None:
+        contexts = [server_context(certificate, http, client_authorities) for certificate in certificates]
         self._first = contexts[0]
         named = zip(certificates, contexts, strict=True)
         self._names: Names[ssl.SSLContext] = Names(
@@ -76,6 +89,8 @@ def client_context(tls: UpstreamTls, http2: bool) -> ssl.SSLContext:
     except ssl.SSLError as error:
         raise ValueError(f"not certificates of authorities: {error}") from error
     context.check_hostname = not tls.names
+    if tls.certificate is not None:
+        _load(context, tls.certificate)
     context.set_alpn_protocols(["h2"] if http2 else ["http/1.1"])
     return context
 

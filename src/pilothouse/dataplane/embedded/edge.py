@@ -103,4 +103,8 @@ def _keyrings(front: Edge) -> dict[str, Keyring]:
     """By site. A site with tunnels and no hosts passes plain bytes on, so it offers no HTTP/2. ValueError for certificates that are none."""
     from pilothouse.dataplane.embedded.certificates import Keyring
 
-    return {site.hostname: Keyring(site.certificates, not site.tunnels) for site in reversed(front.sites) if site.certificates}
+    return {
+        site.hostname: Keyring(site.certificates, not site.tunnels, site.client_authorities)
+        for site in reversed(front.sites)
+        if site.certificates
+    }

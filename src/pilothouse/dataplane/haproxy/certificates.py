@@ -11,6 +11,7 @@ import functools
 from collections.abc import Sequence
 
 from pilothouse.dataplane.haproxy.sections import Sections
+from pilothouse.dataplane.haproxy.servers import check_authorities
 from pilothouse.dataplane.haproxy.text import hostname
 from pilothouse.dataplane.model import Certificate, Site
 
@@ -22,12 +23,21 @@ def crt_list(sites: Sequence[Site], sections: Sections) -> str:
     claimed = {hostname(site.hostname) for site in sites}
     lines = []
     for site in sorted(sites, key=lambda site: site.hostname != ""):
+        verified = _verified(site.client_authorities, sections)
         for place, certificate in enumerate(site.certificates):
             path = sections.file("crt", f"{certificate.chain.strip()}\n{certificate.key.strip()}\n")
             names = shown_for(hostname(site.hostname), certificate, place == 0, claimed)
             if names:
-                lines.append(f"{path} {' '.join(names)}")
+                lines.append(f"{path} {verified}{' '.join(names)}")
     return sections.file("crts", "".join(line + "\n" for line in lines))
+
+
+def _verified(authorities: str, sections: Sections) -> str:
+    """What a line says of clients that have to show a certificate. ValueError if these are no authorities."""
+    if not authorities:
+        return ""
+    check_authorities(authorities)
+    return f"[ca-file {sections.file('clients', authorities)} verify required] "
 
 
 def shown_for(site: str, certificate: Certificate, first: bool, claimed: set[str]) -> list[str]:

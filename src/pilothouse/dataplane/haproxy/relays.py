@@ -1,4 +1,4 @@
-"""TLS towards backends whose certificate is to bear other names than the one that they are called by.
+"""TLS towards backends whose certificate is to bear other names than the one that they are called by, or that ask who comes.
 
 HAProxy holds a certificate against the name that it asked for, and nothing else (`verifyhost` counts only without SNI; URIs not at all).
 Such a pool's endpoints are given to it as sockets of this process, which shakes hands, looks at the names and passes bytes. An endpoint that
@@ -46,7 +46,7 @@ class _Relay:
                     lambda: backend, host, port, ssl=self.context, server_hostname=self.tls.hostname
                 )
             self.ends.add(backend)
-            if not has_name(transport.get_extra_info("peercert"), self.tls.names):
+            if self.tls.names and not has_name(transport.get_extra_info("peercert"), self.tls.names):
                 transport.abort()
                 raise ConnectionError("another name")
         except OSError:

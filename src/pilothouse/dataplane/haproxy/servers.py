@@ -46,7 +46,7 @@ def parameters(pool: Pool, folder: str) -> str:
     if pool.tls is None:
         return "proto h2" if pool.protocol == "http2" else ""
     if pool.tls.ca:
-        _check_authorities(pool.tls.ca)
+        check_authorities(pool.tls.ca)
     protocol = "alpn h2" if pool.protocol == "http2" else "alpn http/1.1"
     authority = f"{folder}/{authority_file(pool)}" if pool.tls.ca else SYSTEM_AUTHORITIES
     name = hostname(pool.tls.hostname)
@@ -54,7 +54,7 @@ def parameters(pool: Pool, folder: str) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def _check_authorities(pem: str) -> None:
+def check_authorities(pem: str) -> None:
     """ValueError if these are no certificates: HAProxy would not start with them."""
     from cryptography import x509
 
@@ -62,8 +62,11 @@ def _check_authorities(pem: str) -> None:
 
 
 def relayed(pool: Pool) -> bool:
-    """Whether HAProxy cannot itself see to it that the pool's endpoints are who they should be."""
-    return pool.tls is not None and pool.tls.names not in ((), (pool.tls.hostname,))
+    """Whether HAProxy cannot itself see to it that the pool's endpoints are who they should be, or does not show them who comes.
+
+    What is to be shown would have to be in its files before it starts.
+    """
+    return pool.tls is not None and (pool.tls.names not in ((), (pool.tls.hostname,)) or pool.tls.certificate is not None)
 
 
 def relay_name(pool: str) -> str:

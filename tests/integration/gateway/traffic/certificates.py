@@ -19,13 +19,17 @@ class Pair:
 
     def server_context(self, *protocols: str) -> ssl.SSLContext:
         """A server's settings that show this certificate."""
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context = self.showing(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
+        if protocols:
+            context.set_alpn_protocols(list(protocols))
+        return context
+
+    def showing(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        """The context, with this certificate to show."""
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
             file.write(self.chain + self.key)
             file.flush()
             context.load_cert_chain(file.name)
-        if protocols:
-            context.set_alpn_protocols(list(protocols))
         return context
 
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from pilothouse.client.loopback import twin
 from pilothouse.client.reconcile.kinds import CONFIG_MAPS, SECRETS
-from pilothouse.cloud.gateway.kinds import BACKEND_TLS_POLICIES, TLS_ROUTES
+from pilothouse.cloud.gateway.kinds import BACKEND_TLS_POLICIES, GATEWAYS, TLS_ROUTES
 
 from .certificates import Authority
 from .city import HTTP, HTTPS_PORT, City, Obj, eventually, https, path, to
@@ -211,3 +211,47 @@ async def test_requests_fail_where_the_authority_is_missing(city: City) -> None:
     target = [{"group": "", "kind": "Service", "name": "no-authority"}]
     await city.create(BACKEND_TLS_POLICIES, "no-authority", {"targetRefs": target, "validation": spec})
     await city.until_status(address, 500)
+
+
+async def test_clients_show_certificates_where_the_gateway_asks_for_them(city: City) -> None:
+    clients = Authority("clients")
+    pair = AUTHORITY.sign("*.example.com")
+    await city.secret("mutual", pair.chain, pair.key)
+    await city.backend("mutual")
+    await city.create(CONFIG_MAPS, "clients", data={"ca.crt": clients.chain})
+    asked = {"validation": {"caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "clients"}]}}
+    open_to_all = {"port": 8444, "tls": {"validation": {**asked["validation"], "mode": "AllowInsecureFallback"}}}
+    frontend = {"default": asked, "perPort": [open_to_all]}
+    listeners = (https("checked", "mutual"), https("open", "mutual", port=8444))
+    address = await city.gateway("mutual", *listeners, tls={"frontend": frontend})
+    await city.route("mutual", "mutual", to("mutual"))
+    told = (await city.get(GATEWAYS, "mutual"))["status"]["conditions"]
+    assert {c["type"] for c in told} == {"Accepted", "Programmed", "InsecureFrontendValidationMode"}
+    known, stranger = (authority.sign("client.internal").showing(AUTHORITY.trusting()) for authority in (clients, AUTHORITY))
+    assert (await city.ask(address, host="a.example.com", ssl=known)).pod == "mutual"
+    for wrong in (stranger, AUTHORITY.trusting()):
+        with pytest.raises(aiohttp.ClientError):
+            await city.ask(address, host="a.example.com", ssl=wrong)
+    for anyone in (known, stranger, AUTHORITY.trusting()):
+        assert (await city.ask(address, host="a.example.com", ssl=anyone, port=8444)).pod == "mutual"
+
+
+async def test_backends_are_shown_the_gateways_certificate(city: City) -> None:
+    clients = Authority("gateways")
+    context = AUTHORITY.sign("asks.internal").server_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=clients.chain)
+    await city.backend("asks", ssl_context=context)
+    pair = clients.sign("gateway.internal")
+    await city.secret("identity", pair.chain, pair.key)
+    await city.create(CONFIG_MAPS, "asks", data={"ca.crt": AUTHORITY.chain})
+    refs = [{"group": "", "kind": "ConfigMap", "name": "asks"}]
+    target = [{"group": "", "kind": "Service", "name": "asks"}]
+    validation = {"hostname": "asks.internal", "caCertificateRefs": refs}
+    await city.create(BACKEND_TLS_POLICIES, "asks", {"targetRefs": target, "validation": validation})
+    known = await city.gateway("known", tls={"backend": {"clientCertificateRef": {"name": "identity"}}})
+    unknown = await city.gateway("unknown")
+    for name in ("known", "unknown"):
+        await city.route(name, name, to("asks"))
+    assert (await city.ask(known)).pod == "asks"
+    assert (await city.ask(unknown)).status in (502, 503)

@@ -7,9 +7,9 @@ from typing import Any
 from pilothouse.client.reconcile.kinds import CONFIG_MAPS, SERVICES
 from pilothouse.cloud.gateway.kinds import BACKEND_TLS_POLICIES
 from pilothouse.cloud.gateway.outcome import Outcome
-from pilothouse.dataplane.model import UpstreamTls
+from pilothouse.dataplane.model import Certificate, UpstreamTls
 
-from .world import World, config_map, gateway, pair, policy, route, service, told
+from .world import World, backend, config_map, gateway, pair, policy, route, rule, service, told
 
 
 def verdicts(out: Outcome, name: str = "tls") -> dict[str, tuple[Any, str]]:
@@ -73,3 +73,21 @@ def test_protocols_over_tls_need_a_policy() -> None:
     world = World().with_ca().put(SERVICES, service("web", port))
     assert told(world.decide(gateway(), route()))["ResolvedRefs"] == (False, "UnsupportedProtocol")
     assert told(decided(policy(), world=world))["ResolvedRefs"] == (True, "ResolvedRefs")
+
+
+def test_a_gateway_shows_its_certificate_to_backends_that_it_speaks_tls_with() -> None:
+    world = World().with_ca().put(BACKEND_TLS_POLICIES, policy()).put(SERVICES, service("plain"))
+    showing = gateway(tls={"backend": {"clientCertificateRef": {"group": "", "kind": "Secret", "name": "cert"}}})
+    out = world.decide(showing, route(rule(to=[backend(), backend("plain")])))
+    secure, plain = out.plan.backends
+    assert (secure.pool, plain.pool) == ("ns/web:80@ns/gw", "ns/plain:80"), "its own pool, as others show something else"
+    assert secure.tls is not None and secure.tls.certificate == Certificate(*pair()) and plain.tls is None
+    assert out.resolved is not None and out.resolved.status
+    for ref, reason in (
+        ({"name": "missing"}, "InvalidClientCertificateRef"),
+        ({"name": "cert", "namespace": "far"}, "RefNotPermitted"),
+    ):
+        wrong = gateway(tls={"backend": {"clientCertificateRef": {"group": "", "kind": "Secret", **ref}}})
+        out = world.decide(wrong, route())
+        assert out.resolved is not None and (out.resolved.status, out.resolved.reason) == (False, reason)
+        assert out.plan.backends[0].tls is not None and out.plan.backends[0].tls.certificate is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilothouse.client.reconcile.kinds import SECRETS
+from pilothouse.client.reconcile.kinds import CONFIG_MAPS, SECRETS
 from pilothouse.cloud.gateway.kinds import REFERENCE_GRANTS
 from pilothouse.cloud.gateway.listeners import Listener
 from pilothouse.cloud.gateway.outcome import Outcome
@@ -109,16 +109,47 @@ def test_a_certificate_of_another_namespace_needs_a_grant() -> None:
     assert reasons(world.decide(those), "https")["ResolvedRefs"] == (True, "ResolvedRefs")
 
 
-def test_a_listener_that_would_have_to_check_clients_is_not_open_to_everybody() -> None:
-    validation = {"caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}]}
-    those = gateway(
-        terminating("a"),
-        terminating("b") | {"port": 8443},
-        tls={"frontend": {"default": {"validation": validation}, "perPort": [{"port": 8443, "tls": {}}]}},
-    )
-    out = World().decide(those)
-    assert reasons(out, "a")["Accepted"] == (False, "UnsupportedValue")
-    assert reasons(out, "b")["Accepted"] == (True, "Accepted")
+def checking(*names: str, per_port: Obj | None = None, kind: str = "ConfigMap", **more: Any) -> Obj:
+    """spec.tls that has clients show certificates of these authorities."""
+    refs = [{"group": "", "kind": kind, "name": name} for name in names]
+    ports = [{"port": port, "tls": tls} for port, tls in (per_port or {}).items()]
+    return {"frontend": {"default": {"validation": {"caCertificateRefs": refs, **more}}, "perPort": ports}}
+
+
+def test_clients_are_checked_where_the_gateway_says_so() -> None:
+    those = gateway(terminating("a"), terminating("b") | {"port": 8443}, listener(), tls=checking("ca", per_port={8443: {}}))
+    out = World().with_ca().decide(those)
+    assert {s.client_authorities for e in out.plan.edges for s in e.sites if e.port == 443} == {pair()[0]}
+    assert {s.client_authorities for e in out.plan.edges for s in e.sites if e.port != 443} == {""}
+    assert reasons(out, "a")["Accepted"] == reasons(out, "b")["Accepted"] == (True, "Accepted")
+
+
+def test_a_listener_without_a_valid_authority_is_not_open_to_everybody() -> None:
+    for tls, reason in (
+        (checking("missing"), "InvalidCACertificateRef"),
+        (checking("ca", kind="Secret"), "InvalidCACertificateKind"),
+    ):
+        out = World().with_ca().decide(gateway(terminating("a"), tls=tls))
+        assert reasons(out, "a")["Accepted"] == (False, "NoValidCACertificate")
+        assert reasons(out, "a")["ResolvedRefs"] == (False, reason)
+        assert not out.plan.edges
+    some = World().with_ca().decide(gateway(terminating("a"), tls=checking("missing", "ca")))
+    assert reasons(some, "a")["ResolvedRefs"] == (False, "InvalidCACertificateRef")
+    assert [s.client_authorities for e in some.plan.edges for s in e.sites] == [pair()[0]]
+
+
+def test_clients_may_come_in_unchecked_where_that_is_said() -> None:
+    out = World().with_ca().decide(gateway(terminating("a"), tls=checking("ca", mode="AllowInsecureFallback")))
+    assert [s.client_authorities for e in out.plan.edges for s in e.sites] == [""]
+
+
+def test_authorities_of_another_namespace_need_a_grant() -> None:
+    world = World().put(CONFIG_MAPS, {"metadata": {"name": "ca", "namespace": "far"}, "data": {"ca.crt": pair()[0]}})
+    tls = checking("ca")
+    tls["frontend"]["default"]["validation"]["caCertificateRefs"][0]["namespace"] = "far"
+    assert reasons(world.decide(gateway(terminating("a"), tls=tls)), "a")["ResolvedRefs"] == (False, "RefNotPermitted")
+    world.put(REFERENCE_GRANTS, grant("far", "Gateway", "ns", "ConfigMap"))
+    assert reasons(world.decide(gateway(terminating("a"), tls=tls)), "a")["ResolvedRefs"] == (True, "ResolvedRefs")
 
 
 def test_listener_sets_come_in_where_the_gateway_lets_them() -> None:
