@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from pilothouse.client.reconcile.entries import can_run, select
 from pilothouse.client.reconcile.manager import Options
 from pilothouse.client.serving import Serving
 from pilothouse.clock import VirtualClock
-from pilothouse.cloud.provider import load
+from pilothouse.cloud.provider import GROUP, load
 from pilothouse.controllers.registry import PROGRAM
 
 from .test_command_errors import refused
@@ -29,6 +31,12 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_published_provider_is_found_by_its_name() -> None:
     provider = load(NAME, "latency: 0.5", VirtualClock())
     assert provider.name == "fake" and provider.load_balancers() is not None
+
+
+def test_the_providers_that_come_with_the_package_are_published() -> None:
+    told = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["entry-points"][GROUP]
+    assert set(told) == {"aws", "fake", "local"}
+    assert all(callable(EntryPoint(name, place, GROUP).load()) for name, place in told.items())
 
 
 @pytest.mark.parametrize(
