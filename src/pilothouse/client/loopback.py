@@ -15,6 +15,9 @@ from pathlib import Path
 #: Where ports below the privileged limit are found by processes without the privilege.
 MOVED = 40_000
 _LIMIT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+_STATUS = Path("/proc/self/status")
+#: The bit of CAP_NET_BIND_SERVICE among a process's capabilities: root in a container may lack it, and others may have been given it.
+_BIND = 1 << 10
 
 
 def twin(address: str) -> str:
@@ -26,12 +29,25 @@ def twin(address: str) -> str:
 @functools.cache
 def first_port() -> int:
     """The lowest port that this process may listen on."""
-    if os.name != "posix" or os.geteuid() == 0:
+    return _first_port(_STATUS, _LIMIT)
+
+
+def _first_port(status: Path, limit: Path) -> int:
+    if _is_privileged(status):
         return 1
     try:
-        return int(_LIMIT.read_text())
+        return max(1, int(limit.read_text()))
     except (OSError, ValueError):
         return 1024
+
+
+def _is_privileged(status: Path) -> bool:
+    try:
+        told = status.read_text()
+    except OSError:  # not Linux
+        return os.name != "posix" or os.geteuid() == 0
+    capabilities = next((line.split()[1] for line in told.splitlines() if line.startswith("CapEff:")), "0")
+    return bool(int(capabilities, 16) & _BIND)
 
 
 def port(wanted: int) -> int:
