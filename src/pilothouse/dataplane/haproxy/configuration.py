@@ -76,7 +76,7 @@ def _text(sections: Sections, control: int, connections: int) -> str:
     made = [
         "global",
         f"  stats socket fd@{control} level admin",
-        "  stats timeout 1h",
+        "  stats timeout 24d",
         f"  maxconn {connections}",
         f"  nbthread {max(1, min(4, os.cpu_count() or 1))}",
         "  ssl-default-bind-options ssl-min-ver TLSv1.2",

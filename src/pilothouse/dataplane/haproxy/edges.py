@@ -10,12 +10,17 @@ that end TLS.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 from pilothouse.dataplane.haproxy import certificates, rules
 from pilothouse.dataplane.haproxy.conditions import Lists, conditions
 from pilothouse.dataplane.haproxy.forwards import front_name
 from pilothouse.dataplane.haproxy.sections import BAD, MISDIRECTED, NOT_FOUND, Listener, Sections
 from pilothouse.dataplane.haproxy.text import hostname, identifier
-from pilothouse.dataplane.model import Edge, Host, Share, Site
+from pilothouse.dataplane.model import Edge, Rule, Share, Site
+
+T = TypeVar("T")
 
 HELLO_SECONDS = 10
 
@@ -31,13 +36,13 @@ def add(edge: Edge, listener: Listener, sections: Sections) -> None:
             raise ValueError("tunnels are chosen by a handshake's name: the front has none")
         sections.frontends[front_name(edge.name)] = [
             f"bind fd@{listener.descriptor}",
-            *_http(edge, edge.sites, listener, sections),
+            *_http(edge, listener, sections),
         ]
         return
     web = tuple(site for site in edge.sites if site.certificates and not site.tunnels)
     if web and len(web) == len(edge.sites):
         bind = f"bind fd@{listener.descriptor} {_ends_tls(web, sections, alone=True)} alpn h2,http/1.1"
-        sections.frontends[front_name(edge.name)] = [bind, *_http(edge, web, listener, sections)]
+        sections.frontends[front_name(edge.name)] = [bind, *_http(edge, listener, sections)]
     else:
         _mixed(edge, listener, sections)
 
@@ -67,7 +72,9 @@ def _mixed(edge: Edge, listener: Listener, sections: Sections) -> None:
     choices = []
     for site in edge.sites:
         entries = (
-            _tunnels(site, sections) if not site.certificates else {name: (target[inner_stream], []) for name, _ in site.tunnels}
+            _tunnels(site, sections)
+            if not site.certificates
+            else dict.fromkeys(_by_name(site.tunnels), (target[inner_stream], []))
         )
         if site.hosts and site.certificates:
             entries.setdefault("", (target[inner_http], []))
@@ -83,7 +90,7 @@ def _mixed(edge: Edge, listener: Listener, sections: Sections) -> None:
             "tcp-request content set-var(txn.sni) ssl_fc_sni,lower",
             *_streams(taken, sections),
         ]
-    http = _http(edge, web, listener, sections)
+    http = _http(edge, listener, sections)
     if web:
         http.insert(0, bind.format(inner_http) + _ends_tls(web, sections, alone=False) + " alpn h2,http/1.1")
     sections.frontends[inner_http] = http
@@ -91,20 +98,17 @@ def _mixed(edge: Edge, listener: Listener, sections: Sections) -> None:
 
 def _tunnels(site: Site, sections: Sections) -> dict[str, tuple[str, list[str]]]:
     made = {}
-    for name, shares in site.tunnels:
+    for name, shares in _by_name(site.tunnels).items():
         taken = [share for share in shares if share.weight > 0] or [Share("")]
-        made[hostname(name)] = sections.split(
-            [(sections.stream(share.pool), share.weight) for share in taken], "tcp-request content"
-        )
+        made[name] = sections.split([(sections.stream(share.pool), share.weight) for share in taken], "tcp-request content")
     return made
 
 
 def _streams(choices: list[tuple[Site, dict[str, tuple[str, list[str]]]]], sections: Sections) -> list[str]:
     """Lines that choose a backend of streams by `txn.sni`."""
     verb, after = "tcp-request content", list[str]()
-    made = sections.lookup(
-        verb, "txn.sni", "txn.site", {hostname(site.hostname): f"s{place}" for place, (site, _) in enumerate(choices)}
-    )
+    places = _by_name((site.hostname, f"s{place}") for place, (site, _) in enumerate(choices))
+    made = sections.lookup(verb, "txn.sni", "txn.site", places)
     for place, (_, entries) in enumerate(choices):
         by_name = {name: to for name, (to, _) in entries.items()}
         made += sections.lookup(verb, "txn.sni", "txn.to", by_name, f"{{ var(txn.site) -m str s{place} }}")
@@ -113,7 +117,7 @@ def _streams(choices: list[tuple[Site, dict[str, tuple[str, list[str]]]]], secti
     return [*made, f"{verb} reject unless {{ var(txn.to) -m found }}", "use_backend %[var(txn.to)]"]
 
 
-def _http(edge: Edge, sites: tuple[Site, ...], listener: Listener, sections: Sections) -> list[str]:
+def _http(edge: Edge, listener: Listener, sections: Sections) -> list[str]:
     """All lines of an HTTP front but its own bind."""
     hop = sections.backend("n_", [f"server next unix@{listener.hop_path} send-proxy-v2 proxy-v2-options authority"])
     made = [
@@ -121,11 +125,11 @@ def _http(edge: Edge, sites: tuple[Site, ...], listener: Listener, sections: Sec
         "http-request set-var(txn.name) req.hdr(host),host_only,rtrim(.),lower",
     ]
     lists = Lists()
-    chosen, hosts = _hosts(sites, edge.tls, sections)
+    chosen, hosts = _hosts(edge, sections)
     decisions, after = [], dict[str, None]()
-    for key, host in hosts:
+    for key, asked_rules in hosts.items():
         place = [lists.name(f"var(txn.host) -m str {key}")] if chosen else []
-        for rule in host.rules:
+        for rule in asked_rules:
             to, lines = rules.target(rule, sections, edge.tls)
             after |= dict.fromkeys(lines)
             asked = ["!decided", *place, *conditions(rule.match, lists)]
@@ -146,24 +150,36 @@ def _http(edge: Edge, sites: tuple[Site, ...], listener: Listener, sections: Sec
     ]
 
 
-def _hosts(sites: tuple[Site, ...], tls: bool, sections: Sections) -> tuple[list[str], list[tuple[str, Host]]]:
-    """Lines that set `txn.host`, and the hosts by its values; no lines where there is nothing to decide.
+def _hosts(edge: Edge, sections: Sections) -> tuple[list[str], dict[str, list[Rule]]]:
+    """Lines that set `txn.host`, and the rules by its values; no lines where there is nothing to decide.
 
     A request for one site that comes in by another's name is not mixed: 421 (RFC 9110, section 15.5.20).
     """
-    hosts = [(f"h{one}_{two}", host) for one, site in enumerate(sites) for two, host in enumerate(site.hosts)]
-    if len(sites) == 1 == len(hosts) and not sites[0].hostname and not hosts[0][1].hostname:
-        return [], hosts
-    verb, places = "http-request", {hostname(site.hostname): f"s{one}" for one, site in enumerate(sites)}
+    verb, places = "http-request", _by_name((site.hostname, f"s{one}") for one, site in enumerate(edge.sites))
     made = sections.lookup(verb, "txn.name", "txn.site", places)
-    for one, site in enumerate(sites):
-        entries = {hostname(host.hostname): f"h{one}_{two}" for two, host in enumerate(site.hosts)}
+    found: dict[str, list[Rule]] = {}
+    for one, site in enumerate(edge.sites):
+        entries: dict[str, str] = {}
+        for host in site.hosts:  # several may have the same name
+            key = entries.setdefault(hostname(host.hostname), f"h{one}_{len(entries)}")
+            found.setdefault(key, []).extend(host.rules)
         made += sections.lookup(verb, "txn.name", "txn.host", entries, f"{{ var(txn.site) -m str s{one} }}")
-    if tls and len(sites) > 1:
+        if len(edge.sites) == 1 and list(places) == [""] == list(entries):
+            return [], found
+    if edge.tls and len(edge.sites) > 1:
+        named = "{ var(txn.sni) -m found } { var(txn.site) -m found }"
         made += [
             f"{verb} set-var(txn.sni) fc_pp_authority,lower",
             f"{verb} set-var(txn.sni) ssl_fc_sni,lower if {{ ssl_fc }}",
             *sections.lookup(verb, "txn.sni", "txn.came", places),
-            f"{verb} set-var(txn.to) str({MISDIRECTED}) if {{ var(txn.sni) -m found }} {{ var(txn.site) -m found }} !{{ var(txn.site),strcmp(txn.came) eq 0 }}",
+            f"{verb} set-var(txn.to) str({MISDIRECTED}) if {named} !{{ var(txn.site),strcmp(txn.came) eq 0 }}",
         ]
-    return made, hosts
+    return made, found
+
+
+def _by_name(pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
+    """By hostname; the first of two with the same name counts."""
+    made: dict[str, T] = {}
+    for name, thing in pairs:
+        made.setdefault(hostname(name), thing)
+    return made

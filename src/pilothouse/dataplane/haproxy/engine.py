@@ -13,9 +13,7 @@ import dataclasses
 import itertools
 import logging
 import resource
-import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from pilothouse.dataplane.haproxy import binary, counts, listeners, servers
 from pilothouse.dataplane.haproxy.configuration import Configuration, add, render
 from pilothouse.dataplane.haproxy.counts import Counts
 from pilothouse.dataplane.haproxy.edges import inner_name
+from pilothouse.dataplane.haproxy.folder import Folder
 from pilothouse.dataplane.haproxy.forwards import front_name
 from pilothouse.dataplane.haproxy.generation import Generation, Refused, refusal
 from pilothouse.dataplane.haproxy.listeners import Held
@@ -65,13 +64,15 @@ class HaproxyEngine:
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._path = ""
+        self._kept: Folder | None = None
         self._folder = Path()
         self._relays = Relays("")
         self._stopped = True
 
     async def start(self) -> None:
         self._path = await asyncio.to_thread(binary.check)
-        self._folder = Path(tempfile.mkdtemp(prefix="pilothouse-haproxy-"))
+        self._kept = Folder(self._clock.now())
+        self._folder = self._kept.path
         self._relays = Relays(str(self._folder))
         self._stopped = False
         await self._udp.start()
@@ -94,7 +95,9 @@ class HaproxyEngine:
             self._release_unused()
             self._past.clear()
             self._pools.clear()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            if self._kept is not None:
+                self._kept.remove()
+                self._kept = None
 
     # --- pools ------------------------------------------------------------------------------------------------------------
 

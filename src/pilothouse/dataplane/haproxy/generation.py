@@ -155,7 +155,9 @@ class Generation:
     async def retire(self) -> list[dict[str, str]]:
         """Take no more connections; when this returns it takes none. The statistics as they were just before: a HAProxy that is stopping
         has no runtime API any more."""
-        last = self.statistics()
+        last: list[dict[str, str]] = []
+        with contextlib.suppress(OSError):
+            last = table((await self.control.ask(["show stat -1 1 -1"]))[0])
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGUSR1)
         with contextlib.suppress(OSError):

@@ -39,7 +39,8 @@ def header_name(name: str) -> str:
 
 
 def hostname(name: str) -> str:
-    """A name in lower case, `*.` and a suffix, or ""."""
+    """A name in lower case, `*.` and a suffix, or "" (also for `*`)."""
+    name = "" if name == "*" else name.rstrip(".")
     if name and not _HOSTNAME.fullmatch(name):
         raise ValueError(f"not a hostname: {name!r}")
     return name.lower()

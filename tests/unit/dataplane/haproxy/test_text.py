@@ -47,7 +47,7 @@ def test_what_is_no_hostname_is_refused(name: str) -> None:
 
 
 def test_hostnames_are_compared_without_case() -> None:
-    assert hostname("*.Example.COM") == "*.example.com"
+    assert [hostname(name) for name in ("*.Example.COM", "a.Example.", "*", "")] == ["*.example.com", "a.example", "", ""]
 
 
 def test_no_limit_is_the_longest_that_there_is() -> None:
