@@ -73,6 +73,20 @@ def cloud_controller_manager(
     concurrent_node_syncs: Annotated[
         int, typer.Option("--concurrent-node-syncs", min=1, help="Workers of the cloud-node-controller.")
     ] = 1,
+    install_gateway_api: Annotated[
+        bool,
+        typer.Option(
+            "--install-gateway-api/--no-install-gateway-api",
+            help="Install the Gateway API's definitions where there are none, and offer the GatewayClass pilothouse.",
+        ),
+    ] = True,
+    install_ingress_class: Annotated[
+        bool,
+        typer.Option(
+            "--install-ingress-class/--no-install-ingress-class",
+            help="Offer the IngressClass pilothouse, as the default where there is no other.",
+        ),
+    ] = True,
     secure_port: Annotated[int, typer.Option("--secure-port", help="Port of /metrics and /healthz; 0: none.")] = 10258,
     bind_address: OwnAddress = "0.0.0.0",
     tls_cert_file: OwnCertificate = None,
@@ -90,6 +104,8 @@ def cloud_controller_manager(
     try:
         settings: dict[str, Any] = {
             "cluster_name": cluster_name,
+            "install_gateway_api": install_gateway_api,
+            "install_ingress_class": install_ingress_class,
             "configure_cloud_routes": configure_cloud_routes,
             "allocate_node_cidrs": allocate_node_cidrs,
             "cluster_cidr": cluster_cidr,

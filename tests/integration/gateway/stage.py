@@ -64,12 +64,14 @@ class Stage:
         self.clock = clock
         self.admin: Transport = hub.transport("kubernetes-admin", "system:masters")
         self.cloud = Recorded()
+        #: Whom the controllers act as: a user and groups.
+        self.identity: tuple[str, ...] = ("system:cloud-controller-manager", "system:masters")
         self._tasks: list[asyncio.Task[None]] = []
 
     def manager(self, **settings: Any) -> ControllerManager:
         return make_manager(
             Recording(self.clock, self.cloud),
-            self.hub.transport("system:cloud-controller-manager", "system:masters"),
+            self.hub.transport(*self.identity),
             self.clock,
             Options(controllers=CONTROLLERS, leader_elect=False, settings=settings),
         )

@@ -78,7 +78,7 @@ def test_flags_reach_the_controllers_that_they_are_for(monkeypatch: pytest.Monke
     flags = (
         "--cluster-name", "mine", "--allocate-node-cidrs", "--cluster-cidr", "10.0.0.0/8,fd00::/48", "--route-reconciliation-period", "1m",
         "--node-monitor-period", "7s", "--node-status-update-frequency", "1h", "--concurrent-service-syncs", "3", "--concurrent-node-syncs", "4",
-        "--controllers", "*,-route", "--no-leader-elect", "--use-service-account-credentials",
+        "--controllers", "*,-route", "--no-leader-elect", "--use-service-account-credentials", "--no-install-ingress-class",
     )  # fmt: skip
     command = ("cloud-controller-manager", "--cloud-provider", NAME, "--kubeconfig", "k", *flags)
     done = CliRunner().invoke(app, list(command))
@@ -88,6 +88,7 @@ def test_flags_reach_the_controllers_that_they_are_for(monkeypatch: pytest.Monke
     assert options.settings == {
         "cluster_name": "mine", "configure_cloud_routes": True, "allocate_node_cidrs": True, "cluster_cidr": "10.0.0.0/8,fd00::/48",
         "route_reconciliation_period": 60.0, "node_monitor_period": 7.0, "node_status_update_frequency": 3600.0,
+        "install_gateway_api": True, "install_ingress_class": False,
     }  # fmt: skip
     assert options.concurrency == {"service-lb-controller": 3, "cloud-node-controller": 4}
     assert options.controllers == ("*", "-route") and not options.leader_elect and options.use_service_account_credentials
