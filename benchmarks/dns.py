@@ -68,7 +68,7 @@ def measure(name: str, pid: int, port: int, questions: list[bytes], seconds: flo
     before, begun = cpu(pid), time.perf_counter()
     process = multiprocessing.Process(target=client, args=(port, questions, seconds, result))
     process.start()
-    answered, waiting = result.get()
+    answered, waiting = result.get(timeout=seconds + 60)
     took, used = time.perf_counter() - begun, cpu(pid) - before
     process.join()
     lost = 0 if waiting <= WINDOW else waiting
@@ -88,15 +88,15 @@ async def create(http: aiohttp.ClientSession, services: int) -> None:
 
 
 async def run(arguments: argparse.Namespace, folder: str) -> None:
-    kubeconfig, port = f"{folder}/kubeconfig", free_port()
+    kubeconfig = f"{folder}/kubeconfig"
     apiserver = ["apiserver", "--data-dir", f"{folder}/data", "--kubeconfig-out", kubeconfig]
     async with running(Path(folder), "--secure-port", apiserver) as (http, _, _):
         await create(http, arguments.services)
         command = [sys.executable, "-m", "pilothouse", "dns", "--kubeconfig", kubeconfig, "--metrics-port", "0"]
-        process = subprocess.Popen([*command, "--dns-port", str(port)], stdout=subprocess.PIPE)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
         try:
             assert process.stdout is not None
-            process.stdout.readline()
+            port = int(process.stdout.readline().rsplit(b":", 1)[1])
             os.sched_setaffinity(process.pid, {0})
             measure("(until everything is known)", process.pid, port, known(1), 1.0)
             print(f"{arguments.services:,} services, {resident(process.pid):.0f} MiB\n")
@@ -107,12 +107,6 @@ async def run(arguments: argparse.Namespace, folder: str) -> None:
         finally:
             process.terminate()
             process.wait()
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from pilothouse.nodes.proxy.system import LocalRoutes, own_addresses
 from pilothouse.nodes.proxy.ways import Way
 
 #: Descriptors that a front takes, and that the rest of the process may need.
-_DESCRIPTORS, _RESERVED = 2, 512
+_DESCRIPTORS, _RESERVED = 1, 1024
 _MOST_DESCRIPTORS = 65_536
 
 
