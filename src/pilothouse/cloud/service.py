@@ -153,6 +153,8 @@ class ServiceController(Controller):
             raise Failed("failed to ensure load balancer", error) from error
         self._event(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
         await self._set_status(service, status)
+        while self._told[key] != self._nodes()[1]:  # they have changed meanwhile
+            await self._tell_nodes(key, service)
 
     async def _clean_up(self, service: Obj) -> None:
         try:
@@ -241,16 +243,17 @@ class ServiceController(Controller):
 
     async def _tell_each(self, todo: Iterable[str]) -> None:
         for each in todo:
+            if self._locks.held(each):
+                continue  # whoever works on it looks at the nodes again when that is through
             async with self._locks.hold(each):
                 service = self.known.get(each)
-                if service is not None and plan.wants_load_balancer(service):
+                while service is not None and plan.wants_load_balancer(service) and self._told.get(each) != self._nodes()[1]:
                     await self._tell_nodes(each, service)
 
     async def _tell_nodes(self, key: str, service: Obj) -> None:
-        nodes, identities = self._nodes()
-        if self._told.get(key) == identities:
-            return
-        self._told[key] = identities  # whether that succeeds or not: a failure makes the whole of the Service be done again
+        nodes, self._told[key] = (
+            self._nodes()
+        )  # whether that succeeds or not: a failure makes the whole of the Service be done again
         began = self.clock.monotonic()
         self._syncs.add()
         try:

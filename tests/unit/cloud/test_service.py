@@ -176,6 +176,29 @@ async def test_a_set_of_nodes_that_is_the_same_is_not_told_again() -> None:
         assert len(cluster.provider.faults.made) == calls
 
 
+async def test_a_load_balancer_that_takes_its_time_does_not_keep_nodes_from_others() -> None:
+    async with world() as cluster:
+        await cluster.node("a")
+        await cluster.start("service")
+        quick = default_name(await cluster.service("quick"))
+        await cluster.settle()
+
+        async def slowly(number: int, name: str, done: bool) -> None:
+            if name == "put_balancers" and not done:
+                await cluster.clock.sleep(60)
+
+        cluster.provider.faults.watcher = slowly
+        slow = default_name(await cluster.service("slow"))
+        await cluster.settle()
+        await cluster.node("b")
+        await cluster.settle()
+        assert cluster.shelf.get("targets", quick) == {"nodes": ["a", "b"]}
+        assert cluster.shelf.get("targets", slow) is None
+        await cluster.settle(60)
+        assert cluster.shelf.get("targets", slow) == {"nodes": ["a", "b"]}
+        assert (await cluster.reasons("slow"))[-1] == "UpdatedLoadBalancer", "it was made for those of its beginning"
+
+
 async def test_only_services_whose_nodes_could_not_be_told_are_done_again() -> None:
     async with world() as cluster:
         await cluster.node("a")
