@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 
 from pilothouse.dataplane.embedded import answers, heads
+from pilothouse.dataplane.embedded.closed import CLOSED
 from pilothouse.dataplane.embedded.exchange import Exchange
 from pilothouse.dataplane.embedded.filters import Headers
 from pilothouse.dataplane.embedded.tunnel import End, join, no_delay
@@ -78,6 +79,7 @@ class Http1(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.front.left(self)
+        self.transport = CLOSED
         for exchange in (self._current, self._reading):
             if exchange is not None:
                 exchange.gone()
@@ -91,7 +93,9 @@ class Http1(asyncio.Protocol):
             return
         if self._upgrading:
             self._stash.append(data)
-            self._stop(_SWITCH)
+            self._unread += len(data)
+            if self._unread > self.front.engine.limits.held:
+                self._stop(_SWITCH)
         elif not self._bad:
             self._feed(data)
         elif self._unread > self.front.engine.limits.unread:
@@ -144,6 +148,7 @@ class Http1(asyncio.Protocol):
         exchange = self._reading
         if exchange is not None and exchange.upgrade and not exchange.done:
             self._upgrading = True
+            self._unread = 0
             self._stash = [rest] if rest else []
             if exchange is self._current and exchange.up is not None:
                 exchange.up.flush()

@@ -20,6 +20,7 @@ import h2.exceptions
 import h2.settings
 from hyperframe.frame import GoAwayFrame
 
+from pilothouse.dataplane.embedded.closed import CLOSED
 from pilothouse.dataplane.embedded.filters import Headers
 from pilothouse.dataplane.embedded.limits import Limits
 from pilothouse.dataplane.embedded.tunnel import no_delay
@@ -305,6 +306,7 @@ class Session(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = CLOSED
         self.leaving = True
         streams, self.streams = list(self.streams.values()), {}
         for stream in streams:

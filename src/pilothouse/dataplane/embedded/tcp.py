@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from pilothouse.dataplane.embedded.closed import CLOSED
 from pilothouse.dataplane.embedded.counters import Counters
 from pilothouse.dataplane.embedded.front import FrontState, admission
 from pilothouse.dataplane.embedded.listening import Listening
@@ -86,31 +87,31 @@ async def connect(front: FrontState, client: End, address: str, pool: str) -> No
         if client.transport.is_closing():
             backend.transport.abort()
             return
-        join(client, backend)
-        return
+        if not backend.transport.is_closing():
+            join(client, backend)
+            return
     reset(client.transport)
 
 
 async def reach(front: FrontState, target: Target) -> End | None:
     """A connection to an endpoint, counted as active there until it ends; None if it cannot be reached."""
+    counted = True
+    target.active += 1
 
     def ended(_: End) -> None:
-        target.active -= 1
+        nonlocal counted
+        target.active -= counted
+        counted = False
 
     loop = asyncio.get_running_loop()
     backend = End(front.counters, front.engine.scratch, False, ended)
-    target.active += 1
     try:
         async with asyncio.timeout(front.engine.limits.connect):
             await loop.create_connection(lambda: backend, target.host, target.port)
-    except OSError:  # TimeoutError is one
-        if backend.transport is None:
-            target.active -= 1
-        return None
-    except asyncio.CancelledError:
-        if backend.transport is None:
-            target.active -= 1
-        else:
-            backend.transport.abort()
+    except BaseException as error:
+        ended(backend)
+        backend.transport = CLOSED  # it may have had one, and is not told that it is gone
+        if isinstance(error, OSError):  # TimeoutError is one
+            return None
         raise
     return backend

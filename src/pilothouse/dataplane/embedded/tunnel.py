@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable
 from typing import cast
 
+from pilothouse.dataplane.embedded.closed import CLOSED
 from pilothouse.dataplane.embedded.counters import Counters
 
 #: More than this waiting to be written stops the reading of the other side.
@@ -101,6 +102,7 @@ class End(asyncio.BufferedProtocol):
                 peer.transport.close()
             else:
                 reset(peer.transport)
+        self.transport = CLOSED
         if self._done is not None:
             self._done(self)
 
@@ -124,11 +126,12 @@ def join(client: End, backend: End) -> None:
 
 
 def no_delay(transport: asyncio.BaseTransport) -> None:
-    """Send what is small at once."""
+    """Send what is small at once, and notice a peer that has vanished."""
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family != getattr(socket, "AF_UNIX", None):
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def reset(transport: asyncio.Transport) -> None:

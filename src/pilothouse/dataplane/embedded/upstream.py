@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from pilothouse.dataplane.embedded.closed import CLOSED
 from pilothouse.dataplane.embedded.filters import Headers
 from pilothouse.dataplane.embedded.pools import PoolState, Target
 
 if TYPE_CHECKING:
     from pilothouse.dataplane.embedded.engine import EmbeddedEngine
     from pilothouse.dataplane.embedded.exchange import Exchange
+    from pilothouse.dataplane.embedded.upstream1 import Http1Upstream
+    from pilothouse.dataplane.embedded.upstream2 import Http2Upstream
 
 
 class Upstream(Protocol):
@@ -68,17 +71,25 @@ async def connect(engine: EmbeddedEngine, pool: PoolState, target: Target) -> Up
         return many.first()
 
 
-async def _open(engine: EmbeddedEngine, pool: PoolState, target: Target, protocol: asyncio.Protocol) -> None:
+async def _open(engine: EmbeddedEngine, pool: PoolState, target: Target, protocol: Http1Upstream | Http2Upstream) -> None:
     tls = pool.pool.tls
     if tls is not None and pool.context is None:
         from pilothouse.dataplane.embedded.certificates import client_context
 
         pool.context = client_context(tls, pool.pool.protocol == "http2")
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(engine.limits.connect):
-        transport, _ = await loop.create_connection(
-            lambda: protocol, target.host, target.port, ssl=pool.context, server_hostname=None if tls is None else tls.hostname
-        )
+    try:
+        async with asyncio.timeout(engine.limits.connect):
+            transport, _ = await loop.create_connection(
+                lambda: protocol,
+                target.host,
+                target.port,
+                ssl=pool.context,
+                server_hostname=None if tls is None else tls.hostname,
+            )
+    except BaseException:
+        protocol.transport = CLOSED  # it may have had one, and is not told that it is gone
+        raise
     if tls is not None and tls.names:
         from pilothouse.dataplane.embedded.certificates import has_name
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 
 from pilothouse.dataplane.embedded.answers import lines
+from pilothouse.dataplane.embedded.closed import CLOSED
 from pilothouse.dataplane.embedded.filters import Headers
 from pilothouse.dataplane.embedded.pools import Target
 from pilothouse.dataplane.embedded.tunnel import no_delay
@@ -216,6 +217,7 @@ class Http1Upstream(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = CLOSED
         exchange = self._exchange
         if exchange is None:
             if self in self.target.idle:
