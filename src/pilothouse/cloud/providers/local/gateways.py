@@ -30,9 +30,10 @@ _HTTP2 = ("kubernetes.io/h2c", "grpc")
 class Held:
     """What there is of one plan."""
 
-    #: Addresses that were asked for, and those that were chosen here.
-    asked: set[str] = field(default_factory=set)
+    #: Addresses that were chosen here; all that it listens on; and all that are kept from others for it.
     chosen: list[str] = field(default_factory=list)
+    used: list[str] = field(default_factory=list)
+    claimed: set[str] = field(default_factory=set)
     fronts: set[str] = field(default_factory=set)
     pools: set[str] = field(default_factory=set)
 
@@ -65,8 +66,11 @@ class LocalGateways:
         if self._earlier is None:
             self._earlier = await self._look()
         held = self._held.setdefault(plan.key, Held())
-        former = held.asked | set(held.chosen)
-        addresses = self._choose(plan, held)
+        try:
+            addresses = self._choose(plan, held)
+        except CloudError:
+            self._release(plan.key, held, held.used)
+            raise
         for backend in plan.backends:
             await self._use(plan.key, held, wanted_pool(backend))
         problems: dict[str, str] = {}
@@ -85,8 +89,8 @@ class LocalGateways:
                     moved[edge.name] = port
         for pool in held.pools - {b.pool for b in plan.backends}:
             await self._give_back(plan.key, held, pool)
-        for address in former - set(addresses):
-            self._addresses.release(address, plan.key)
+        held.used = addresses
+        self._release(plan.key, held, addresses)
         return GatewayState(tuple({"type": "IPAddress", "value": a} for a in addresses), problems, moved)
 
     async def ensure_deleted(self, key: str) -> None:
@@ -97,28 +101,26 @@ class LocalGateways:
             await self._end(held, name)
         for pool in sorted(held.pools):
             await self._give_back(key, held, pool)
-        for address in held.asked | set(held.chosen):
-            self._addresses.release(address, key)
-            (self._earlier or set()).discard(address)
+        self._earlier = (self._earlier or set()) - held.claimed
+        self._release(key, held, ())
         del self._held[key]
 
     # --- addresses -----------------------------------------------------------------------------------------------------------------
 
     def _choose(self, plan: GatewayPlan, held: Held) -> list[str]:
         """Those that are asked for, and one of ours for each that is left open (or, if none is asked for, one). AddressNotUsable."""
-        asked = self._asked(plan)
-        held.asked = set(asked)
+        asked = self._asked(plan, held)
         count = sum(not value for _, value in plan.wanted) if plan.wanted else 1
-        kept = [a for a in (*held.chosen, *plan.given) if a not in held.asked]
-        held.chosen, known = [], dict.fromkeys(kept)
-        for address in known:
-            if len(held.chosen) < count and self._claimed(address, plan.key):
-                held.chosen.append(address)
-        while len(held.chosen) < count:
-            held.chosen.append(self._new_address(plan))
-        return [*dict.fromkeys(asked), *held.chosen]
+        chosen: list[str] = []
+        for address in dict.fromkeys((*held.chosen, *plan.given)):
+            if len(chosen) < count and address not in asked and self._can_keep(plan.key, held, address):
+                chosen.append(address)
+        while len(chosen) < count:
+            chosen.append(self._new_address(plan, held))
+        held.chosen = chosen
+        return [*dict.fromkeys(asked), *chosen]
 
-    def _asked(self, plan: GatewayPlan) -> list[str]:
+    def _asked(self, plan: GatewayPlan, held: Held) -> list[str]:
         out = []
         for kind, value in plan.wanted:
             if kind != "IPAddress":
@@ -126,28 +128,40 @@ class LocalGateways:
             if not value:
                 continue
             try:
-                self._addresses.claim(value, plan.key)
+                self._claim(plan.key, held, value)
             except NotGiven as error:
                 raise AddressNotUsable(str(error)) from None
             out.append(value)
         return out
 
-    def _claimed(self, address: str, owner: str) -> bool:
+    def _claim(self, owner: str, held: Held, address: str) -> None:
+        self._addresses.claim(address, owner)
+        held.claimed.add(address)
+
+    def _can_keep(self, owner: str, held: Held, address: str) -> bool:
         try:
-            self._addresses.claim(address, owner)
+            self._claim(owner, held, address)
         except NotGiven:
             return False
         return True
 
-    def _new_address(self, plan: GatewayPlan) -> str:
+    def _new_address(self, plan: GatewayPlan, held: Held) -> str:
         try:
-            return self._addresses.quiet(
+            address = self._addresses.quiet(
                 plan.key,
                 lambda: self._addresses.for_gateway(plan.key, self._is_anothers),
                 lambda a: self._plane.is_quiet(a, plan.edges),
             )
         except NotGiven as error:
             raise CloudError(str(error)) from None
+        held.claimed.add(address)
+        return address
+
+    def _release(self, owner: str, held: Held, kept: Iterable[str]) -> None:
+        """Let others have what is not kept."""
+        for address in held.claimed - set(kept):
+            self._addresses.release(address, owner)
+        held.claimed &= set(kept)
 
     def _is_anothers(self, address: str) -> bool:
         return address in (self._earlier or ()) or any(self._services.indexed(BY_ADDRESS, address))

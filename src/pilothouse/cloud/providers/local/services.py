@@ -11,10 +11,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pilothouse.api.errors import StatusError
-from pilothouse.client import loopback
-from pilothouse.client.reconcile.kinds import SERVICES
-from pilothouse.client.reconcile.kit import Cache, is_not_found
+from pilothouse.client.reconcile.kit import Cache
 from pilothouse.client.reconcile.objects import Obj, annotations_of, is_deleting, key
 from pilothouse.cloud.provider import CloudError, Surroundings, default_name
 from pilothouse.cloud.providers.local import ports
@@ -22,6 +19,7 @@ from pilothouse.cloud.providers.local.addresses import Addresses, NotGiven
 from pilothouse.cloud.providers.local.config import SHARED
 from pilothouse.cloud.providers.local.plane import Plane
 from pilothouse.cloud.providers.local.pools import Pools, Wanted
+from pilothouse.cloud.providers.local.words import Words
 from pilothouse.dataplane.model import Forward
 
 log = logging.getLogger(__name__)
@@ -50,6 +48,8 @@ class Balancer:
     """What there is of one Service."""
 
     address: str
+    #: Addresses that it had before, until nothing of it is there any more.
+    former: set[str] = field(default_factory=set)
     #: Names of fronts and of their pools.
     fronts: set[str] = field(default_factory=set)
     status: Obj | None = None
@@ -111,7 +111,7 @@ class LocalLoadBalancers:
         self._addresses = addresses
         self._plane = plane
         self._pools = pools
-        self._around = around
+        self._words = Words(around)
         self._services = services
         self._balancers: dict[str, Balancer] = {}
 
@@ -129,15 +129,15 @@ class LocalLoadBalancers:
         except NotGiven as error:
             raise CloudError(str(error)) from None
         known = self._balancers.setdefault(owner, Balancer(address))
-        former, known.address = known.address, address
+        known.former.add(known.address)
+        known.address = address
         wanted = listeners(service, address)
         found, refused = await self._listen(service, address, known, wanted)
         for name in known.fronts - {w.front.name for w in wanted}:
             await self._end(known, name)
-        if former != address:
-            self._addresses.release(former, owner)
+        self._release(known, owner, known.former - {address})
         known.status = status(service, address, found, refused)
-        await self._tell(service, address, found, refused)
+        await self._words.tell(service, address, found, refused)
         return known.status
 
     async def update(self, cluster: str, service: Obj, nodes: Sequence[Obj]) -> None:
@@ -149,10 +149,15 @@ class LocalLoadBalancers:
         if known is not None:
             for name in sorted(known.fronts):
                 await self._end(known, name)
-            self._addresses.release(known.address, owner)
+            self._release(known, owner, known.former | {known.address})
             del self._balancers[owner]
         if not is_deleting(service):
-            await self._annotate(service, "")
+            await self._words.withdraw(service)
+
+    def _release(self, known: Balancer, owner: str, addresses: set[str]) -> None:
+        for address in addresses:
+            self._addresses.release(address, owner)
+        known.former.clear()
 
     # --- addresses -----------------------------------------------------------------------------------------------------------------
 
@@ -212,40 +217,6 @@ class LocalLoadBalancers:
         await self._plane.drop(name)
         await self._pools.drop(name)
         known.fronts.discard(name)
-
-    # --- words ---------------------------------------------------------------------------------------------------------------------
-
-    async def _tell(self, service: Obj, address: str, found: ports.Moved, refused: dict[tuple[int, str], str]) -> None:
-        """Events for ports that are elsewhere or nowhere, and the annotation that names them."""
-        told = ports.read(annotations_of(service).get(ports.ANNOTATION, ""))
-        for (port, transport), there in found.items():
-            if there != port and told.get((port, transport)) != there:
-                message = f"Port {port}/{transport} is at {address}:{there}: {why_moved(address, port)}"
-                self._around.event(service, SERVICES, "Warning", "LoadBalancerPortMoved", message)
-        for (port, transport), why in refused.items():
-            message = f"Port {port}/{transport} is not to be had on {address}: {why}"
-            self._around.event(service, SERVICES, "Warning", "LoadBalancerPortRefused", message)
-        await self._annotate(service, ports.write(found))
-
-    async def _annotate(self, service: Obj, value: str) -> None:
-        if annotations_of(service).get(ports.ANNOTATION, "") == value:
-            return
-        patch = {"metadata": {"annotations": {ports.ANNOTATION: value or None}}}
-        meta = service["metadata"]
-        try:
-            await self._around.api.patch(SERVICES, meta["namespace"], meta["name"], patch, "merge")
-        except StatusError as error:
-            if error.code == 403:  # the load balancer is there all the same
-                log.warning("the ports of %s could not be told: %s", key(service), error.message)
-            elif not is_not_found(error):
-                raise CloudError(f"the ports of {key(service)} could not be told: {error.message}") from None
-
-
-def why_moved(address: str, port: int) -> str:
-    """In words, why a port is not where it was asked for."""
-    if port < loopback.first_port():
-        return f"this process may not listen on ports below {loopback.first_port()}"
-    return f"somebody else listens on {address}:{port}"
 
 
 def _owner(service: Obj) -> str:

@@ -147,8 +147,8 @@ class World:
     async def ensure(self, service: Obj) -> Obj:
         """What the controller does: ensure, and write the status. The ingress that was told."""
         status = await self.balancers.ensure("kubernetes", service, [])
-        current = await self.api.get(SERVICES, "default", service["metadata"]["name"])
-        await self.known(await self.api.update(SERVICES, {**current, "status": {"loadBalancer": status}}, "status"))
+        patch = {"status": {"loadBalancer": status}}
+        await self.known(await self.api.patch(SERVICES, "default", service["metadata"]["name"], patch, "merge", "status"))
         ingress: Obj = status["ingress"][0]
         return ingress
 

@@ -108,6 +108,16 @@ async def test_addresses_that_are_asked_for_are_given(world: World) -> None:
     assert await addresses(world, plan("Gateway/default/other", wanted=(("IPAddress", "127.50.3.3"),))) == ["127.50.3.3"]
 
 
+async def test_what_could_be_given_of_addresses_that_cannot_all_be_given_stays_free(world: World) -> None:
+    assert await addresses(world, plan()) == ["127.50.128.1"]
+    with pytest.raises(AddressNotUsable):
+        await addresses(world, plan(wanted=(("IPAddress", "127.50.3.3"), ("IPAddress", "192.0.2.1"))))
+    assert list(world.engine.places().values()) == ["127.50.128.1:80"]
+    assert await addresses(world, plan("Gateway/default/other", wanted=(("IPAddress", "127.50.3.3"),))) == ["127.50.3.3"]
+    with pytest.raises(AddressNotUsable):  # still there
+        await addresses(world, plan("Gateway/default/third", wanted=(("IPAddress", "127.50.128.1"),)))
+
+
 async def test_localhost_may_be_asked_for_by_several(world: World) -> None:
     wanted = (("IPAddress", "127.0.0.1"),)
     assert await addresses(world, plan(ports=(8080,), wanted=wanted)) == ["127.0.0.1"]

@@ -10,6 +10,7 @@ from local_world import Carried, World, a_world, http, until
 from pilothouse.client import loopback
 from pilothouse.client.metrics import text
 from pilothouse.client.reconcile.kinds import SERVICES
+from pilothouse.client.reconcile.objects import condition
 from pilothouse.cloud.provider import CloudError, GatewayPlan
 from pilothouse.cloud.providers.local.services import affinity, source_ranges
 from pilothouse.cluster import ApiHub
@@ -133,6 +134,16 @@ async def test_an_address_that_is_asked_for_is_given_and_may_change(world: World
     assert (await world.ensure(other))["ip"] == "127.50.7.7"
 
 
+async def test_an_address_that_is_left_while_the_engine_fails_is_free_in_the_end(world: World) -> None:
+    await world.ensure(await world.create("web", loadBalancerIP="127.50.7.7"))
+    world.engine.front_faults.append(OSError("not now"))
+    service = await world.change("web", loadBalancerIP="127.50.8.8")
+    with pytest.raises(OSError, match="not now"):
+        await world.ensure(service)
+    await world.ensure(service)
+    assert (await world.ensure(await world.create("other", loadBalancerIP="127.50.7.7")))["ip"] == "127.50.7.7"
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [
@@ -212,11 +223,16 @@ async def test_a_port_that_is_taken_is_moved_and_the_user_is_told(hub: ApiHub) -
         ]
         service = await world.api.get(SERVICES, "default", "web")
         assert service["metadata"]["annotations"] == {"pilothouse.dev/load-balancer-ports": "8080/TCP=48080"}
+        told = condition(service, "LoadBalancerPortsError") or {}
+        assert (told["status"], told["reason"], told["message"]) == ("True", *world.events[0])
         await world.ensure(service)
         assert len(world.events) == 1
+        assert condition(await world.api.get(SERVICES, "default", "web"), "LoadBalancerPortsError") == told
     async with a_world(hub) as world:  # nobody is there any more
         assert (await world.ensure(service))["ports"] == [{"port": 8080, "protocol": "TCP"}, {"port": 9090, "protocol": "TCP"}]
-        assert "annotations" not in (await world.api.get(SERVICES, "default", "web"))["metadata"]
+        service = await world.api.get(SERVICES, "default", "web")
+        assert "annotations" not in service["metadata"]
+        assert condition(service, "LoadBalancerPortsError") is None
 
 
 async def test_a_privileged_port_is_moved_for_a_process_without_the_privilege(
@@ -298,7 +314,9 @@ async def test_the_annotation_goes_when_the_service_is_no_load_balancer_any_more
         await world.ensure(await world.create("web"))
         service = await world.api.get(SERVICES, "default", "web")
         await world.balancers.ensure_deleted("kubernetes", service)
-        assert "annotations" not in (await world.api.get(SERVICES, "default", "web"))["metadata"]
+        service = await world.api.get(SERVICES, "default", "web")
+        assert "annotations" not in service["metadata"]
+        assert condition(service, "LoadBalancerPortsError") is None
 
 
 async def test_metrics_tell_what_each_front_has_carried_and_requests_only_where_they_are_seen(world: World) -> None:
