@@ -162,7 +162,12 @@ async def test_a_port_that_is_taken_is_told_and_found_elsewhere(town: Town) -> N
         async def told() -> list[str]:
             return await town.events("LoadBalancerPortMoved")
 
-        assert await eventually(told) == [f"Port 7000/TCP is at {address}:47000: somebody else listens on {address}:7000"]
+        sentence = f"Port 7000/TCP is at {address}:47000: somebody else listens on {address}:7000"
+        assert await eventually(told) == [sentence]
+        service = await town.client.get(SERVICES, "web", "default")
+        assert [(c["type"], c["status"], c["message"]) for c in service["status"]["conditions"]] == [
+            ("LoadBalancerPortsError", "True", sentence)
+        ]
 
 
 async def test_an_address_of_somebody_else_is_an_event_that_says_so(town: Town) -> None:
