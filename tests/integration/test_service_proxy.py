@@ -18,6 +18,7 @@ from pilothouse.client import loopback
 from pilothouse.clock import SystemClock
 from pilothouse.nodes.proxy.choose import Mode, choose
 from pilothouse.nodes.proxy.proxier import Proxier
+from pilothouse.nodes.proxy.ways import Way
 from pilothouse.testing.plugin import TestCluster
 
 Obj = dict[str, Any]
@@ -235,6 +236,17 @@ async def test_datagrams_are_carried_and_sessions_end_with_their_endpoint(net: N
 
 
 @pytest.mark.parametrize("backend", ["userspace-routes", "nftables"], indirect=True)
+async def test_an_address_of_the_machine_itself_can_be_an_external_one(net: Net) -> None:
+    subprocess.run(["ip", "addr", "add", "192.0.2.9/24", "dev", "lo"], check=True)
+    await net.service(externalIPs=["192.0.2.9"])
+    await net.endpoints(one(1))
+    await net.until(("192.0.2.9", 80), {ONE})
+    await net.send("DELETE", f"{CORE}/services/web")
+    await net.until(("192.0.2.9", 80), {"refused"})
+    assert b"192.0.2.9" in subprocess.run(["ip", "addr", "show"], capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("backend", ["userspace-routes", "nftables"], indirect=True)
 async def test_external_addresses_are_short_cuts(net: Net) -> None:
     await net.service(externalIPs=["203.0.113.7"])
     await net.endpoints(one(1))
@@ -302,6 +314,34 @@ async def test_nothing_is_left_behind(mode: Mode) -> None:
             await choose("nftables", SystemClock(), RANGE)
         await chosen.stop()
         assert seen() == before
+
+
+async def test_what_a_killed_cluster_left_is_put_right_by_the_next() -> None:
+    if why := problem("ip", "nft"):
+        pytest.skip(why)
+    with private_network():
+        before = subprocess.run(["nft", "list", "ruleset"], capture_output=True, check=True).stdout
+        killed = await choose("nftables", SystemClock(), RANGE)
+        await killed.backend.apply({"a/b": (Way("cluster", "10.96.0.7", 80, "TCP", (("127.64.0.1", 80),)),)})
+        killed.give_back()  # as the kernel does it for a process that ends
+        chosen = await choose("nftables", SystemClock(), RANGE)
+        await chosen.backend.apply({"a/b": (Way("cluster", "10.96.0.7", 80, "TCP", (("127.64.0.2", 80),)),)})
+        await chosen.stop()
+        assert subprocess.run(["nft", "list", "ruleset"], capture_output=True, check=True).stdout == before
+        assert b"10.96" not in subprocess.run(["ip", "route", "show", "table", "all"], capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("backend", ["nftables"], indirect=True)
+async def test_nftables_that_somebody_flushed_are_made_again(net: Net) -> None:
+    web = net.at(await net.service())
+    await net.endpoints(one(1))
+    await net.until(web, {ONE})
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    await net.proxier.backend.check()
+    assert await net.ask(web) == ONE
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    await net.endpoints(one(2))
+    await net.until(web, {TWO})
 
 
 async def test_a_range_that_is_in_use_is_left_alone() -> None:

@@ -73,7 +73,7 @@ def _proxying(mode: str, nodeport_addresses: str) -> tuple[Mode, tuple[str, ...]
 
     known = cast("Mode", one_of("--proxy-mode", mode, ("auto", "userspace", "nftables", "none")))
     try:
-        return known, check(split(nodeport_addresses))
+        return known, check(known, split(nodeport_addresses))
     except ValueError as error:
         fail(str(error))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +16,8 @@ from pilothouse.nodes.dns.standby import StandbyDns, cluster_ip
 if TYPE_CHECKING:
     from pilothouse.nodes.dns.server import Options
     from pilothouse.nodes.proxy.choose import Mode
+
+log = logging.getLogger("pilothouse.nodes")
 
 DNS_PORT = 10_053
 Answers = Literal["auto", "cluster", "loopback"]
@@ -89,7 +92,12 @@ class ServiceAccess:
         from pilothouse.nodes.proxy.choose import choose
         from pilothouse.nodes.proxy.proxier import Proxier
 
-        chosen = await choose(access.proxy_mode, self._clock, self._service_range, access.nodeport_addresses)
+        try:
+            chosen = await choose(access.proxy_mode, self._clock, self._service_range, access.nodeport_addresses)
+        except OSError as error:
+            log.error("Services are not served by %s: %s", access.proxy_mode, error.strerror or error)
+            self._reached.set_result((False, False))
+            return
         self._reached.set_result((chosen.backend.reaches_services, chosen.backend.reaches_pods))
         try:
             await Proxier(self._transport, self._clock, chosen.backend, self._elsewhere(), chosen.alone).run()

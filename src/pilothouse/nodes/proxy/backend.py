@@ -26,5 +26,8 @@ class Backend(Protocol):
         """Make it so. By Service, what could not be done."""
         ...
 
+    async def check(self) -> None:
+        """Put right what somebody else has taken away. OSError if that cannot be; called every half minute."""
+
     async def stop(self) -> None:
         """Leave nothing behind."""

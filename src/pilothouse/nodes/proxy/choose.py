@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 from collections.abc import Iterable
@@ -16,9 +17,11 @@ log = logging.getLogger("pilothouse.nodes")
 Mode = Literal["auto", "userspace", "nftables", "none"]
 
 
-def check(nodeport_addresses: Iterable[str]) -> tuple[str, ...]:
-    """Networks as the flag has them. ValueError, in one line, for what is none."""
+def check(mode: Mode, nodeport_addresses: Iterable[str]) -> tuple[str, ...]:
+    """Networks as the flag has them. ValueError, in one line, for what is none, and where they cannot be had."""
     found = []
+    if mode == "nftables" and nodeport_addresses:
+        raise ValueError("--nodeport-addresses is for --proxy-mode userspace")
     for text in nodeport_addresses:
         try:
             found.append(str(ipaddress.IPv4Network(text)))
@@ -42,14 +45,15 @@ class Chosen:
     async def stop(self) -> None:
         """Stop it, and give the right back."""
         await self.backend.stop()
+        self.give_back()
+
+    def give_back(self) -> None:
         if self._lock is not None:
             self._lock.give_back()
 
 
 async def choose(mode: Mode, clock: Clock, service_range: str, nodeport_addresses: tuple[str, ...] = ()) -> Chosen:
-    """A started backend. OSError if the one that is asked for by name cannot be had, ValueError if it cannot do what is asked."""
-    if mode == "nftables" and nodeport_addresses:
-        raise ValueError("--nodeport-addresses is for --proxy-mode userspace")
+    """A started backend. OSError if the one that is asked for by name cannot be had."""
     lock = NetworkLock()
     try:
         lock.take()
@@ -59,6 +63,8 @@ async def choose(mode: Mode, clock: Clock, service_range: str, nodeport_addresse
         log.info("%s: cluster IPs are found at their loopback addresses only", error)
         return Chosen(await _userspace(clock, None, service_range, nodeport_addresses), None)
     try:
+        with contextlib.suppress(OSError):  # who may not look at routes has left none
+            await LocalRoutes.clear()
         backend = None if mode == "userspace" or nodeport_addresses else await _nftables(service_range, mode == "nftables")
         return Chosen(backend or await _userspace(clock, LocalRoutes(), service_range, nodeport_addresses), lock)
     except BaseException:

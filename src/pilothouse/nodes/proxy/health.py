@@ -11,6 +11,7 @@ import socket
 
 import orjson
 
+from pilothouse.client import loopback
 from pilothouse.client.informer import Informer
 from pilothouse.client.interface import Obj
 from pilothouse.client.plainserving import Page, PlainServer
@@ -50,7 +51,8 @@ class HealthChecks:
     async def _listen(self, service: str, port: int) -> None:
         server = PlainServer(lambda path, address: self._page(service, address))
         try:
-            await server.start(sock=bind("0.0.0.0", port, socket.SOCK_STREAM, "lo"))
+            where = ("0.0.0.0", "lo") if loopback.has_range() else ("127.0.0.1", "")
+            await server.start(sock=bind(where[0], port, socket.SOCK_STREAM, where[1]))
         except OSError as error:
             log.warning("the health-check port %d of Service %s cannot be had: %s", port, service, error)
             return

@@ -63,6 +63,7 @@ class Nftables:
     def __init__(self, service_range: str) -> None:
         self._range = service_range
         self._routes = LocalRoutes()
+        self._layout = ""
         self._known: dict[str, Rules] = {}
         self._external: dict[str, set[str]] = {}
         self.reaches_services = self.reaches_pods = False
@@ -81,8 +82,8 @@ class Nftables:
                     continue
                 twins += f"    dnat ip prefix to ip daddr map {{ {own} : {twin} }}\n"
                 self.reaches_pods |= own == PODS[0]
-            layout = _LAYOUT.format(table=TABLE, services=self._range, nodes=", ".join(NODES), twins=twins)
-            await run("nft", "-f", "-", text=layout)
+            self._layout = _LAYOUT.format(table=TABLE, services=self._range, nodes=", ".join(NODES), twins=twins)
+            await run("nft", "-f", "-", text=self._layout)
         except BaseException:  # also where the start is given up
             await self._routes.close()
             raise
@@ -93,6 +94,14 @@ class Nftables:
         except OSError as error:
             log.warning("the nftables are left behind: %s", error)
         await self._routes.close()
+
+    async def check(self) -> None:
+        """Who loads a firewall anew flushes all tables, ours too."""
+        if TABLE in await run("nft", "list", "tables"):
+            return
+        log.warning("somebody has deleted the nftables of Services: they are made again")
+        lines = [line for rules in self._known.values() for line in changes_of(EMPTY, rules)]
+        await run("nft", "-f", "-", text=self._layout + "".join(f"{line}\n" for line in lines))
 
     async def apply(self, changes: Changes) -> Mapping[str, str]:
         wanted = {service: rules_of(service, ways) for service, ways in changes.items()}
@@ -113,7 +122,11 @@ class Nftables:
         before = {service: self._known.get(service, EMPTY) for service in wanted}
         text = "".join(line + "\n" for service, rules in wanted.items() for line in changes_of(before[service], rules))
         if text:
-            await run("nft", "-f", "-", text=text)
+            try:
+                await run("nft", "-f", "-", text=text)
+            except OSError:
+                await self.check()
+                await run("nft", "-f", "-", text=text)
         left = {e for service, rules in wanted.items() for e in before[service].datagrams - rules.datagrams}
         for service, rules in wanted.items():
             self._known[service] = rules

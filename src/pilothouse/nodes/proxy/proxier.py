@@ -25,6 +25,7 @@ Obj = dict[str, Any]
 
 #: What could not be done, such as to take a port that another program has, is tried again after so long.
 RETRY_SECONDS = 30.0
+CHECK_SECONDS = 30.0
 
 
 class Proxier:
@@ -67,6 +68,7 @@ class Proxier:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._informers.run())
+                group.create_task(self._check_forever())
                 for informer in (self._services, self._slices, self._nodes):
                     await informer.wait_synced()
                 while True:
@@ -76,6 +78,15 @@ class Proxier:
                     self.synced = True
         finally:
             await self._health.close()
+
+    async def _check_forever(self) -> None:
+        while True:
+            await self._clock.sleep(CHECK_SECONDS)
+            try:
+                await self.backend.check()
+            except OSError as error:
+                log.warning("%s: %s", self.backend.name, error.strerror or error)
+                self.metrics.failures.add()
 
     # --- what changes --------------------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ import orjson
 
 #: Only one cluster at a time may change this machine's network; the name goes with the process that has it.
 _LOCK = "\0pilothouse-network"
+#: Our routes are known by it (any number that no routing daemon has, see /etc/iproute2/rt_protos).
+_PROTOCOL = "77"
 
 
 async def run(*command: str, text: str = "") -> str:
@@ -59,6 +61,8 @@ class LocalRoutes:
 
     def __init__(self) -> None:
         self._users: Counter[str] = Counter()
+        #: Those that were not there before.
+        self._made: set[str] = set()
 
     async def add(self, range: str) -> None:
         """OSError if this machine does not allow it, or goes there another way already."""
@@ -67,10 +71,11 @@ class LocalRoutes:
             return
         network = ipaddress.IPv4Network(range)
         routes = orjson.loads(await run("ip", "-4", "-j", "route", "show", "table", "all"))
-        if other := next(iter(overlapping(network, routes)), ""):
+        if network.prefixlen < 32 and (other := next(iter(overlapping(network, routes)), "")):
             raise OSError(17, f"{range} is in use on this machine: there is a route to {other}")
-        if not any(_is_ours(route, network) for route in routes):  # one that was killed has left it
-            await run("ip", "-4", "route", "add", "local", range, "dev", "lo")
+        if not is_local(network, routes):
+            await run("ip", "-4", "route", "add", "local", range, "dev", "lo", "proto", _PROTOCOL)
+            self._made.add(range)
         self._users[range] += 1
 
     async def remove(self, range: str) -> None:
@@ -78,7 +83,7 @@ class LocalRoutes:
         self._users[range] -= 1
         if self._users[range] <= 0:
             del self._users[range]
-            await run("ip", "-4", "route", "del", "local", range, "dev", "lo")
+            await self._delete(range)
 
     async def retell(self, before: Iterable[str], wanted: Iterable[str]) -> tuple[set[str], list[OSError]]:
         """Take back some and make others: which of the wanted ones are there now, and what was wrong with the rest."""
@@ -95,29 +100,42 @@ class LocalRoutes:
         return there, failed
 
     async def close(self) -> None:
-        ranges, self._users = list(self._users), Counter()
-        for range in ranges:
-            await run("ip", "-4", "route", "del", "local", range, "dev", "lo")
+        self._users.clear()
+        for range in list(self._made):
+            await self._delete(range)
+
+    async def _delete(self, range: str) -> None:
+        if range in self._made:
+            self._made.discard(range)
+            await run("ip", "-4", "route", "del", "local", range, "dev", "lo", "proto", _PROTOCOL)
+
+    @staticmethod
+    async def clear() -> None:
+        """Take back what one left that was killed."""
+        await run("ip", "-4", "route", "flush", "table", "local", "proto", _PROTOCOL)
 
 
 def overlapping(network: ipaddress.IPv4Network, routes: Iterable[dict[str, str]]) -> list[str]:
-    """The destinations of a machine's routes that are in a range, or that the range is in; the default route and our own do not count."""
-    found = []
-    for route in routes:
-        text = route.get("dst", "default")
-        if text == "default" or _is_ours(route, network):
-            continue
-        other = ipaddress.ip_network(text, strict=False)
-        if isinstance(other, ipaddress.IPv4Network) and other.prefixlen and other.overlaps(network):
-            found.append(text)
-    return found
+    """The destinations of a machine's routes that are in a range, or that the range is in; default routes and our own do not count."""
+    return [
+        route["dst"]
+        for route in routes
+        if route.get("protocol") != _PROTOCOL and (other := _destination(route)) is not None and other.overlaps(network)
+    ]
 
 
-def _is_ours(route: dict[str, str], network: ipaddress.IPv4Network) -> bool:
-    if route.get("type") != "local" or route.get("dev") != "lo":
-        return False
-    other = ipaddress.ip_network(route.get("dst", "0.0.0.0/0"), strict=False)
-    return other == network or (isinstance(other, ipaddress.IPv4Network) and other.subnet_of(network) and other.prefixlen == 32)
+def is_local(network: ipaddress.IPv4Network, routes: Iterable[dict[str, str]]) -> bool:
+    """Whether a range, or a single address, is the machine's own already."""
+    return any(route.get("type") == "local" and _destination(route) == network for route in routes)
+
+
+def _destination(route: dict[str, str]) -> ipaddress.IPv4Network | None:
+    """None for a default route, and for one of another family."""
+    try:
+        found = ipaddress.IPv4Network(route.get("dst", "default"), strict=False)
+    except ValueError:
+        return None
+    return found if found.prefixlen else None
 
 
 def own_addresses() -> dict[str, str]:

@@ -64,6 +64,9 @@ class Userspace:
                 problems[service] = "; ".join(dict.fromkeys(told))
         return problems
 
+    async def check(self) -> None:
+        """Sockets are ours alone."""
+
     async def stop(self) -> None:
         await self._engine.stop()
         if self._routes is not None:

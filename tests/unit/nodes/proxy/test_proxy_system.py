@@ -20,7 +20,8 @@ RANGE = ipaddress.IPv4Network("10.96.0.0/16")
         ({"dst": "10.96.3.0/24", "dev": "docker0"}, True),
         ({"dst": "10.96.3.4", "dev": "eth0", "type": "local"}, True),
         ({"dst": "10.97.0.0/16", "dev": "vpn"}, False),
-        ({"dst": "10.96.0.0/16", "dev": "lo", "type": "local"}, False),
+        ({"dst": "10.96.0.0/16", "dev": "lo", "type": "local", "protocol": "77"}, False),
+        ({"dst": "10.96.0.0/16", "dev": "lo", "type": "local", "protocol": "boot"}, True),
         ({"dst": "fd00::/8", "dev": "vpn"}, False),
     ],
 )
@@ -29,6 +30,8 @@ def test_a_range_is_in_use_where_another_route_leads_to_it(route: dict[str, str]
 
 
 def test_networks_of_node_ports_are_checked() -> None:
-    assert check(["192.0.2.0/24", "0.0.0.0/0"]) == ("192.0.2.0/24", "0.0.0.0/0")
+    assert check("auto", ["192.0.2.0/24", "0.0.0.0/0"]) == ("192.0.2.0/24", "0.0.0.0/0")
     with pytest.raises(ValueError, match="--nodeport-addresses"):
-        check(["192.0.2.1/24"])
+        check("userspace", ["192.0.2.1/24"])
+    with pytest.raises(ValueError, match="--proxy-mode userspace"):
+        check("nftables", ["192.0.2.0/24"])
