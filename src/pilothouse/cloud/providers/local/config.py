@@ -43,10 +43,12 @@ def parse(text: str) -> Config:
     unknown = [str(k) for k in told if k not in ("addresses", "engine", "ports")]
     if unknown:
         raise ValueError(f"{WHERE}: {unknown[0]!r} is not one of addresses, engine, ports")
-    ports = _one_of(told, "ports", PORTS)
+    ports, engine = _one_of(told, "ports", PORTS), _one_of(told, "engine", ENGINES)
+    if engine == "haproxy":
+        _check_haproxy()
     return Config(
         addresses=network(told.get("addresses", str(DEFAULT)), f"{WHERE}: addresses"),
-        engine=_one_of(told, "engine", ENGINES),
+        engine=engine,
         elsewhere=ports == "elsewhere" or not loopback.has_range(),
     )
 
@@ -63,6 +65,15 @@ def network(value: Any, where: str) -> Network:
     if taken is not None:
         raise ValueError(f"{where}: {out} overlaps {taken}, where simulated pods and nodes are")
     return out
+
+
+def _check_haproxy() -> None:
+    from pilothouse.dataplane.haproxy import binary
+
+    try:
+        binary.check()
+    except OSError as error:
+        raise ValueError(f"{WHERE}: engine haproxy: {error}") from None
 
 
 def _one_of(told: dict[str, Any], key: str, choices: tuple[str, ...]) -> str:

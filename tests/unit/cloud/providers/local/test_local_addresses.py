@@ -9,6 +9,7 @@ import pytest
 from pilothouse.client import loopback
 from pilothouse.cloud.providers.local.addresses import Addresses, NotGiven
 from pilothouse.cloud.providers.local.config import Config, parse
+from pilothouse.dataplane.haproxy import binary
 
 
 def never(address: str) -> bool:
@@ -97,6 +98,16 @@ def test_a_configuration_says_which_addresses_engine_and_ports() -> None:
 def test_without_a_loopback_range_ports_are_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loopback, "has_range", lambda: False)
     assert parse("").elsewhere
+
+
+def test_an_engine_that_is_named_and_not_here_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> str:
+        raise OSError("haproxy is not installed")
+
+    monkeypatch.setattr(binary, "check", missing)
+    with pytest.raises(ValueError, match=r"^--cloud-config: engine haproxy: haproxy is not installed$"):
+        parse("engine: haproxy")
+    assert parse("engine: auto").engine == "auto"
 
 
 @pytest.mark.parametrize(
