@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from aws_world import CLUSTER, World, port, until_done
+from aws_world import CLUSTER, World, until_done
 from test_aws_drift import shape
 
 from pilothouse.cloud.provider import CloudError
@@ -21,7 +21,7 @@ def service(world: World) -> dict:
     world.add_node(1)
     world.remember()
     annotations = {"cross-zone-load-balancing-enabled": "true", "healthcheck-protocol": "http"}
-    return world.add_service(annotations=annotations, ports=[port(80, 30080), port(53, 30053, "UDP")])
+    return world.add_service(annotations=annotations)
 
 
 async def calls_of(world: World, work: Work) -> list[str]:
@@ -118,5 +118,4 @@ async def test_a_fault_in_an_update_is_put_right_by_the_next_one(world: World, s
             nodes = world.nodes if n % 2 else world.nodes[1:]
             world.faults.spoil(n, "throttle")
             await until_done(lambda nodes=nodes: aws.load_balancers().update(CLUSTER, service, nodes))
-            for number, node_port in ((80, 30080), (53, 30053)):
-                assert world.targets(number) == sorted((node["metadata"]["uid"], node_port) for node in nodes)
+            assert world.targets(80) == sorted((node["metadata"]["uid"], 30080) for node in nodes)

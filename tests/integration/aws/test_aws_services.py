@@ -409,11 +409,35 @@ async def test_a_name_and_tags_of_the_users(world: World, nodes: list[dict]) -> 
 
 async def test_a_load_balancer_of_somebody_else_is_not_taken_over(world: World, nodes: list[dict]) -> None:
     world.elb.create_load_balancer(Name="shop", Type="network", Subnets=world.public)
-    # moto tells the same names apart and lets both be; AWS refuses the second, which is told as what it is. Either way the first one stays.
     service = world.add_service(annotations={"name": "shop"})
-    await ensure(world, service)
+    with pytest.raises(CloudError, match="belongs to somebody else"):
+        await ensure(world, service)
     await delete(world, service)
-    assert world.balancer()["LoadBalancerName"] == "shop"
+    world.elb.delete_load_balancer(LoadBalancerArn=world.balancer()["LoadBalancerArn"])
+    assert world.inventory() == world.at_start
+
+
+async def test_strangers_are_asked_for_their_tags_once(world: World, nodes: list[dict]) -> None:
+    world.elb.create_load_balancer(Name="stranger", Type="network", Subnets=world.public)
+    service = world.add_service()
+    async with world.provider() as aws:
+        for tags in (1, 0):
+            world.faults.clear()
+            assert await aws.load_balancers().get(CLUSTER, service) is None
+            assert world.faults.calls.count("DescribeTags") == tags
+
+
+async def test_names_in_capitals_are_hosts_in_small_letters(world: World, nodes: list[dict]) -> None:
+    status = await ensure(world, world.add_service(annotations={"name": "Shop"}))
+    assert status["ingress"][0]["hostname"].startswith("shop-")
+
+
+async def test_where_tls_ends_there_is_no_affinity(world: World, nodes: list[dict]) -> None:
+    annotations = {"ssl-cert": world.certificate(), "ssl-ports": "443"}
+    ports = [port(80, 30080, name="a"), port(443, 30443, name="b")]
+    await ensure(world, world.add_service(annotations=annotations, ports=ports, sessionAffinity="ClientIP"))
+    sticky = {n: world.attributes(world.target_group(n)["TargetGroupArn"])["stickiness.enabled"] for n in (80, 443)}
+    assert sticky == {80: "true", 443: "false"}
 
 
 async def test_addresses_can_be_given(world: World, nodes: list[dict]) -> None:

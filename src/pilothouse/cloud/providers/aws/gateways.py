@@ -15,7 +15,6 @@ from pilothouse.cloud.locks import KeyedLocks
 from pilothouse.cloud.provider import AddressNotUsable, CloudError, GatewayPlan, GatewayState, RetryAfter, Surroundings
 from pilothouse.cloud.providers.aws import alb
 from pilothouse.cloud.providers.aws.annotations import GATEWAY_PREFIX, Annotations
-from pilothouse.cloud.providers.aws.balancers import Known
 from pilothouse.cloud.providers.aws.certificates import Certificates, digest_of
 from pilothouse.cloud.providers.aws.config import Settings
 from pilothouse.cloud.providers.aws.follow import Follower
@@ -86,11 +85,7 @@ class ApplicationLoadBalancers:
         arns = await self._certificates.ensure(owner, alb.certificates_of(plan), certificates)
         wish = alb.read(plan, self._around(instances), arns)
         self._follow(plan, wish)
-        vpc = (
-            present.balancers[0].told["VpcId"]
-            if present.balancers
-            else await self._network.vpc(instances[0] if instances else None)
-        )
+        vpc = present.balancer.told["VpcId"] if present.balancer else await self._network.vpc(next(iter(instances), None))
         internal = _internal(told, present)
         family = told.choice("ip-address-type", "ipv4", "dualstack") or "ipv4"
         balancer = Balancer(
@@ -108,7 +103,7 @@ class ApplicationLoadBalancers:
         wanted = Wanted(_default_name(owner), vpc, balancer, own, wish.target_groups)
         made = await self._stacks.ensure(owner, wanted, present)
         await self._tidy(plan, certificates)
-        return GatewayState(({"type": "Hostname", "value": made.told["DNSName"]},), dict(wish.problems))
+        return GatewayState(({"type": "Hostname", "value": made.host},), dict(wish.problems))
 
     async def _tidy(self, plan: GatewayPlan, known: dict[str, str]) -> None:
         """Certificates that no listener needs any more. AWS takes a while to notice: until then they stay, and are looked at again."""
@@ -132,7 +127,7 @@ class ApplicationLoadBalancers:
         if names := told.words("subnets"):
             found = await self._network.named(names, vpc)
         else:
-            before = present.balancers[0].subnets if present.balancers else []
+            before = present.balancer.subnets if present.balancer else []
             found = await self._network.discovered(vpc, owner.cluster, internal, before)
         if len(found) < 2:
             raise CloudError("an application load balancer needs subnets in two zones at least")
@@ -205,16 +200,12 @@ def _default_name(owner: Owner) -> str:
 def _internal(told: Annotations, present: Present) -> bool:
     if scheme := told.choice("scheme", "internal", "internet-facing"):
         return scheme == "internal"
-    return present.balancers[0].internal if present.balancers else True
+    return present.balancer.internal if present.balancer else True
 
 
 def _check_addresses(plan: GatewayPlan, present: Present) -> None:
     """A load balancer has the name that AWS gives it, and no other."""
-    names = {_host(known) for known in present.balancers}
+    names = {known.host for known in present.found.mine}
     for kind, value in plan.wanted:
         if value and (kind != "Hostname" or value not in names):
             raise AddressNotUsable(f"the address {value!r} cannot be had: AWS gives application load balancers their names")
-
-
-def _host(known: Known) -> str:
-    return known.told["DNSName"]

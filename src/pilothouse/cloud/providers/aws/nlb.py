@@ -179,7 +179,7 @@ class _Maker:
         tls = protocol == "TCP" and self._is_tls(ports[0])
         backend = self._told.choice("backend-protocol", "tcp", "ssl", "http", "https")
         inside = "TLS" if tls and backend in ("ssl", "https") else protocol
-        group = self._group(number, inside, ports)
+        group = self._group(number, inside, ports, tls)
         forward = Forward(((group.key, 1),))
         if not tls:
             return Listener(number, protocol, forward), group
@@ -202,7 +202,7 @@ class _Maker:
             return False
         return not self._tls_ports or "*" in self._tls_ports or bool({str(port["port"]), port.get("name")} & set(self._tls_ports))
 
-    def _group(self, number: int, protocol: str, ports: Sequence[Obj]) -> TargetGroup:
+    def _group(self, number: int, protocol: str, ports: Sequence[Obj], tls: bool) -> TargetGroup:
         port = ports[0]
         targets: set[tuple[str, int]] = set()
         kept: set[tuple[str, int]] = set()
@@ -224,7 +224,7 @@ class _Maker:
             port=inner,
             target_type=self._type,
             health=self._health(),
-            attributes=self._group_attributes(protocol),
+            attributes=self._group_attributes(tls),
             targets=frozenset(targets),
             kept=frozenset(kept),
             family=family,
@@ -258,7 +258,7 @@ class _Maker:
             found["Matcher"] = {"HttpCode": told.text("healthcheck-success-codes", "200-399")}
         return found
 
-    def _group_attributes(self, protocol: str) -> dict[str, str]:
+    def _group_attributes(self, tls: bool) -> dict[str, str]:
         told = self._told
         found = told.pairs("target-group-attributes")
         if told.flag("connection-draining-enabled") is False:
@@ -270,7 +270,7 @@ class _Maker:
                 raise told.wrong("proxy-protocol", "is not '*'")
             found["proxy_protocol_v2.enabled"] = "true"
         found.setdefault("proxy_protocol_v2.enabled", "false")
-        if protocol != "TLS" and "stickiness.enabled" not in found:
+        if not tls and "stickiness.enabled" not in found:  # AWS has no affinity where TLS ends
             sticky = self._spec.get("sessionAffinity") == "ClientIP"
             found |= {"stickiness.enabled": str(sticky).lower(), "stickiness.type": "source_ip"}
         return found

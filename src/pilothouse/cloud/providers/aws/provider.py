@@ -37,7 +37,7 @@ class Aws:
         await self._calls.start()  # what can fail comes first: caches are followed once
         instances = Ec2Instances(self._calls, self._settings, around)
         network = Network(self._calls, self._settings)
-        stacks = Stacks(self._calls)
+        stacks = Stacks(self._calls, self._clock)
         endpoints = ServiceEndpoints(around.cache(ENDPOINT_SLICES), around.cache(NODES), self._follower.changed)
         self._instances = instances
         self._routes = VpcRoutes(self._calls, self._settings, around, instances, network)

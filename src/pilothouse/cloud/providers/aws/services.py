@@ -59,7 +59,7 @@ class NetworkLoadBalancers:
     async def get(self, cluster: str, service: Obj) -> Obj | None:
         self._refuse(service)
         found = await self._stacks.balancers.owned(self._owner(cluster, service), default_name(service))
-        return _status(found[0]) if found else None
+        return _status(found.mine[0]) if found.mine else None
 
     async def ensure(self, cluster: str, service: Obj, nodes: Sequence[Obj]) -> Obj:
         self._refuse(service)
@@ -95,7 +95,7 @@ class NetworkLoadBalancers:
         self._follow(cluster, service, nodes, wish)
         owner = self._owner(cluster, service)
         present = await self._stacks.present(owner, default_name(service))
-        vpc = present.balancers[0].told["VpcId"] if present.balancers else await self._network.vpc(_any(instances))
+        vpc = present.balancer.told["VpcId"] if present.balancer else await self._network.vpc(_any(instances))
         internal = _internal(wish, present)
         balancer = Balancer(
             name=wish.name,
@@ -116,7 +116,7 @@ class NetworkLoadBalancers:
         if wish.subnets:
             found = await self._network.named(wish.subnets, vpc)
         else:
-            before = present.balancers[0].subnets if present.balancers else []
+            before = present.balancer.subnets if present.balancer else []
             found = await self._network.discovered(vpc, owner.cluster, internal, before)
         for what, values, fits in (
             ("eip-allocations", wish.allocations, not internal),
@@ -203,9 +203,7 @@ def _internal(wish: nlb.Wish, present: Present) -> bool:
     """What is said; else as it is; else what whoever is asked in this way would do."""
     if wish.internal is not None:
         return wish.internal
-    if present.balancers:
-        return present.balancers[0].internal
-    return wish.as_controller
+    return present.balancer.internal if present.balancer else wish.as_controller
 
 
 def _any(instances: dict[str, Obj]) -> Obj | None:
@@ -217,4 +215,4 @@ def _nth(values: Sequence[str], n: int) -> str:
 
 
 def _status(known: Known) -> Obj:
-    return {"ingress": [{"hostname": known.told["DNSName"]}]}
+    return {"ingress": [{"hostname": known.host}]}

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pilothouse.cloud.providers.aws.balancers import Balancers
+from pilothouse.clock import Clock
+from pilothouse.cloud.providers.aws.balancers import Balancers, Found
 from pilothouse.cloud.providers.aws.balancers import Known as KnownBalancer
 from pilothouse.cloud.providers.aws.calls import Calls
 from pilothouse.cloud.providers.aws.groups import SecurityGroups
@@ -25,9 +26,13 @@ Obj = dict[str, Any]
 class Present:
     """What an owner has."""
 
-    balancers: tuple[KnownBalancer, ...]
+    found: Found
     target_groups: tuple[KnownGroup, ...]
     groups: tuple[Obj, ...]
+
+    @property
+    def balancer(self) -> KnownBalancer | None:
+        return next(iter(self.found.mine), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +62,14 @@ def group_name(default_name: str) -> str:
 class Stacks:
     """Load balancers with all that belongs to them."""
 
-    def __init__(self, calls: Calls) -> None:
-        self.balancers = Balancers(calls)
+    def __init__(self, calls: Calls, clock: Clock) -> None:
+        self.balancers = Balancers(calls, clock)
         self.targets = TargetGroups(calls)
         self.groups = SecurityGroups(calls)
 
     async def present(self, owner: Owner, default_name: str) -> Present:
         return Present(
-            tuple(await self.balancers.owned(owner, default_name)),
+            await self.balancers.owned(owner, default_name),
             tuple(await self.targets.owned(owner)),
             tuple(await self.groups.owned(owner, group_name(default_name))),
         )
@@ -79,7 +84,7 @@ class Stacks:
             groups = (group, *groups)
         arns = await self.targets.ensure(owner, wanted.vpc, wanted.target_groups, tags, present.target_groups)
         balancer = replace(wanted.balancer, groups=groups, tags=tags)
-        made = await self.balancers.ensure(owner, balancer, present.balancers, arns)
+        made = await self.balancers.ensure(balancer, present.found, arns)
         for extra in present.target_groups:
             if extra.arn not in arns.values():
                 await self.targets.delete(extra.arn)
@@ -98,7 +103,7 @@ class Stacks:
     async def delete(self, owner: Owner, default_name: str) -> None:
         """Whatever there is of it. RetryAfter while AWS still needs something for what went before."""
         present = await self.present(owner, default_name)
-        for balancer in present.balancers:
+        for balancer in present.found.mine:
             await self.balancers.delete(balancer)
         for target_group in present.target_groups:
             await self.targets.delete(target_group.arn)
