@@ -15,6 +15,7 @@ from pilothouse.cli.options import (
     AllocateNodeCidrs,
     ClusterCidr,
     Controllers,
+    ExternalCloud,
     LeaderElect,
     NodeMask6,
     OptionalKubeconfig,
@@ -23,7 +24,7 @@ from pilothouse.cli.options import (
     OwnKey,
     RootCa,
 )
-from pilothouse.cli.running import fail, read_yaml, run_command, seconds, split
+from pilothouse.cli.running import fail, is_external, read_yaml, run_command, seconds, split
 
 if TYPE_CHECKING:
     from pilothouse.client.reconcile.credentials import TransportFactory
@@ -107,6 +108,7 @@ def controller_manager(
         int, typer.Option("--terminated-pod-gc-threshold", help="Finished pods that are kept; 0: all.")
     ] = 12500,
     controllers: Controllers = "*",
+    cloud_provider: ExternalCloud = "",
     config: Annotated[
         Path | None,
         typer.Option("--config", help="A KubeControllerManagerConfiguration file; what it says stands before the flags."),
@@ -122,6 +124,7 @@ def controller_manager(
     from pilothouse.client.serving import Serving
     from pilothouse.controllers.config import FileConfig, parse_config
 
+    is_external(cloud_provider)  # which makes no difference: no cloud's controllers are run here
     try:
         file = parse_config(read_yaml(config)) if config else FileConfig()
         root_ca = Path(file.root_ca_file) if file.root_ca_file else root_ca_file

@@ -30,6 +30,7 @@ from pilothouse.cli.options import (
     EtcdCertificate,
     EtcdKey,
     EtcdServers,
+    ExternalCloud,
     Issuer,
     Kubeconfig,
     LoadBalancerAddresses,
@@ -327,9 +328,7 @@ def nodes(
     count: NodeCount = 1,
     prefix: NodePrefix = "node-",
     startup_delay: StartupDelay = 0.0,
-    cloud_provider: Annotated[
-        str, typer.Option("--cloud-provider", help="external: wait for a cloud-controller-manager to say what the nodes are.")
-    ] = "",
+    cloud_provider: ExternalCloud = "",
     serve: Serve = True,
 ) -> None:
     """Run simulated nodes alone, against any Kubernetes API server."""

@@ -91,6 +91,9 @@ NodeMask6 = Annotated[int, typer.Option("--node-cidr-mask-size-ipv6", help="Bits
 
 # --- the ports of the controller manager and the scheduler, and nodes ----------------------------------------------------------------
 
+ExternalCloud = Annotated[
+    str, typer.Option("--cloud-provider", help="external: what a cloud has to do is left to a cloud-controller-manager.")
+]
 OwnAddress = Annotated[str, typer.Option("--bind-address", help="Address of --secure-port.")]
 OwnCertificate = Annotated[Path | None, typer.Option("--tls-cert-file", help="PEM certificate of --secure-port.")]
 OwnKey = Annotated[Path | None, typer.Option("--tls-private-key-file", help="PEM key of --tls-cert-file.")]

@@ -19,6 +19,13 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(2)
 
 
+def is_external(cloud_provider: str) -> bool:
+    """Whether --cloud-provider leaves the cloud to a cloud-controller-manager; there is no other way to have one."""
+    if cloud_provider not in ("", "external"):
+        fail(f"--cloud-provider: {cloud_provider!r} is not supported: there is only external")
+    return cloud_provider == "external"
+
+
 def run_command(main: object) -> int:
     """Run an async main; what a user can mend becomes one line and exit code 2."""
     from pilothouse.client.kubeconfig import KubeconfigError
