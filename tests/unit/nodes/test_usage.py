@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from pilothouse.clock import rfc3339
 from pilothouse.nodes import usage
+from pilothouse.nodes.behaviour import Meter
 
 NOW = 1_767_225_600.0
 
@@ -59,3 +62,18 @@ def test_pods_of_one_owner_share_a_load_and_the_node_bears_it_all():
 def test_a_container_may_have_a_load_of_its_own():
     told = usage.report(["n1"], [pod("p", {"pilothouse.dev/cpu-usage": "1", "pilothouse.dev/cpu-usage.c1": "3"}, 2)], NOW)
     assert {c: u["cpu"] for c, u in told["pods"][0][2].items()} == {"c0": "500m", "c1": "3000m"}
+
+
+def test_what_requests_cost_comes_on_top():
+    requests = {"p": {"c1": 250}, "gone": {"c0": 1000}}
+    told = usage.report(["n1"], [pod("p", {"pilothouse.dev/cpu-usage": "1"}, 2)], NOW, requests)
+    assert {c: u["cpu"] for c, u in told["pods"][0][2].items()} == {"c0": "500m", "c1": "750m"}
+    assert told["nodes"]["n1"]["cpu"] == "1300m"
+
+
+def test_a_steady_rate_is_measured_as_it_is_and_fades_when_it_ends():
+    meter = Meter()
+    for n in range(3000):  # a hundred a second for half a minute, 5 ms each
+        meter.add(0.005, n / 100)
+    assert meter.rate(30) == pytest.approx(0.5, rel=0.02)
+    assert meter.rate(45) == pytest.approx(0.5 / math.e**3, rel=0.05) and meter.rate(600) < 1e-6
