@@ -149,12 +149,12 @@ def _context(serving: Serving, clock: Clock) -> ssl.SSLContext:
     with tempfile.TemporaryDirectory() as folder:
         pair = Path(folder) / "pair.pem"
         pair.touch(mode=0o600)
-        pair.write_bytes(_self_signed(clock.now()))
+        pair.write_bytes(self_signed(clock.now()))
         context.load_cert_chain(pair)
     return context
 
 
-def _self_signed(now: float) -> bytes:
+def self_signed(now: float) -> bytes:
     """A key and a certificate for localhost, good for a year, in PEM."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization

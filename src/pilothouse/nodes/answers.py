@@ -1,7 +1,7 @@
 """What a simulated pod answers: its name and place, and the request as it came. Pure functions; sockets are in `serve/`.
 
 The fields are those that the echo servers of the Gateway API's conformance tests have (path, host, method, proto, headers with lists of values,
-namespace, pod), with node, podIP, container, port and bodyLength beside them. Text instead of JSON for those who accept text and no JSON.
+namespace, pod), with node, podIP, container, port, bodyLength and, over TLS, `secure` beside them. Text instead of JSON for those who accept text and no JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ JSON, TEXT, OCTETS = "application/json", "text/plain; charset=utf-8", "applicati
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Who answers: one port of one container."""
+    """Who answers: one port of one container, and whether it speaks TLS."""
 
     namespace: str
     pod: str
@@ -28,6 +28,7 @@ class Place:
     ip: str
     container: str
     port: int
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def _told(place: Place, asked: Asked) -> dict[str, object]:
     return {
         "path": asked.path, "host": asked.host, "method": method, "proto": asked.proto, "headers": headers, "bodyLength": asked.body,
         "namespace": place.namespace, "pod": place.pod, "node": place.node, "podIP": place.ip, "container": place.container,
-        "port": place.port,
+        "port": place.port, **({"secure": True} if place.tls else {}),
     }  # fmt: skip
 
 

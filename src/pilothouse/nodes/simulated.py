@@ -93,7 +93,11 @@ class SimulatedNodes:
     def _listen(self) -> Listeners:
         from pilothouse.nodes.serve.listeners import Listeners
 
-        return Listeners(self._clock)
+        return Listeners(self._clock, self._secret)
+
+    async def _secret(self, namespace: str, name: str) -> Obj | None:
+        answer = await self._transport.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
+        return answer.body if answer.status == 200 else None
 
     async def run(self) -> None:
         if self._listeners is None:

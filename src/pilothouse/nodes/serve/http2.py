@@ -59,9 +59,8 @@ class Http2:
         self._h2 = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
         self._h2.initiate_connection()
         self._streams: dict[int, _Stream] = {}
+        self._told = False
         self._flush()
-        if self._pod.stopping:
-            self.stopping()
 
     @property
     def busy(self) -> bool:
@@ -76,13 +75,18 @@ class Http2:
             self._transport.close()
             return
         self._flush()
+        if self._pod.stopping and not self._transport.is_closing():
+            self.stopping()
         self._connection.rest()
 
     def eof(self) -> None:
         self._streams.clear()
 
     def stopping(self) -> None:
-        self._transport.write(GoAwayFrame(0, last_stream_id=_ANY).serialize())
+        """Once a client has asked something: one that is sent away before takes the server for broken."""
+        if not self._told and self._h2.highest_inbound_stream_id:
+            self._told = True
+            self._transport.write(GoAwayFrame(0, last_stream_id=_ANY).serialize())
 
     def end(self) -> None:
         self._h2.close_connection()

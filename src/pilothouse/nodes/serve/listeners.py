@@ -12,6 +12,7 @@ import errno
 import logging
 import os
 import socket
+import ssl
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +20,7 @@ from functools import partial
 from pilothouse.client import loopback
 from pilothouse.clock import Clock
 from pilothouse.nodes.behaviour import Obj
+from pilothouse.nodes.serve import tls
 from pilothouse.nodes.serve.connection import Connection, UdpEcho
 from pilothouse.nodes.serve.pod import ServedPod
 
@@ -47,9 +49,9 @@ class _Pod:
     closed: bool = False
 
 
-def wanted(pod: Obj, running: Iterable[str], ip: str, host_ip: str) -> dict[Where, tuple[str, int]]:
-    """Where a pod listens while these containers run: the container and its port by protocol, address and port there."""
-    spec, out = pod["spec"], dict[Where, tuple[str, int]]()
+def wanted(pod: Obj, running: Iterable[str], ip: str, host_ip: str) -> dict[Where, tuple[str, int, bool]]:
+    """Where a pod listens while these containers run: by protocol, address and port there, the container, its port, and whether over TLS."""
+    spec, out = pod["spec"], dict[Where, tuple[str, int, bool]]()
     names = set(running)
     for container in (*spec["containers"], *(spec.get("initContainers") or ())):
         if container["name"] not in names:
@@ -58,17 +60,23 @@ def wanted(pod: Obj, running: Iterable[str], ip: str, host_ip: str) -> dict[Wher
             protocol, number = port.get("protocol") or "TCP", port["containerPort"]
             if protocol == "SCTP":
                 continue
-            out.setdefault((protocol, ip, number), (container["name"], number))
+            secure = protocol == "TCP" and tls.speaks(pod, port)
+            out.setdefault((protocol, ip, number), (container["name"], number, secure))
             if port.get("hostPort") and not spec.get("hostNetwork"):
-                out.setdefault((protocol, host_ip, port["hostPort"]), (container["name"], number))
+                out.setdefault((protocol, host_ip, port["hostPort"]), (container["name"], number, secure))
     return out
 
 
-class Listeners:
-    """The sockets of all pods of this process."""
+async def _nothing(namespace: str, name: str) -> Obj | None:
+    return None
 
-    def __init__(self, clock: Clock) -> None:
+
+class Listeners:
+    """The sockets of all pods of this process. `read` gets Secrets for their certificates."""
+
+    def __init__(self, clock: Clock, read: tls.Read = _nothing) -> None:
         self._clock = clock
+        self._read = read
         self._pods: dict[str, _Pod] = {}
         self._ending: set[Connection] = set()
         self._told: set[int] = set()
@@ -115,10 +123,14 @@ class Listeners:
         known.served.update(pod)
         if leaving := [w for w in known.open if w not in want]:
             await self._leave(known, leaving)
-        for where, (container, port) in want.items():
-            if where not in known.open and where not in known.opening:
-                known.opening.add(where)
-                await self._listen(known, where, container, port)
+        for where, (container, port, secure) in want.items():
+            if where in known.open or where in known.opening:
+                continue
+            known.opening.add(where)
+            try:
+                context = await tls.context(pod, self._read, self._clock.now()) if secure else None
+                await self._listen(known, where, container, port, context)
+            finally:
                 known.opening.discard(where)
 
     def close(self, uid: str, at_once: bool = False) -> None:
@@ -146,9 +158,9 @@ class Listeners:
 
     # --- sockets ------------------------------------------------------------------------------------------------------------------------
 
-    async def _listen(self, known: _Pod, where: Where, container: str, port: int) -> None:
+    async def _listen(self, known: _Pod, where: Where, container: str, port: int, context: ssl.SSLContext | None) -> None:
         protocol, address, number = where
-        place = known.served.place(container, port)
+        place = known.served.place(container, port, context is not None)
         loop = asyncio.get_running_loop()
         try:
             if self._room <= 0:
@@ -162,7 +174,7 @@ class Listeners:
         if protocol == "UDP":
             opened, _ = await loop.create_datagram_endpoint(partial(UdpEcho, known.served, place), sock=bound)
         else:
-            opened = await loop.create_server(partial(Connection, known.served, place), sock=bound, backlog=BACKLOG)
+            opened = await loop.create_server(partial(Connection, known.served, place), sock=bound, backlog=BACKLOG, ssl=context)
         if known.closed:
             opened.close()
             self._room += 1

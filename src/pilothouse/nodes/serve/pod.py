@@ -39,8 +39,8 @@ class ServedPod:
             for connection in list(self.connections):
                 connection.stopping()
 
-    def place(self, container: str, port: int) -> Place:
-        return Place(self.namespace, self.name, self.node, self.ip, container, port)
+    def place(self, container: str, port: int, secure: bool) -> Place:
+        return Place(self.namespace, self.name, self.node, self.ip, container, port, secure)
 
     @property
     def ready(self) -> bool:
