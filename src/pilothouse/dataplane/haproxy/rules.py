@@ -93,7 +93,7 @@ def _spaced(rule: Rule, retry: Retry, pool: str, made: list[str], sections: Sect
         f"http-request track-sc0 req.fhdr({TRY}) table {TRIES}",
         "http-request set-var(txn.try) sc0_inc_gpc0",
         f"http-request del-header {TRY}",
-        f"http-request lua.wait {round(retry.backoff * 1000)} if {{ var(txn.try) -m int gt 1 }}",
+        *([f"http-request lua.wait {ceil(retry.backoff * 1000)} if {{ var(txn.try) -m int gt 1 }}"] if retry.backoff else []),
         f"default_backend {sections.to_pool('b_', [*again, *_limit(rule), f'retries {CONNECTION_TRIES}'], pool)}",
     ]
     codes = sorted({*retry.codes, 503, *([504] if rule.backend_timeout else [])} & RETRIABLE | ({AGAIN} if beyond else set()))
