@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 CODES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+COLUMNS = ("pxname", "svname", "stot", "req_tot", "bin", "bout", *(f"hrsp_{code}" for code in CODES))
 
 
 @dataclass(frozen=True, slots=True)

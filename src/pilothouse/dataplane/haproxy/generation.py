@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from pilothouse.dataplane.haproxy import binary, servers
+from pilothouse.dataplane.haproxy import binary, counts, servers
 from pilothouse.dataplane.haproxy.configuration import CONTROL, NAME, Configuration
 from pilothouse.dataplane.haproxy.control import Control, ask_now, table
 from pilothouse.dataplane.haproxy.listeners import unix
@@ -150,14 +150,14 @@ class Generation:
 
     def statistics(self) -> list[dict[str, str]]:
         """A row for each front; none where HAProxy does not answer."""
-        return table(ask_now(str(self.folder / CONTROL), "show stat -1 1 -1"))
+        return table(ask_now(str(self.folder / CONTROL), "show stat -1 1 -1"), counts.COLUMNS)
 
     async def retire(self) -> list[dict[str, str]]:
         """Take no more connections; when this returns it takes none. The statistics as they were just before: a HAProxy that is stopping
         has no runtime API any more."""
         last: list[dict[str, str]] = []
         with contextlib.suppress(OSError):
-            last = table((await self.control.ask(["show stat -1 1 -1"]))[0])
+            last = table((await self.control.ask(["show stat -1 1 -1"]))[0], counts.COLUMNS)
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGUSR1)
         with contextlib.suppress(OSError):

@@ -26,8 +26,9 @@ class Servers:
     parameters: str = ""
 
 
-def addresses(pool: Pool) -> dict[str, str]:
-    """By server name, address and weight."""
+@functools.lru_cache(maxsize=8192)
+def addresses(pool: Pool) -> Mapping[str, str]:
+    """By server name, address and weight. The same mapping for the same pool: it is only read."""
     made = {}
     for endpoint in pool.endpoints:
         if endpoint.host.startswith("/"):  # a socket of ours
