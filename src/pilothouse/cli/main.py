@@ -49,7 +49,7 @@ from pilothouse.cli.options import (
     StartupDelay,
     TokenFileOption,
 )
-from pilothouse.cli.running import fail, run_command, split, together, until_signal, work_until_signal
+from pilothouse.cli.running import fail, is_external, run_command, split, together, until_signal, work_until_signal
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.assembly import Settings
@@ -332,11 +332,9 @@ def nodes(
     serve: Serve = True,
 ) -> None:
     """Run simulated nodes alone, against any Kubernetes API server."""
-    if cloud_provider not in ("", "external"):
-        fail(f"--cloud-provider: {cloud_provider!r} is not supported: there is only external")
+    external = is_external(cloud_provider)
     from pilothouse.nodes.simulated import NodeOptions
 
-    external = cloud_provider == "external"
     options = NodeOptions(count, prefix, startup_delay=startup_delay, external=external, serve=serve)
     raise typer.Exit(run_command(lambda: _nodes(kubeconfig, options)))
 
