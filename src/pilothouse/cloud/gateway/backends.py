@@ -41,6 +41,14 @@ class Backends:
         #: By namespace and name.
         self.verdicts: dict[str, Verdict] = {}
 
+    def over(self, lookup: Lookup) -> Backends:
+        """An empty one that looks things up there."""
+        return Backends(lookup, self._certificate, self._owner)
+
+    def alike(self, other: Backends) -> bool:
+        """Whether both would make the same of the same reference."""
+        return (self._certificate, self._owner) == (other._certificate, other._owner)
+
     def resolve(self, ref: Obj, kind: str, namespace: str) -> tuple[str, Told | None]:
         """The name of the pool for a reference from a route of this kind and namespace, "" and what is wrong where there is none."""
         if not is_kind(ref, "", "Service", "Service"):

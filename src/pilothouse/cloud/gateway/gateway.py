@@ -17,6 +17,7 @@ from pilothouse.client.reconcile.objects import find_condition, is_deleting, key
 from pilothouse.clock import rfc3339
 from pilothouse.cloud.gateway.conditions import Told, no
 from pilothouse.cloud.gateway.kinds import BACKEND_TLS_POLICIES, GATEWAYS, GROUP, HTTP_ROUTES, LISTENER_SETS, ROUTES
+from pilothouse.cloud.gateway.memo import Memo
 from pilothouse.cloud.gateway.outcome import Outcome, outcome
 from pilothouse.cloud.gateway.served import Served
 from pilothouse.cloud.gateway.sources import OPTIONAL, REQUIRED, Sources
@@ -61,6 +62,7 @@ class GatewayController(Controller):
         #: By Gateway: what there is to tell, by `kind/namespace/name`.
         self._said: dict[str, dict[str, _Said]] = {}
         self._done: dict[str, _Done] = {}
+        self._memos: dict[str, Memo] = {}
         #: By Gateway: when it may be looked at again, and whether that is due already.
         self._rests_until: dict[str, float] = {}
         self._due: set[str] = set()
@@ -116,11 +118,12 @@ class GatewayController(Controller):
         self._due.discard(name)
         if gateway is None or is_deleting(gateway) or not self._sources.is_ours(gateway):
             self._rests_until.pop(name, None)
+            self._memos.pop(name, None)
             await self._drop(name, gateway)
             return
         gateway = await self._hold(gateway)
         began, sets = self.clock.monotonic(), self._sources.sets_of(name)
-        out = outcome(gateway, sets, self._sources.routes_of(name, sets), self._sources)
+        out = outcome(gateway, sets, self._sources.routes_of(name, sets), self._sources, self._memos.setdefault(name, Memo()))
         now = self.clock.monotonic()
         self._rests_until[name] = now + REST * (now - began)
         carried, error = await self._carry(name, gateway, out)

@@ -1,7 +1,7 @@
 """Matches of HTTPRoutes and GRPCRoutes as a data plane has them, and which of them goes before which.
 
-Reference: API reference, HTTPRouteRule.matches and GRPCRouteRule.matches (precedence), GRPCMethodMatch. Regular expressions are those of Python
-and PCRE as far as both agree; a path that is one goes after exact paths and before prefixes, which the reference leaves open.
+Reference: API reference, HTTPRouteRule.matches and GRPCRouteRule.matches (precedence), GRPCMethodMatch. Regular expressions are those of RE2, for
+the whole of a value; a path that is one goes after exact paths and before prefixes. Both is left open by the reference.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from pilothouse.api.regexes import RegexError, compiled
 from pilothouse.cloud.gateway.filters import Invalid
 from pilothouse.dataplane.model import Match, Text
 
@@ -76,6 +77,6 @@ def _texts(wanted: Iterable[Obj] | None, fold: bool) -> tuple[Text, ...]:
 
 def _check_regex(pattern: str) -> None:
     try:
-        re.compile(pattern)
-    except re.error as error:
+        compiled(pattern)
+    except RegexError as error:
         raise Invalid("UnsupportedValue", f"{pattern!r} is not a regular expression: {error}") from None

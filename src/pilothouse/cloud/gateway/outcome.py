@@ -19,8 +19,9 @@ from pilothouse.cloud.gateway.conditions import Told, yes
 from pilothouse.cloud.gateway.hostnames import specificity, wider
 from pilothouse.cloud.gateway.kinds import GROUP
 from pilothouse.cloud.gateway.listeners import Listener, certificate_at, lets_in, listeners_of
+from pilothouse.cloud.gateway.memo import Memo
 from pilothouse.cloud.gateway.references import Lookup, Referrer
-from pilothouse.cloud.gateway.rules import Placed, Translated, at_port, translate
+from pilothouse.cloud.gateway.rules import Placed, Translated, at_port
 from pilothouse.cloud.provider import GatewayPlan
 from pilothouse.dataplane.model import Certificate, Edge, Host, Rule, Share, Site
 
@@ -54,8 +55,15 @@ def edge_name(port: int) -> str:
     return f"port-{port}"
 
 
-def outcome(gateway: Obj, sets: Iterable[Obj], routes: Mapping[str, Iterable[Obj]], lookup: Lookup) -> Outcome:
-    """`sets` and `routes` are those that name the Gateway (or its sets) as a parent; `routes` has a member for each kind that is served."""
+def outcome(
+    gateway: Obj, sets: Iterable[Obj], routes: Mapping[str, Iterable[Obj]], lookup: Lookup, memo: Memo | None = None
+) -> Outcome:
+    """`sets` and `routes` are those that name the Gateway (or its sets) as a parent; `routes` has a member for each kind that is served.
+
+    A `memo` of the Gateway makes it quicker, and nothing else.
+    """
+    memo = memo or Memo()
+    memo.turn()
     allowed: Obj = (gateway["spec"].get("allowedListeners") or {}).get("namespaces") or {}
     own = gateway["metadata"]["namespace"]
     in_order = sorted((s for s in sets if parent_of(s["spec"]["parentRef"], s["metadata"]["namespace"]) is not None), key=age)
@@ -68,11 +76,11 @@ def outcome(gateway: Obj, sets: Iterable[Obj], routes: Mapping[str, Iterable[Obj
     ]
     settle_kinds(attachments)
     backends = Backends(lookup, _client_certificate(gateway, lookup, out), key(gateway))
-    sites = _translate_all(attachments, backends, out)
+    sites = _translate_all(attachments, backends, out, memo)
     out.policies = backends.verdicts
     out.plan = GatewayPlan(
         plan_key(gateway),
-        tuple(_edges(listeners, sites)),
+        tuple(_edges(listeners, sites, memo)),
         tuple(backends.found.values()),
         tuple((a.get("type") or "IPAddress", a.get("value") or "") for a in gateway["spec"].get("addresses") or ()),
         tuple(a["value"] for a in (gateway.get("status") or {}).get("addresses") or ()),
@@ -105,13 +113,13 @@ class _Traffic:
     tunnels: dict[str, tuple[tuple[float, str], tuple[Share, ...]]] = field(default_factory=dict)
 
 
-def _translate_all(attachments: Sequence[Attachment], backends: Backends, out: Outcome) -> dict[int, _Traffic]:
+def _translate_all(attachments: Sequence[Attachment], backends: Backends, out: Outcome, memo: Memo) -> dict[int, _Traffic]:
     traffic: dict[int, _Traffic] = {}
     made: dict[int, Translated] = {}
     for each in attachments:
         translated = made.get(id(each.route))
         if translated is None:
-            translated = made[id(each.route)] = translate(each.route, each.kind, backends)
+            translated = made[id(each.route)] = memo.translate(each.route, each.kind, backends)
         if each.accepted.status and translated.refused is not None:
             each.accepted, each.hostnames = translated.refused, []
         for listener, hostnames in each.hostnames:
@@ -134,25 +142,26 @@ def _add(traffic: _Traffic, each: Attachment, hostnames: Mapping[str, str], tran
             traffic.rules.setdefault(hostname, []).extend(Placed((*before, *p.place), p.rule) for p in translated.rules)
 
 
-def _edges(listeners: Iterable[Listener], traffic: Mapping[int, _Traffic]) -> Iterable[Edge]:
+def _edges(listeners: Iterable[Listener], traffic: Mapping[int, _Traffic], memo: Memo) -> Iterable[Edge]:
     by_port: dict[int, list[Listener]] = {}
     for listener in listeners:
         if listener.is_usable:
             by_port.setdefault(listener.port, []).append(listener)
     for port, those in sorted(by_port.items()):
-        sites = tuple(_site(each, traffic.get(id(each), _Traffic())) for each in those)
+        sites = tuple(_site(each, traffic.get(id(each), _Traffic()), memo) for each in those)
         yield Edge(edge_name(port), "", port, those[0].is_tls, sites)
 
 
-def _site(listener: Listener, traffic: _Traffic) -> Site:
+def _site(listener: Listener, traffic: _Traffic, memo: Memo) -> Site:
     if listener.protocol == "TLS":
         tunnels = tuple((name, shares) for name, (_, shares) in sorted(traffic.tunnels.items(), key=lambda t: specificity(t[0])))
         return Site(listener.hostname, certificates=listener.certificates, tunnels=tunnels)
-    hosts = tuple(_hosts(listener, traffic.rules))
+    hosts = tuple(_hosts(listener, traffic.rules, memo))
     return Site(listener.hostname, hosts, listener.certificates, client_authorities=listener.client_authorities)
 
 
-def _hosts(listener: Listener, placed: Mapping[str, list[Placed]]) -> Iterable[Host]:
+def _hosts(listener: Listener, placed: Mapping[str, list[Placed]], memo: Memo) -> Iterable[Host]:
+    owner = (listener.owner_kind, listener.namespace, listener.owner["metadata"]["name"], listener.name)
     ordered: dict[str, tuple[Rule, ...]] = {}
     names = sorted(placed, key=specificity)
     for name in names:
@@ -160,4 +169,4 @@ def _hosts(listener: Listener, placed: Mapping[str, list[Placed]]) -> Iterable[H
         ordered[name] = tuple(at_port(p.rule, listener.port, listener.is_tls) for p in rules)
     for name in names:
         behind = (ordered[other] for other in wider(name) if other in ordered)
-        yield Host(name, tuple(rule for rules in (ordered[name], *behind) for rule in rules))
+        yield memo.host(owner, name, tuple(rule for rules in (ordered[name], *behind) for rule in rules))

@@ -122,8 +122,11 @@ class HostRoutes:
 
     __slots__ = ("_actions",)
 
-    def __init__(self, hosts: Iterable[Host]) -> None:
-        self._actions = [Action(rule) for host in hosts for rule in host.rules]
+    def __init__(self) -> None:
+        self._actions: list[Action] = []
+
+    def add(self, host: Host) -> None:
+        self._actions += [Action(rule) for rule in host.rules]
 
     def find(self, asked: Asked) -> Action | None:
         for action in self._actions:
@@ -139,8 +142,10 @@ class SiteRoutes:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        names = {host.hostname.lower(): host for host in site.hosts}
-        self.hosts = Names((name, HostRoutes(h for h in site.hosts if h.hostname.lower() == name)) for name in names)
+        named: dict[str, HostRoutes] = {}
+        for host in site.hosts:
+            named.setdefault(host.hostname.lower(), HostRoutes()).add(host)
+        self.hosts = Names(named.items())
         self.tunnels = Names((name, Action(Rule(shares=shares))) for name, shares in site.tunnels)
 
 

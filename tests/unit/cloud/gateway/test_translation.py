@@ -109,7 +109,12 @@ def test_matches_are_translated_with_names_that_are_equal_taken_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [path("[", "RegularExpression"), path("/", headers=[{"name": "a", "value": "(", "type": "RegularExpression"}])]
+    "wrong",
+    [
+        path("[", "RegularExpression"),
+        path("/a(?=b)", "RegularExpression"),
+        path("/", headers=[{"name": "a", "value": "(", "type": "RegularExpression"}]),
+    ],
 )
 def test_a_pattern_that_is_none_makes_the_rule_invalid(wrong: Obj) -> None:
     out = World().decide(gateway(), route(rule(wrong)))

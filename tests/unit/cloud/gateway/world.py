@@ -16,7 +16,7 @@ Obj = dict[str, Any]
 
 
 def obj(name: str, spec: Obj, namespace: str = "ns", created: int = 0, **more: Any) -> Obj:
-    stamp = f"2026-01-01T00:00:{created:02d}Z"
+    stamp = f"2026-01-01T00:00:{created:02d}Z" if created >= 0 else "2025-01-01T00:00:00Z"
     return {
         "metadata": {"name": name, "namespace": namespace, "generation": 1, "uid": name, "creationTimestamp": stamp},
         "spec": spec,
