@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -21,36 +21,55 @@ INSTANCE = "{type: m5.large, zone: eu-1a, region: eu-1, addresses: [{type: Inter
 
 @dataclass(slots=True)
 class Cloudy:
-    kubectl: Kubectl
+    """A cluster at a cloud that is a file. Programs in `running` have to run until the end."""
+
+    folder: Path
     shelf: FileShelf
-    port: int
+    stack: ExitStack
+    running: list[Program] = field(default_factory=list)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "kubeconfig"
+
+    @property
+    def kubectl(self) -> Kubectl:
+        return Kubectl(self.config)
+
+    def run(self, *arguments: str, wait: bool = False, **environment: str) -> Program:
+        program = Program(*arguments, wait=wait, **environment)
+        self.running.append(program)
+        self.stack.callback(program.stop)
+        return program
+
+    def manager(self) -> tuple[Program, int]:
+        """A cloud-controller-manager, and its port."""
+        port = free_port()
+        path = os.pathsep.join(p for p in (str(publish(self.folder / "site")), os.environ.get("PYTHONPATH", "")) if p)
+        program = self.run(
+            "cloud-controller-manager", "--kubeconfig", str(self.config), "--cloud-provider", NAME,
+            "--cloud-config", str(self.folder / "cloud.yaml"), "--leader-elect", "--use-service-account-credentials",
+            "--secure-port", str(port), "--bind-address", "127.0.0.1", PYTHONPATH=path,
+        )  # fmt: skip
+        return program, port
+
+    def leader(self) -> str:
+        return Kubectl(self.config, "kube-system").path("lease/cloud-controller-manager", ".spec.holderIdentity")
 
 
 @pytest.fixture
 def cloudy(tmp_path: Path) -> Iterator[Cloudy]:
-    data, config, cloud = tmp_path / "data", tmp_path / "kubeconfig", tmp_path / "cloud.yaml"
     instances = ", ".join(f"node-{n}: {INSTANCE % n}" for n in (1, 2))
-    cloud.write_text(f"file: {tmp_path / 'cloud.db'}\ninstances: {{{instances}}}\n")
-    path = os.pathsep.join(p for p in (str(publish(tmp_path / "site")), os.environ.get("PYTHONPATH", "")) if p)
-    port = free_port()
+    (tmp_path / "cloud.yaml").write_text(f"file: {tmp_path / 'cloud.db'}\ninstances: {{{instances}}}\n")
     with ExitStack() as stack:
-        programs = []
-
-        def run(*arguments: str, wait: bool = False, **environment: str) -> None:
-            programs.append(Program(*arguments, wait=wait, **environment))
-            stack.callback(programs[-1].stop)
-
-        run("apiserver", "--data-dir", str(data), "--secure-port", str(free_port()), "--kubeconfig-out", str(config), wait=True)
-        run("nodes", "--kubeconfig", str(config), "--count", "2", "--cloud-provider", "external")
-        run(
-            "cloud-controller-manager", "--kubeconfig", str(config), "--cloud-provider", NAME, "--cloud-config", str(cloud),
-            "--leader-elect", "--use-service-account-credentials", "--secure-port", str(port), "--bind-address", "127.0.0.1",
-            PYTHONPATH=path,
-        )  # fmt: skip
         shelf = FileShelf(tmp_path / "cloud.db")
         stack.callback(shelf.close)
-        yield Cloudy(Kubectl(config), shelf, port)
-        for program in programs:
+        made = Cloudy(tmp_path, shelf, stack)
+        server = ("--data-dir", str(tmp_path / "data"), "--secure-port", str(free_port()), "--kubeconfig-out", str(made.config))
+        made.run("apiserver", *server, wait=True)
+        made.run("nodes", "--kubeconfig", str(made.config), "--count", "2", "--cloud-provider", "external", "--no-serve")
+        yield made
+        for program in made.running:
             assert program.process.poll() is None, program.told()
             assert "Traceback" not in program.told(), program.told()
 
@@ -63,7 +82,7 @@ def known_to_the_cloud(kubectl: Kubectl, node: str) -> None:
 
 @pytest.mark.xdist_group("live-sqlite")
 def test_the_life_of_a_load_balancer(cloudy: Cloudy) -> None:
-    kubectl = cloudy.kubectl
+    kubectl, (_, port) = cloudy.kubectl, cloudy.manager()
     known_to_the_cloud(kubectl, "node-1")
     node = kubectl("describe", "node", "node-1")
     assert "topology.kubernetes.io/zone=eu-1a" in node and "node.kubernetes.io/instance-type=m5.large" in node
@@ -92,16 +111,31 @@ def test_the_life_of_a_load_balancer(cloudy: Cloudy) -> None:
     told = kubectl("get", "events", "--field-selector", "involvedObject.name=web")
     assert "DeletingLoadBalancer" in told and "DeletedLoadBalancer" in told
 
-    assert Kubectl(kubectl.kubeconfig, "kube-system").path("lease/cloud-controller-manager", ".spec.holderIdentity")
-    assert "[+]service-lb-controller ok" in asked(cloudy.port, "/healthz?verbose")
+    assert cloudy.leader()
+    assert "[+]service-lb-controller ok" in asked(port, "/healthz?verbose")
 
 
 @pytest.mark.xdist_group("live-sqlite")
 def test_a_node_whose_instance_is_gone_goes_too(cloudy: Cloudy) -> None:
     kubectl = cloudy.kubectl
+    cloudy.manager()
     known_to_the_cloud(kubectl, "node-2")
     cloudy.shelf.drop("instances", "node-2")
     told = '{"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}'
     kubectl("patch", "node", "node-2", "--subresource=status", "-p", told)
     wait_for(lambda: "node-2" not in kubectl("get", "nodes"), "the node is gone")
     wait_for(lambda: "does not exist in the cloud provider" in kubectl("get", "events", "-A"), "the event")
+
+
+@pytest.mark.xdist_group("live-sqlite")
+def test_another_manager_takes_over_from_one_that_was_killed(cloudy: Cloudy) -> None:
+    kubectl, (first, _) = cloudy.kubectl, cloudy.manager()
+    known_to_the_cloud(kubectl, "node-1")
+    leader = cloudy.leader()
+    cloudy.manager()
+    kubectl("create", "service", "loadbalancer", "web", "--tcp=80:8080")
+    kubectl("wait", "service/web", "--for=jsonpath={.status.loadBalancer.ingress}", "--timeout=60s")
+    cloudy.running.remove(first)
+    first.process.kill()
+    kubectl("delete", "service", "web")  # which waits until the load balancer is gone
+    assert left(cloudy.shelf) == {} and cloudy.leader() != leader
