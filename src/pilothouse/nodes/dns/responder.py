@@ -88,7 +88,7 @@ class Responder:
         wire = message.write(query, found, self._limit(query, tcp))
         zone = self.zone.name + "."
         self._told(data, wire, query, zone, tcp, began)
-        if not tcp and found.depends:
+        if not tcp and found.lasting:
             kept = tuple(each[2:] for each in message.orders(wire, query))
             told = (zone, "udp", query.type, code_name(message.RCODES[found.rcode]))
             self.cache.add(data[2:], Answer(kept, len(data), told), found.depends)
@@ -103,7 +103,8 @@ class Responder:
         """Nobody is asked about other names; of addresses it can be said that they have none."""
         if query.labels[-1:] == ("arpa",) and query.labels[-2:-1] and query.labels[-2] in _REVERSE:
             soa = self.zone.soa()
-            return Found("NXDOMAIN", authority=[Record(".".join(query.labels[-2:]), soa.type, soa.ttl, soa.data)])
+            authority = [Record(".".join(query.labels[-2:]), soa.type, soa.ttl, soa.data)]
+            return Found("NXDOMAIN", authority=authority, lasting=False)
         return Found("REFUSED")
 
     async def _follow(self, query: Query, found: Found, limit: int) -> bytes:

@@ -26,8 +26,8 @@ from pilothouse.nodes.dns.zone import ClusterZone
 
 log = logging.getLogger("pilothouse.nodes")
 
-#: Questions that are taken in one turn of the event loop; others get theirs after that.
-BATCH = 128
+#: Questions that are taken in one turn of the event loop, and those among them that nobody asked before; others get theirs after that.
+BATCH, NEW = 128, 16
 LONGEST_DATAGRAM = 4096
 #: Seconds that a client may keep a connection and say nothing; connections at one time.
 IDLE, CONNECTIONS = 10.0, 1_000
@@ -101,13 +101,16 @@ class ClusterDns:
 
     def _readable(self, udp: socket.socket) -> None:
         receive, send, known = udp.recvfrom, udp.sendto, self.responder.cache.answers
-        began, hits = self._clock.monotonic(), 0
+        began, hits, new = self._clock.monotonic(), 0, 0
         try:
             for _ in range(BATCH):
                 data, client = receive(LONGEST_DATAGRAM)
                 answer = known.get(data[2:])
                 if answer is None:
                     self._new(udp, data, client)
+                    new += 1
+                    if new == NEW:
+                        break
                     continue
                 hits += 1
                 answer.hits = turn = answer.hits + 1

@@ -62,6 +62,8 @@ class Found:
     authority: list[Record] = field(default_factory=list)
     depends: set[str] = field(default_factory=set)
     elsewhere: str = ""
+    #: Whether it holds until something of `depends` changes.
+    lasting: bool = True
 
 
 class ClusterZone:
@@ -135,7 +137,7 @@ class ClusterZone:
 
     def _apex(self, qtype: str) -> Found:
         if qtype == "SOA":
-            return Found(answers=[self.soa()])
+            return Found(answers=[self.soa()], lasting=False)
         if qtype == "NS":
             server = f"ns.dns.{self.name}"
             extra = [Record(server, r.type, r.ttl, r.data) for t in records.FAMILIES for r in self._server(t).answers]

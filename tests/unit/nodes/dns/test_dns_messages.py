@@ -137,6 +137,19 @@ async def test_no_bytes_break_the_server(objects: Objects) -> None:
         assert to.told(WEB) == ["A 10.96.0.7"]
 
 
+async def test_what_search_paths_make_of_a_name_is_remembered_too(objects: Objects) -> None:
+    async with asker(objects) as to:
+        for name in (
+            "www.example.com.default.svc.cluster.local",
+            "www.example.com.svc.cluster.local",
+            "www.example.com.cluster.local",
+        ):
+            assert to.told(name, id=1) == ["NXDOMAIN"]
+        assert len(to.responder.cache.answers) == 3
+        to.told("cluster.local", "SOA", id=1)
+        assert len(to.responder.cache.answers) == 3
+
+
 async def test_the_cache_stays_small_however_many_names_are_asked_for(objects: Objects) -> None:
     async with asker(objects) as to:
         template = query("00000.default.svc.cluster.local")
