@@ -12,10 +12,13 @@ from lab import Lab
 from pilothouse.clock import SystemClock
 from pilothouse.dataplane.engine import Engine
 
+_ON_BOTH_LOOPS = ("test_tls.py", "test_websockets.py", "test_forwarding_tcp.py")
+
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Any]:
-    """The loop that `pilothouse` runs on."""
-    return {"uvloop": uvloop.new_event_loop}
+    """The loop that `pilothouse` runs on; where transports differ most, Python's own too."""
+    loops = {"uvloop": uvloop.new_event_loop}
+    return loops | {"asyncio": asyncio.new_event_loop} if item.path.name in _ON_BOTH_LOOPS else loops
 
 
 def make_engine(name: str) -> Engine:

@@ -24,6 +24,7 @@ from pilothouse.dataplane.model import Edge, Forward, Front, Pool
 
 #: Seconds between looks for what is idle.
 _SWEEP = 2.5
+_PIECE = 65_536
 #: Turns of the loop in which what was aborted is waited for.
 _TURNS = 100
 
@@ -39,6 +40,8 @@ class EmbeddedEngine:
         #: The time at the last sweep: near enough for what lasts many seconds.
         self.now = clock.monotonic()
         self.scratch = Scratch()
+        #: What HTTP is read into and parsed from, one read after the other. Larger pieces cost more: memory for them is fetched each time.
+        self.piece = memoryview(bytearray(_PIECE))
         self._balance: Balance = balance
         self._pools: dict[str, PoolState] = {}
         self._fronts: dict[str, FrontState] = {}
@@ -106,7 +109,9 @@ class EmbeddedEngine:
         made.listening = listening if isinstance(listening, Listening) and not isinstance(made, UdpFront) else None
         await made.listen()
         if before is not None:
-            self._leave(before, close=made.listening is not before.listening)
+            if made.listening is before.listening:
+                before.listening = None  # it is the other's to close now
+            self._leave(before)
         return made
 
     async def drop_front(self, name: str) -> None:
@@ -114,7 +119,7 @@ class EmbeddedEngine:
             before = self._fronts.pop(name, None)
             self._counters.pop(name, None)
             if before is not None:
-                self._leave(before, close=True)
+                self._leave(before)
 
     def counters(self) -> Mapping[str, Counters]:
         return self._counters
@@ -140,10 +145,9 @@ class EmbeddedEngine:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _leave(self, front: FrontState, close: bool) -> None:
+    def _leave(self, front: FrontState) -> None:
         """Take nothing more by a front; what runs there runs to its end."""
-        if close:
-            front.close()
+        front.close()
         front.drain()
         if front.open:
             self._leaving.add(front)

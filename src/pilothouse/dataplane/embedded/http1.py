@@ -34,7 +34,7 @@ _LINGER = 1.0
 _BACKEND, _WAIT, _SWITCH, _CLIENT = 1, 2, 4, 8
 
 
-class Http1(asyncio.Protocol):
+class Http1(asyncio.BufferedProtocol):
     """One connection. `_current` is being answered, `_reading` is being read; they differ where requests are pipelined."""
 
     def __init__(self, front: EdgeFront, server_name: bytes | None = None) -> None:
@@ -86,8 +86,19 @@ class Http1(asyncio.Protocol):
         self._current = self._reading = None
         self._waiting.clear()
 
-    def data_received(self, data: bytes) -> None:
-        self.front.counters.bytes_in += len(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.front.engine.piece
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.front.counters.bytes_in += nbytes
+        piece = self.front.engine.piece[:nbytes]
+        if self._first or self._upgrading or self._bad:
+            self._received(bytes(piece))
+        else:
+            self._feed(piece)
+
+    def _received(self, data: bytes) -> None:
+        """What came, where it may have to wait."""
         if self._first:
             self._greet(data)
             return
@@ -117,16 +128,17 @@ class Http1(asyncio.Protocol):
 
             self.front.left(self)  # and comes again as another
             self.front.counters.connections -= 1
+            self.front.counters.bytes_in -= len(data)
             session = Http2(self.front, self.server_name)
             self.transport.set_protocol(session)
             session.connection_made(self.transport)
             session.data_received(data)
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes | memoryview) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as stopped:
-            self._at_upgrade(data[stopped.args[0] :])
+            self._at_upgrade(bytes(data[stopped.args[0] :]))
             return
         except httptools.HttpParserCallbackError as error:
             if not self._bad:
@@ -418,7 +430,7 @@ class Http1(asyncio.Protocol):
         self._next()
         for data in stash:
             if not self.transport.is_closing():
-                self.data_received(data)
+                self._received(data)
 
     def reset(self) -> None:
         self._out = []

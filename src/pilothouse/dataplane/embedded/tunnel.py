@@ -31,7 +31,11 @@ class Scratch:
     __slots__ = ("buffer",)
 
     def __init__(self) -> None:
-        self.buffer = bytearray(_SIZE)
+        self.take()
+
+    def take(self) -> None:
+        """Another buffer; whoever has the last one keeps it."""
+        self.buffer = memoryview(bytearray(_SIZE))
 
 
 class End(asyncio.BufferedProtocol):
@@ -55,7 +59,7 @@ class End(asyncio.BufferedProtocol):
         self.transport = cast(asyncio.Transport, transport)
         self._copies = transport.get_extra_info("sslcontext") is not None
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         return self._scratch.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -69,11 +73,11 @@ class End(asyncio.BufferedProtocol):
             self.transport.pause_reading()
             self._early.append(bytes(buffer[:nbytes]))
         elif nbytes < _SMALL or peer._copies:
-            peer.transport.write(bytes(memoryview(buffer)[:nbytes]))
+            peer.transport.write(bytes(buffer[:nbytes]))
         else:
-            peer.transport.write(memoryview(buffer)[:nbytes])
+            peer.transport.write(buffer[:nbytes])
             if peer.transport.get_write_buffer_size():
-                self._scratch.buffer = bytearray(_SIZE)
+                self._scratch.take()
 
     def eof_received(self) -> bool:
         self._eof = True

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pilothouse.dataplane.embedded.exchange import Exchange
 
 
-class Http1Upstream(asyncio.Protocol):
+class Http1Upstream(asyncio.BufferedProtocol):
     """A connection. `_exchange` is whose answer is awaited; without one it is idle, in its target's list."""
 
     def __init__(self, engine: EmbeddedEngine, target: Target) -> None:
@@ -109,7 +109,11 @@ class Http1Upstream(asyncio.Protocol):
 
     # --- the answer -------------------------------------------------------------------------------------------------------
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._engine.piece
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = self._engine.piece[:nbytes]
         exchange = self._exchange
         if exchange is None:  # nothing was asked
             self.transport.abort()
@@ -119,7 +123,7 @@ class Http1Upstream(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as stopped:
-            self._switch(exchange, data[stopped.args[0] :])
+            self._switch(exchange, bytes(data[stopped.args[0] :]))
             return
         except httptools.HttpParserCallbackError as error:
             self._lost()
