@@ -178,6 +178,9 @@ async def test_with_the_local_policy_a_node_serves_by_its_own_endpoints(net: Net
     await net.until(("127.192.0.0", port), {ONE})
     await net.until(("127.192.0.1", port), {TWO})
     await net.until(("127.0.0.1", port), {ONE, TWO})
+    await net.endpoints(one(1), one(3))
+    await net.until(("127.192.0.1", port), {"refused"})
+    await net.until(("127.192.0.0", port), {ONE, THREE})
 
 
 async def test_the_policy_of_a_node_port_can_change(net: Net) -> None:

@@ -176,7 +176,8 @@ def rules_of(service: str, ways: Iterable[Way]) -> Rules:
                 out.elements["refused", f"{way.address} . {key}"] = ""
             continue
         chain = _name("way", service, way.name)
-        place = ("services", f"{way.address} . {key}") if way.address else ("nodeports", key)
+        address = way.address or ("127.0.0.1" if way.local else "")
+        place = ("services", f"{address} . {key}") if address else ("nodeports", key)
         out.elements[place] = chain
         if way.kind == "node" and way.address:
             out.elements["services", f"127{way.address[way.address.index('.') :]} . {key}"] = chain
