@@ -7,9 +7,8 @@ from typing import Any
 import aiohttp
 import pytest
 import uvloop
-from lab import Lab
+from lab import Lab, make_engine
 
-from pilothouse.clock import SystemClock
 from pilothouse.dataplane.engine import Engine
 
 _ON_BOTH_LOOPS = ("test_tls.py", "test_websockets.py", "test_forwarding_tcp.py")
@@ -19,21 +18,6 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
     """The loop that `pilothouse` runs on; where transports differ most, Python's own too."""
     loops = {"uvloop": uvloop.new_event_loop}
     return loops | {"asyncio": asyncio.new_event_loop} if item.path.name in _ON_BOTH_LOOPS else loops
-
-
-def make_engine(name: str) -> Engine:
-    if name == "embedded":
-        from pilothouse.dataplane.embedded.engine import EmbeddedEngine
-
-        return EmbeddedEngine(SystemClock())
-    from pilothouse.dataplane.haproxy import binary
-    from pilothouse.dataplane.haproxy.engine import HaproxyEngine
-
-    try:
-        binary.check()
-    except OSError as missing:
-        pytest.skip(str(missing))
-    return HaproxyEngine(SystemClock())
 
 
 @pytest.fixture(autouse=True)

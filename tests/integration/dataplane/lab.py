@@ -13,8 +13,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from aiohttp import web
 
+from pilothouse.clock import SystemClock
 from pilothouse.dataplane.engine import Engine
 from pilothouse.dataplane.model import Edge, Endpoint, Forward, Host, Match, Pool, Rule, Share, Site
 
@@ -206,6 +208,21 @@ class Lab:
     async def stop(self) -> None:
         for backend in reversed(self._started):
             await backend.stop()
+
+
+def make_engine(name: str) -> Engine:
+    if name == "embedded":
+        from pilothouse.dataplane.embedded.engine import EmbeddedEngine
+
+        return EmbeddedEngine(SystemClock())
+    from pilothouse.dataplane.haproxy import binary
+    from pilothouse.dataplane.haproxy.engine import HaproxyEngine
+
+    try:
+        binary.check()
+    except OSError as missing:
+        pytest.skip(str(missing))
+    return HaproxyEngine(SystemClock())
 
 
 def url(edge: Edge, path: str = "/", scheme: str = "") -> str:

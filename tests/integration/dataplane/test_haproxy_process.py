@@ -15,8 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from conftest import make_engine
-from lab import Lab, free_port, new_address, to, under, until, url
+from lab import Lab, free_port, make_engine, new_address, to, under, until, url
 
 from pilothouse.dataplane.haproxy.engine import HaproxyEngine
 from pilothouse.dataplane.model import Edge, Filters, Forward, Host, Match, Mirror, Pool, Rule, Site, UpstreamTls
