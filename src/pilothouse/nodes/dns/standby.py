@@ -30,7 +30,7 @@ Obj = dict[str, Any]
 
 NAMESPACE, NAME = "kube-system", "kube-dns"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
-OURS = "dns.pilothouse.dev"
+OURS = "pilothouse.dev"
 SLICES = Resource("discovery.k8s.io", "v1", "endpointslices")
 #: Seconds between looks for the first node.
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -44,8 +44,13 @@ def cluster_ip(service_range: str) -> str:
 
 def service(address: str) -> Obj:
     ports = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]
-    labels = {"k8s-app": NAME, "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}
-    meta = {"name": NAME, "namespace": NAMESPACE, "labels": labels, "annotations": {MANAGED_BY: OURS}}
+    labels = {
+        "k8s-app": NAME,
+        "kubernetes.io/cluster-service": "true",
+        "kubernetes.io/name": "CoreDNS",
+        "app.kubernetes.io/managed-by": OURS,
+    }
+    meta = {"name": NAME, "namespace": NAMESPACE, "labels": labels}
     return {"metadata": meta, "spec": {"clusterIP": address, "ports": ports}}
 
 
@@ -108,7 +113,7 @@ class StandbyDns:
         known = await client.find(SERVICES, NAME, NAMESPACE)
         if known is None:
             known = await client.create(SERVICES, service(self._address))
-        if (known["metadata"].get("annotations") or {}).get(MANAGED_BY) != OURS:
+        if (known["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by") != OURS:
             return
         node, host = await self._first_node(client)
         port = self._sockets.addresses[0][1]
