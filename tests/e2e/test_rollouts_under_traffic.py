@@ -107,7 +107,7 @@ def traffic(url: str, host: str = "") -> Iterator[Callable[[], dict[str, Any]]]:
 
     def account() -> dict[str, Any]:
         process.send_signal(signal.SIGTERM)
-        told: dict[str, Any] = json.loads(process.communicate(timeout=30)[0])
+        told: dict[str, Any] = json.loads(process.communicate(timeout=90)[0])
         return told
 
     try:

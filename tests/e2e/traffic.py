@@ -61,7 +61,7 @@ async def flow(url: str, rate: float, host: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     traffic = Traffic(url, {"Host": host} if host else {})
-    patience = aiohttp.ClientTimeout(total=10)
+    patience = aiohttp.ClientTimeout(total=40)
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=patience) as kept,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True), timeout=patience) as fresh,
