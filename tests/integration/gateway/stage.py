@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,13 @@ class Stage:
         )
 
     async def begin(self, **settings: Any) -> None:
-        self._tasks.append(asyncio.create_task(self.manager(**settings).run()))
+        self._manager = self.manager(**settings)
+        self._tasks.append(asyncio.create_task(self._manager.run()))
+
+    def syncs(self) -> int:
+        """How often the controller of Gateways had something to look at."""
+        found = re.search(r'workqueue_adds_total\{name="gateway-controller"\} (\d+)', self._manager.metrics())
+        return int(found.group(1)) if found else 0
 
     async def end(self) -> None:
         for task in self._tasks:

@@ -403,3 +403,30 @@ async def test_a_restart_changes_nothing(pilothouse_certificates: Path) -> None:
         await stage.begin()
         await stage.settle(30)
         assert await revision(stage) == before
+
+
+async def test_what_concerns_no_gateway_costs_nothing(pilothouse_certificates: Path, tls_secret: Obj) -> None:
+    async with a_stage(pilothouse_certificates) as stage:
+        for name in ("web", "other"):
+            await stage.create(SERVICES, name, PORTS)
+        await stage.create(GATEWAYS, "gw", gateway())
+        await stage.create(HTTP_ROUTES, "r", route())
+        await stage.settle()
+        before = stage.syncs()
+        await stage.create(NAMESPACES, "far", namespace="")
+        await stage.create(SECRETS, "cert", **tls_secret)
+        await stage.create(CONFIG_MAPS, "ca", data={"ca.crt": ""})
+        await stage.change(SERVICES, "other", {"spec": {"ports": [{"name": "http", "port": 81}]}})
+        await stage.change(SERVICES, "web", {"metadata": {"labels": {"a": "b"}}})
+        await stage.change(NAMESPACES, "far", {"metadata": {"labels": {"a": "b"}}}, "")
+        grant = {
+            "from": [{"group": GROUP, "kind": "HTTPRoute", "namespace": "default"}],
+            "to": [{"group": "", "kind": "Service"}],
+        }
+        await stage.create(REFERENCE_GRANTS, "open", grant, "far")
+        await stage.create(HTTP_ROUTES, "elsewhere", route({"group": "", "kind": "Service", "name": "web"}))
+        await stage.settle()
+        assert stage.syncs() == before
+        await stage.change(SERVICES, "web", {"spec": {"ports": [{"name": "http", "port": 81}]}})
+        await stage.settle()
+        assert stage.syncs() > before
