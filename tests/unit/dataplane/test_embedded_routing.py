@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilothouse.dataplane.embedded.filters import Headers
-from pilothouse.dataplane.embedded.routing import Action, Names, compile_edge, compile_match
+from pilothouse.dataplane.embedded.routing import Action, Actions, Names, compile_edge, compile_match
 from pilothouse.dataplane.model import Edge, Filters, Host, Match, Redirect, Rule, Share, Site, Text
 from pilothouse.dataplane.model import Headers as Changes
 
@@ -149,3 +149,20 @@ def test_rules_of_one_hostname_are_tried_in_their_order_wherever_they_stand() ->
     assert host is not None
     found = [host.find(Asked(path)) for path in (b"/a", b"/b")]
     assert [action.origin for action in found if action] == ["first", "second"]
+
+
+def test_rules_that_stay_are_not_made_anew() -> None:
+    def edge(*rules: Rule) -> Edge:
+        return Edge("e", "", 1, sites=(Site(hosts=(Host(rules=rules),)),))
+
+    def made(edge: Edge, actions: Actions) -> Action | None:
+        site = compile_edge(edge, actions).find(b"")
+        host = site and site.hosts.find(b"")
+        return host and host.find(Asked(b"/a"))
+
+    stays, first = Rule(Match("/a"), (Share("a"),)), Actions()
+    action = made(edge(stays), first)
+    second = Actions(first)
+    assert made(edge(Rule(Match("/b")), stays), second) is action
+    equal = Rule(Match("/a"), (Share("a"),))
+    assert made(edge(equal), Actions(second)) is not action

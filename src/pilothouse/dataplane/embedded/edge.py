@@ -13,7 +13,7 @@ from pilothouse.dataplane.embedded.front import FrontState, Open
 from pilothouse.dataplane.embedded.http1 import Http1
 from pilothouse.dataplane.embedded.listening import Listening
 from pilothouse.dataplane.embedded.mirrors import Copy
-from pilothouse.dataplane.embedded.routing import Names, SiteRoutes, compile_edge
+from pilothouse.dataplane.embedded.routing import Actions, Names, SiteRoutes, compile_edge
 from pilothouse.dataplane.model import Edge, Front
 
 if TYPE_CHECKING:
@@ -40,11 +40,14 @@ class EdgeFront(FrontState):
         super().__init__(engine, front, counters)
         self._tls = front.tls
         self._connections: set[Connection] = set()
+        self._actions: Actions | None = None
         self._tell(front)
 
     def _tell(self, front: Edge) -> None:
-        sites = compile_edge(front)
+        actions = Actions(self._actions)
+        sites = compile_edge(front, actions)
         keyrings = _keyrings(front) if front.tls else {}
+        self._actions = actions
         self.sites: Names[SiteRoutes] = sites
         self._keyrings: dict[str, Keyring] = keyrings
         self.front = front

@@ -86,9 +86,10 @@ def _changes(*changes: Changes | None) -> tuple[Change, ...]:
 class Action:
     """A rule, ready: whether it takes a request, and the way of the next one that it takes."""
 
-    __slots__ = ("_credit", "_total", "backend_timeout", "match", "matches", "origin", "request_timeout", "retry", "ways")
+    __slots__ = ("_credit", "_total", "backend_timeout", "match", "matches", "origin", "request_timeout", "retry", "rule", "ways")
 
     def __init__(self, rule: Rule) -> None:
+        self.rule = rule
         self.match = rule.match
         self.matches = compile_match(rule.match)
         self.origin = rule.origin
@@ -117,6 +118,25 @@ class Action:
         return ways[best]
 
 
+class Actions:
+    """Rules made ready. One that was there in the last round, the very object, is taken over with the turns of its shares."""
+
+    def __init__(self, last: Actions | None = None) -> None:
+        self._last: dict[int, Action] = {} if last is None else last._made
+        self._made: dict[int, Action] = {}
+
+    def of(self, rule: Rule) -> Action:
+        action = self._last.get(id(rule))
+        if action is None or action.rule is not rule:
+            action = Action(rule)
+        self._made[id(rule)] = action
+        return action
+
+    def done(self) -> None:
+        """The round is over: what it did not ask for is forgotten."""
+        self._last = {}
+
+
 class HostRoutes:
     """The rules of one hostname."""
 
@@ -125,8 +145,8 @@ class HostRoutes:
     def __init__(self) -> None:
         self._actions: list[Action] = []
 
-    def add(self, host: Host) -> None:
-        self._actions += [Action(rule) for rule in host.rules]
+    def add(self, host: Host, actions: Actions) -> None:
+        self._actions += [actions.of(rule) for rule in host.rules]
 
     def find(self, asked: Asked) -> Action | None:
         for action in self._actions:
@@ -140,18 +160,21 @@ class SiteRoutes:
 
     __slots__ = ("hosts", "site", "tunnels")
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, actions: Actions) -> None:
         self.site = site
         named: dict[str, HostRoutes] = {}
         for host in site.hosts:
-            named.setdefault(host.hostname.lower(), HostRoutes()).add(host)
+            named.setdefault(host.hostname.lower(), HostRoutes()).add(host, actions)
         self.hosts = Names(named.items())
         self.tunnels = Names((name, Action(Rule(shares=shares))) for name, shares in site.tunnels)
 
 
-def compile_edge(edge: Edge) -> Names[SiteRoutes]:
+def compile_edge(edge: Edge, actions: Actions | None = None) -> Names[SiteRoutes]:
     """An edge's sites by hostname. ValueError for a regular expression that is none."""
-    return Names((site.hostname, SiteRoutes(site)) for site in edge.sites)
+    actions = actions or Actions()
+    sites = Names((site.hostname, SiteRoutes(site, actions)) for site in edge.sites)
+    actions.done()
+    return sites
 
 
 # --- matches ------------------------------------------------------------------------------------------------------------------
