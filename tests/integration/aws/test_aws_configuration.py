@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
+from aws_world import REGION, World
 
 from pilothouse.clock import SystemClock
-from pilothouse.cloud.provider import load
+from pilothouse.cloud.provider import CloudError, load
+from pilothouse.cloud.providers.aws import make
 from pilothouse.cloud.providers.aws.config import Settings, parse, region_of
 
 INI = """
@@ -36,7 +41,7 @@ Global:
   NodeIPFamilies: [ipv6, ipv4]
   DisableSecurityGroupIngress: true
 ServiceOverride:
-  "1": {Service: ec2, URL: https://ec2.example}
+  "1": {Service: ec2, URL: https://ec2.example, Region: eu-west-1, SigningMethod: v4}
 """
 
 
@@ -51,7 +56,7 @@ def test_ini_and_yaml_say_the_same(text: str) -> None:
         role="arn:aws:iam::1:role/ccm",
         leave_node_groups=True,
         families=("ipv6", "ipv4"),
-        endpoints={"ec2": "https://ec2.example"},
+        endpoints={"ec2/eu-west-1": "https://ec2.example"},
     )
 
 
@@ -77,9 +82,32 @@ def test_the_region_is_that_of_the_zone(zone: str, region: str) -> None:
         ("[Global]\nNodeIPFamilies = ipv5", "NodeIPFamilies: "),
         ("[Global]\nDisableSecurityGroupIngress = maybe", "neither true nor false"),
         ('[ServiceOverride "1"]\nService = s3\nURL = http://x', "a ServiceOverride needs"),
+        ('[ServiceOverride "1"]\nService = ec2\nURL = http://x\nSigningRegion = us-east-1', "signingregion"),
     ],
 )
 def test_a_wrong_configuration_is_one_line(text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint) as caught:
         load("aws", text, SystemClock())
     assert "\n" not in str(caught.value)
+
+
+async def test_an_address_of_one_region_is_asked_only_there(world: World) -> None:
+    node = world.add_node()
+    world.faults.clear()
+    for region, calls in (("eu-west-1", 0), (REGION, 1)):
+        text = f"[Global]\nRegion = {REGION}\nEndpointURL = http://127.0.0.1:1\n"
+        text += f'[ServiceOverride "1"]\nService = ec2\nRegion = {region}\nURL = {world.server.url}\n'
+        aws = make(text, SystemClock())
+        await aws.start(world.surroundings())
+        try:
+            assert await aws.instances().exists(node)
+        except CloudError:
+            assert calls == 0
+        await aws.close()
+        assert world.faults.count == calls
+
+
+def test_boto3_is_not_imported_before_a_provider_starts() -> None:
+    code = "import sys; from pilothouse.clock import SystemClock; from pilothouse.cloud.provider import load; load('aws', '', SystemClock())"
+    code += "; assert not {'boto3', 'botocore'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -338,6 +338,56 @@ async def test_rules_move_without_a_moment_in_disorder(world: World, service: di
     assert sorted(await reorder(["/c", "/y", "/a", "/d"])) == ["CreateRule", "SetRulePriorities"]
 
 
+def other_rules(world: World) -> None:
+    listener = world.listeners()[80]["ListenerArn"]
+    first, second, *_ = (r["RuleArn"] for r in world.elb.describe_rules(ListenerArn=listener)["Rules"])
+    world.elb.delete_rule(RuleArn=first)
+    answer = [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "503"}}]
+    world.elb.modify_rule(RuleArn=second, Actions=answer)
+    path = [{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/mine"]}}]
+    world.elb.create_rule(ListenerArn=listener, Priority=1, Conditions=path, Actions=answer)
+
+
+def another_default(world: World) -> None:
+    answer = [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "503"}}]
+    world.elb.modify_listener(ListenerArn=world.listeners()[443]["ListenerArn"], DefaultActions=answer)
+
+
+def another_certificate(world: World) -> None:
+    other = [{"CertificateArn": world.certificate("other.example.com")}]
+    world.at_start = {**world.at_start, "certificates": [other[0]["CertificateArn"]]}
+    arn = world.listeners()[443]["ListenerArn"]
+    told = world.elb.describe_listener_certificates(ListenerArn=arn)["Certificates"]
+    world.elb.remove_listener_certificates(ListenerArn=arn, Certificates=[{"CertificateArn": told[-1]["CertificateArn"]}])
+    world.elb.add_listener_certificates(ListenerArn=arn, Certificates=other)
+
+
+def a_listener_less(world: World) -> None:
+    world.elb.delete_listener(ListenerArn=world.listeners()[443]["ListenerArn"])
+
+
+@pytest.mark.parametrize("change", [other_rules, another_default, another_certificate, a_listener_less])
+async def test_drift_is_repaired(world: World, service: dict, change: Any) -> None:
+    wanted = plan(
+        http(to("web", path="/a"), to("web", path="/b"), to("web", path="/c")),
+        https(certificate("0.example.com"), certificate("1.example.com")),
+    )
+
+    def shape() -> Any:
+        told = world.listeners()
+        certificates = world.elb.describe_listener_certificates(ListenerArn=told[443]["ListenerArn"])["Certificates"]
+        default = told[443]["DefaultActions"][0]["FixedResponseConfig"]["StatusCode"]
+        return rules_of(world, 80), rules_of(world, 443), {c["CertificateArn"] for c in certificates}, default
+
+    await ensure(world, wanted)
+    before = shape()
+    change(world)
+    await ensure(world, wanted)
+    assert shape() == before
+    await delete(world)
+    assert world.inventory() == world.at_start
+
+
 async def test_pods_services_and_nodes_are_followed(world: World, service: dict) -> None:
     direct = world.add_service("direct", ports=[port(80)], type="ClusterIP")
     world.put_endpoints(direct, "10.0.0.50")

@@ -122,7 +122,8 @@ class Calls:
             )
 
     def _endpoint(self, service: str) -> str | None:
-        return self._settings.endpoints.get(service) or self._settings.endpoints.get("")
+        told = self._settings.endpoints
+        return told.get(f"{service}/{self.region}") or told.get(service) or told.get("")
 
     def _in_role(self, session: Any, config: Any) -> Any:
         """A session with the role's credentials, which are taken anew before they end."""

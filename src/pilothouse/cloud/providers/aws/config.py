@@ -37,7 +37,7 @@ class Settings:
     #: A security group for all load balancers, instead of one made for each.
     balancer_group: str = ""
     families: tuple[str, ...] = ("ipv4",)
-    #: Base URLs by the name of the service; "" for all others.
+    #: Base URLs by `service/region` or service; "" for all others.
     endpoints: Mapping[str, str] = field(default_factory=dict)
     #: Values of the annotation aws-load-balancer-type that another controller takes care of.
     leave_types: tuple[str, ...] = ()
@@ -183,14 +183,17 @@ def _global(section: Section, endpoints: dict[str, str]) -> dict[str, Any]:
 
 
 def _override(section: Section, endpoints: dict[str, str]) -> None:
-    """A service's own address. Its signing names are those of AWS, so SigningRegion, SigningMethod and SigningName may say nothing else."""
+    """A service's own address, in one region or in all. Requests are signed for that region and service, and cannot be for another."""
     told = {name.lower(): str(value) for name, value in section}
     unknown = set(told) - {"service", "region", "url", "signingregion", "signingmethod", "signingname"}
     if unknown:
         raise ValueError(f"--cloud-config: there is no setting {min(unknown)!r} in ServiceOverride")
-    service = SERVICES.get(told.get("service", "").lower())
+    named = told.get("service", "").lower()
+    service = SERVICES.get(named)
     if service is None or not told.get("url"):
         raise ValueError(f"--cloud-config: a ServiceOverride needs a URL and a Service of {', '.join(sorted(SERVICES))}")
-    if told.get("signingmethod", "v4").lower() not in ("v4", ""):
-        raise ValueError("--cloud-config: SigningMethod can only be v4")
-    endpoints[service] = told["url"]
+    region = told.get("region", "")
+    for name, only in (("signingmethod", "v4"), ("signingregion", region), ("signingname", named)):
+        if told.get(name, "").lower() not in ("", only):
+            raise ValueError(f"--cloud-config: {name} of the ServiceOverride for {named} can only be {only or 'left out'}")
+    endpoints[f"{service}/{region}" if region else service] = told["url"]

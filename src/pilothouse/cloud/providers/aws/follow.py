@@ -16,7 +16,7 @@ from pilothouse.cloud.provider import CloudError, ImplementedElsewhere, RetryAft
 log = logging.getLogger("pilothouse.cloud.aws")
 
 #: Seconds in which changes are gathered, and between tries at least.
-GATHERED, AGAIN = 0.2, 5.0
+GATHERED, AGAIN = 1.0, 5.0
 WORKERS = 4
 
 

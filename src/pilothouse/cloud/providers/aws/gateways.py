@@ -56,6 +56,8 @@ class ApplicationLoadBalancers:
         self._services = around.cache(SERVICES)
         self._nodes = around.cache(NODES)
         self._locks = KeyedLocks()
+        #: By plan: what is open to it, so that targets that come and go need not ask.
+        self._opened: dict[str, Own | None] = {}
         self._services.add_handler(self._service_changed)
         self._nodes.add_handler(self._node_changed)
 
@@ -67,6 +69,7 @@ class ApplicationLoadBalancers:
         self._follower.leave(key)
         async with self._locks.hold(key):
             owner = self._owner(key)
+            self._opened.pop(key, None)
             await self._stacks.delete(owner, _default_name(owner))
             for arn in (await self._certificates.owned(owner)).values():
                 await self._certificates.delete(arn)
@@ -101,7 +104,9 @@ class ApplicationLoadBalancers:
         )
         own = await self._own(told, owner, wish, family, instances)
         wanted = Wanted(_default_name(owner), vpc, balancer, own, wish.target_groups)
+        self._opened.pop(plan.key, None)
         made = await self._stacks.ensure(owner, wanted, present)
+        self._opened[plan.key] = own
         await self._tidy(plan, certificates)
         return GatewayState(({"type": "Hostname", "value": made.host},), dict(wish.problems))
 
@@ -172,9 +177,11 @@ class ApplicationLoadBalancers:
             return
         told = Annotations(plan.annotations, GATEWAY_PREFIX)
         own = await self._own(told, owner, wish, "ipv4", instances)
-        if own is not None:
+        before = self._opened.get(plan.key)
+        if own is not None and (before is None or before.nodes != own.nodes):
             for group in await self._stacks.groups.owned(owner, group_name(_default_name(owner))):
                 await self._stacks.let_in(owner, group["GroupId"], own)
+        self._opened[plan.key] = own
         for name, target_group in wanted.items():
             await self._stacks.targets.fill(known[name].arn, target_group)
 

@@ -52,6 +52,8 @@ class NetworkLoadBalancers:
         self._follower = follower
         self._services = around.cache(SERVICES)
         self._locks = KeyedLocks()
+        #: By the Service's uid: what is open to it, so that targets that come and go need not ask.
+        self._opened: dict[str, Own | None] = {}
 
     def name(self, cluster: str, service: Obj) -> str:
         return nlb.name_of(service)
@@ -75,6 +77,7 @@ class NetworkLoadBalancers:
         self._refuse(service)
         self._follower.leave(key_of(service))
         async with self._locks.hold(uid(service)):
+            self._opened.pop(uid(service), None)
             await self._stacks.delete(self._owner(cluster, service), default_name(service))
 
     def _refuse(self, service: Obj) -> None:
@@ -110,7 +113,10 @@ class NetworkLoadBalancers:
         )
         own = await self._own(wish, owner, vpc, internal, list(instances.values()))
         wanted = Wanted(default_name(service), vpc, balancer, own, wish.target_groups)
-        return _status(await self._stacks.ensure(owner, wanted, present))
+        self._opened.pop(uid(service), None)
+        made = await self._stacks.ensure(owner, wanted, present)
+        self._opened[uid(service)] = own
+        return _status(made)
 
     async def _subnets(self, wish: nlb.Wish, owner: Owner, vpc: str, internal: bool, present: Present) -> tuple[Subnet, ...]:
         if wish.subnets:
@@ -176,9 +182,11 @@ class NetworkLoadBalancers:
             await self._ensure(cluster, service, nodes)
             return
         own = await self._own(wish, owner, vpc, bool(wish.internal), list(instances.values()))
-        if own is not None:
+        before = self._opened.get(uid(service))
+        if own is not None and (before is None or before.nodes != own.nodes):
             for group in await self._stacks.groups.owned(owner, group_name(default_name(service))):
                 await self._stacks.let_in(owner, group["GroupId"], own)
+        self._opened[uid(service)] = own
         for name, target_group in wanted.items():
             await self._stacks.targets.fill(known[name].arn, target_group)
 
