@@ -34,6 +34,7 @@ def test_without_endpoints_it_is_refused() -> None:
     lines = list(changes_of(rules_of("a/b", [way(ONE)]), rules_of("a/b", [way()])))
     assert [line.split()[:2] for line in lines] == [
         ["delete", "element"],
+        ["delete", "element"],
         ["flush", "chain"],
         ["delete", "chain"],
         ["add", "element"],
