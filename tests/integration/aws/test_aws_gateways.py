@@ -164,19 +164,6 @@ async def test_shares_are_weighted_target_groups(world: World, service: dict) ->
     assert sorted(action.groups) == [("30080", 999), ("30081", 111)]
 
 
-@pytest.mark.parametrize(
-    ("redirect", "told"),
-    [
-        (model.Redirect(301, "https"), Redirect(301, "HTTPS", port="443")),
-        (model.Redirect(302, hostname="example.org", port=8443), Redirect(302, host="example.org", port="8443")),
-        (model.Redirect(path=model.PathChange("full", "/new")), Redirect(path="/new")),
-    ],
-)
-async def test_redirects(world: World, service: dict, redirect: model.Redirect, told: Redirect) -> None:
-    await ensure(world, plan(http(Rule(Match(path="/old"), filters=model.Filters(redirect=redirect)))))
-    assert [action for _, action in rules_of(world, 80)] == [told]
-
-
 async def test_a_whole_path_can_go_under_a_prefix(world: World, service: dict) -> None:
     change = model.Filters(redirect=model.Redirect(path=model.PathChange("prefix", "/v2")))
     await ensure(world, plan(http(Rule(Match(), filters=change))))
@@ -184,52 +171,12 @@ async def test_a_whole_path_can_go_under_a_prefix(world: World, service: dict) -
     assert action["RedirectConfig"]["Path"] == "/v2/#{path}"
 
 
-@pytest.mark.parametrize(
-    ("rule", "problem"),
-    [
-        (Rule(Match(path="/x"), (Share("web"),), model.Filters(rewrite=model.Rewrite("a.example"))), "rewrite"),
-        (Rule(Match(path="/x"), (Share("web"),), model.Filters(mirrors=(model.Mirror("web"),))), "mirror"),
-        (Rule(Match(path="/x"), (Share("web"),), model.Filters(request=model.Headers(remove=("a",)))), "headers"),
-        (Rule(Match(path="/x"), (Share("web"),), model.Filters(cors=model.Cors())), "CORS"),
-        (Rule(Match(path="/x"), filters=model.Filters(redirect=model.Redirect(307))), "307"),
-        (Rule(Match(path="/x"), (Share("web"), Share(""))), "answer 500 to a share"),
-        (Rule(Match(path="/x"), (Share("tls"),)), "verify the certificates"),
-        (Rule(Match(path="/x"), (Share("grpc"),)), "HTTPS listeners only"),
-    ],
-)
-async def test_what_cannot_be_done_is_a_problem_and_answers_500(world: World, service: dict, rule: Rule, problem: str) -> None:
-    backends = (
-        Backend("web", "default", "web", 80),
-        Backend("tls", "default", "web", 80, tls=model.UpstreamTls("a.example")),
-        Backend("grpc", "default", "web", 80, "grpc"),
-    )
-    state = await ensure(world, plan(http(dataclasses.replace(rule, origin="HTTPRoute/default/r#0")), backends=backends))
-    assert problem in state.problems["port-80"] and "HTTPRoute/default/r#0" in state.problems["port-80"]
-    assert [action for _, action in rules_of(world, 80)] == [Fixed(500)]
-
-
-@pytest.mark.parametrize(
-    ("rule", "problem"),
-    [
-        (to("web", path="/[a-z]+", path_type="RegularExpression"), "regular expressions"),
-        (to("web", headers=(Text("a", "b", regex=True),)), "regular expressions"),
-        (to("web", path="/a*"), "cannot compare paths"),
-        (to("web", path="/a", headers=tuple(Text(f"h{n}", "v") for n in range(5))), "compares 5 values"),
-    ],
-)
-async def test_a_match_that_cannot_be_told_is_left_out_and_a_problem(
-    world: World, service: dict, rule: Rule, problem: str
-) -> None:
-    state = await ensure(world, plan(http(rule, to("web", path="/fine"))))
-    assert problem in state.problems["port-80"]
-    assert len(rules_of(world, 80)) == 1
-
-
-async def test_time_limits_and_retries_are_problems_of_rules_that_work(world: World, service: dict) -> None:
-    rule = Rule(Match(path="/x"), (Share("web"),), request_timeout=1.0, retry=model.Retry(2))
-    state = await ensure(world, plan(http(rule)))
-    assert "time limits" in state.problems["port-80"] and "retries" in state.problems["port-80"]
-    assert [type(action) for _, action in rules_of(world, 80)] == [Forward]
+async def test_what_cannot_be_done_answers_500(world: World, service: dict) -> None:
+    mirrored = Rule(Match(path="/x"), (Share("web"),), model.Filters(mirrors=(model.Mirror("web"),)))
+    redirect = Rule(Match(path="/old"), filters=model.Filters(redirect=model.Redirect(301, "https")))
+    state = await ensure(world, plan(http(mirrored, redirect)))
+    assert "mirror" in state.problems["port-80"]
+    assert [action for _, action in rules_of(world, 80)] == [Fixed(500), Redirect(301, "HTTPS", port="443")]
 
 
 def https(*certificates: model.Certificate) -> Edge:
