@@ -12,10 +12,19 @@ from pilothouse.dataplane.haproxy import binary
 
 from .city import City, a_city
 
+HERE = Path(__file__).parent
+
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Any]:
     """The loop that `pilothouse` runs on."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a city stay with one worker."""
+    for item in items:
+        if item.path.parent == HERE and isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{item.callspec.params.get('city', '')}"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["embedded", "haproxy"])
