@@ -335,6 +335,16 @@ async def test_what_a_killed_cluster_left_is_put_right_by_the_next() -> None:
         assert b"10.96" not in subprocess.run(["ip", "route", "show", "table", "all"], capture_output=True, check=True).stdout
 
 
+@pytest.mark.parametrize("backend", ["userspace-routes", "nftables"], indirect=True)
+async def test_services_that_want_the_same_address_keep_no_other_from_being_served(net: Net) -> None:
+    wanted = {f"a/{n}": (Way("cluster", f"10.96.9.{n}", 80, "TCP", (("127.70.0.1", 8080),)),) for n in range(9)}
+    same = Way("external", "203.0.113.9", 80, "TCP", (("127.70.0.2", 8080),))
+    told = await net.proxier.backend.apply(wanted | {"a/x": (same,), "a/y": (same,)})
+    assert len(told) == 1
+    assert {await net.ask((f"10.96.9.{n}", 80)) for n in range(9)} == {ONE}
+    assert await net.ask(("203.0.113.9", 80)) == TWO
+
+
 @pytest.mark.parametrize("backend", ["nftables"], indirect=True)
 async def test_nftables_that_somebody_flushed_are_made_again(net: Net) -> None:
     web = net.at(await net.service())

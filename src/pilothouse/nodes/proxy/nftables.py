@@ -107,17 +107,19 @@ class Nftables:
     async def apply(self, changes: Changes) -> Mapping[str, str]:
         wanted = {service: rules_of(service, ways) for service, ways in changes.items()}
         problems = {service: told for service, rules in wanted.items() if (told := await self._route(service, rules))}
+        return problems | await self._transact_each(wanted)
+
+    async def _transact_each(self, wanted: dict[str, Rules]) -> dict[str, str]:
+        """All in one; if one cannot be, it must not keep the others from what they want: it is found by halves."""
         try:
             await self._transact(wanted)
+            return {}
         except OSError as error:
             if len(wanted) == 1:
-                return problems | dict.fromkeys(wanted, str(error.strerror))
-            for service, rules in wanted.items():  # one that cannot be must not keep the others from what they want
-                try:
-                    await self._transact({service: rules})
-                except OSError as own:
-                    problems[service] = str(own.strerror)
-        return problems
+                return dict.fromkeys(wanted, str(error.strerror))
+        services = list(wanted)
+        halves = (services[: len(services) // 2], services[len(services) // 2 :])
+        return {k: v for half in halves for k, v in (await self._transact_each({s: wanted[s] for s in half})).items()}
 
     async def _transact(self, wanted: Mapping[str, Rules]) -> None:
         before = {service: self._known.get(service, EMPTY) for service in wanted}
