@@ -59,16 +59,19 @@ class Refused(Exception):
 
 
 def explain(
-    pod: Annotated[str, typer.Argument(help="The pod: pod/NAME or NAME.")],
+    what: Annotated[str, typer.Argument(help="pod/NAME (or NAME), or service/NAME.")],
     namespace: Namespace = "default",
     output: Output = "table",
     svg: Annotated[Path | None, typer.Option("--svg", help="Draw it to this file, too.")] = None,
     kubeconfig: KubeconfigOption = None,
 ) -> None:
-    """Say why a pod is where it is, or why it has no node and what would have to change."""
-    kind, _, name = pod.rpartition("/")
+    """Say why a pod is where it is, or why it has no node and what would have to change; or why a Service answers, or does not."""
+    kind, _, name = what.rpartition("/")
+    if kind in ("service", "services", "svc") and name and svg is None:
+        _explain_service(_kubeconfig(kubeconfig), namespace, name, output)
+        return
     if kind not in ("", "pod", "pods", "po") or not name:
-        fail(f"{pod}: expected pod/NAME")
+        fail(f"{what}: expected pod/NAME or service/NAME" if svg is None else f"{what}: only pods are drawn")
     found = _ask(_decision(_kubeconfig(kubeconfig), namespace, name))
     if svg is not None:
         from pilothouse.scheduler.insight.picture import picture
@@ -136,6 +139,29 @@ def _decided_here(cluster: Situation, namespace: str, name: str) -> Obj:
     noted = decide_anew(cluster.snapshot, pod_info(obj), profile, SystemClock())
     near = nearest(cluster.snapshot, noted.pod, profile) if noted.record.row < 0 else ()
     return decision_object(noted, near, recorded=False)
+
+
+# --- explain a Service ----------------------------------------------------------------------------------------------------------
+
+
+def _explain_service(kubeconfig: Path, namespace: str, name: str, output: str) -> None:
+    from pilothouse.cli.services import read_service, service_text
+    from pilothouse.client.service_reasons import connect, findings, places
+
+    async def told() -> Obj:
+        async with _connected(kubeconfig) as transport:
+            found = await read_service(transport, namespace, name)
+        steps = findings(found, await connect(places(found)))
+        return {
+            "kind": "Service", "namespace": namespace, "name": name, "type": found.service["spec"].get("type", "ClusterIP"),
+            "findings": [{"well": step.well, "text": step.text} for step in steps],
+        }  # fmt: skip
+
+    obj = _ask(told())
+    if output == "table":
+        typer.echo(service_text(obj), nl=False)
+    else:
+        _print(obj, output, "")
 
 
 # --- what-if ------------------------------------------------------------------------------------------------------------------
