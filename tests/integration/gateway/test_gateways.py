@@ -290,6 +290,10 @@ async def test_ports_that_are_taken_or_moved_are_told(pilothouse_certificates: P
         assert told(found["listeners"][0]["conditions"])["Accepted"] == ("False", "PortUnavailable")
         programmed = next(c for c in found["listeners"][1]["conditions"] if c["type"] == "Programmed")
         assert programmed["status"] == "True" and "40081" in programmed["message"]
+        stage.cloud.problems = {}
+        await stage.settle(60)
+        found = (await stage.get(GATEWAYS, "gw"))["status"]
+        assert told(found["listeners"][0]["conditions"])["Accepted"] == ("True", "Accepted"), "it was tried again"
 
 
 @pytest.mark.parametrize(
@@ -327,6 +331,18 @@ async def test_a_gateway_leaves_nothing_behind(pilothouse_certificates: Path) ->
         assert (await stage.admin.request("GET", GATEWAYS.path("default", "gw"))).status == 404
         assert not stage.cloud.plans
         assert not (await stage.get(GATEWAY_CLASSES, "pilothouse", ""))["metadata"].get("finalizers")
+
+
+async def test_a_gateway_that_became_invalid_while_nobody_was_there_is_taken_down(pilothouse_certificates: Path) -> None:
+    async with a_stage(pilothouse_certificates) as stage:
+        await stage.create(GATEWAYS, "gw", gateway())
+        await stage.settle()
+        await stage.end()
+        await stage.change(GATEWAYS, "gw", {"spec": {"listeners": [{"name": "t", "port": 80, "protocol": "TCP"}]}})
+        assert stage.cloud.plans
+        await stage.begin()
+        await stage.settle()
+        assert not stage.cloud.plans
 
 
 async def test_a_gateway_that_goes_to_another_class_is_let_go(pilothouse_certificates: Path) -> None:

@@ -8,13 +8,14 @@ A Gateway has a finalizer as long as the cloud may hold something for it.
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pilothouse.client.reconcile.kinds import Kind
 from pilothouse.client.reconcile.kit import Context, Controller, TryAgain
 from pilothouse.client.reconcile.objects import find_condition, is_deleting, key, split_key
 from pilothouse.clock import rfc3339
+from pilothouse.cloud.gateway.carrying import RECHECK, REPEAT, Carrier, is_whole
 from pilothouse.cloud.gateway.conditions import Told, no
 from pilothouse.cloud.gateway.kinds import BACKEND_TLS_POLICIES, GATEWAYS, GROUP, HTTP_ROUTES, LISTENER_SETS, ROUTES
 from pilothouse.cloud.gateway.memo import Memo
@@ -22,13 +23,11 @@ from pilothouse.cloud.gateway.outcome import Outcome, outcome
 from pilothouse.cloud.gateway.served import Served
 from pilothouse.cloud.gateway.sources import OPTIONAL, REQUIRED, Sources
 from pilothouse.cloud.gateway.statuses import Carried, accepted, ancestors, gateway_status, listener_set_status, parents
-from pilothouse.cloud.provider import AddressNotUsable, CloudError, GatewayPlan, Gateways, GatewayState, RetryAfter
+from pilothouse.cloud.provider import AddressNotUsable, CloudError, RetryAfter
 
 Obj = dict[str, Any]
 
 FINALIZER = "pilothouse.dev/gateway-cleanup"
-#: Seconds after which the cloud is told a plan again that has not changed, in case that something happened there.
-REPEAT = 600.0
 #: So many times as long as it took to decide on a Gateway it is then left alone.
 REST = 4.0
 _STATUS_KINDS: dict[str, Kind] = {**ROUTES, "BackendTLSPolicy": BACKEND_TLS_POLICIES}
@@ -42,26 +41,16 @@ class _Said:
     entries: tuple[tuple[Obj, tuple[Told, ...]], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """The last plan that the cloud has carried out."""
-
-    plan: GatewayPlan
-    state: GatewayState
-    at: float
-
-
 class GatewayController(Controller):
     name: ClassVar[str] = "gateway-controller"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.gateways: Gateways = context.options["gateways"]
+        self.carrier = Carrier(context.options["gateways"], self.clock)
         self._served = Served(context)
         self._sources: Sources
         #: By Gateway: what there is to tell, by `kind/namespace/name`.
         self._said: dict[str, dict[str, _Said]] = {}
-        self._done: dict[str, _Done] = {}
         self._memos: dict[str, Memo] = {}
         #: By Gateway: when it may be looked at again, and whether that is due already.
         self._rests_until: dict[str, float] = {}
@@ -133,6 +122,8 @@ class GatewayController(Controller):
             self.queue.add_after(f"Gateway/{name}", error.seconds)
         elif error is not None:
             raise TryAgain(str(error))
+        elif carried.state is not None and not is_whole(carried.state):
+            self.queue.add_after(f"Gateway/{name}", RECHECK)
 
     async def _hold(self, gateway: Obj) -> Obj:
         names = gateway["metadata"].get("finalizers") or []
@@ -146,9 +137,9 @@ class GatewayController(Controller):
     async def _drop(self, name: str, gateway: Obj | None) -> None:
         """A Gateway that is not ours, or not any more."""
         names = [] if gateway is None else gateway["metadata"].get("finalizers") or []
-        if name in self._done or FINALIZER in names:
-            await self.gateways.ensure_deleted(f"Gateway/{name}")
-            self._done.pop(name, None)
+        if self.carrier.may_be_there(f"Gateway/{name}", FINALIZER in names):
+            await self.carrier.delete(f"Gateway/{name}")
+        self.carrier.forget(f"Gateway/{name}")
         for told in self._said.pop(name, {}):
             self.queue.add(told)
         if gateway is not None and FINALIZER in names:
@@ -157,15 +148,11 @@ class GatewayController(Controller):
     async def _carry(self, name: str, gateway: Obj, out: Outcome) -> tuple[Carried, CloudError | None]:
         """Have the cloud carry out the plan, unless it has. What became of it, and why it is to be tried again."""
         if not accepted(gateway, [each for each in out.listeners if each.owner_kind == "Gateway"]).status:
-            if self._done.pop(name, None) is not None:
-                await self.gateways.ensure_deleted(out.plan.key)
+            if self.carrier.may_be_there(out.plan.key):
+                await self.carrier.delete(out.plan.key)
             return Carried(), None
-        plan = replace(out.plan, given=())
-        done, now = self._done.get(name), self.clock.monotonic()
-        if done is not None and done.plan == plan and now - done.at < REPEAT and done.state.addresses:
-            return Carried(done.state), None
         try:
-            state = await self.gateways.ensure(out.plan)
+            return Carried(await self.carrier.ensure(out.plan)), None
         except AddressNotUsable as error:
             self.context.event(gateway, GATEWAYS, "Warning", "AddressNotUsable", str(error))
             return Carried(failure=no("Programmed", "AddressNotUsable", str(error))), error
@@ -174,8 +161,6 @@ class GatewayController(Controller):
         except CloudError as error:
             self.context.event(gateway, GATEWAYS, "Warning", "ProgrammingFailed", str(error))
             return Carried(failure=no("Programmed", "Pending", str(error))), error
-        self._done[name] = _Done(plan, state, now)
-        return Carried(state), None
 
     async def _write_gateway(self, gateway: Obj, out: Outcome, carried: Carried) -> None:
         now = rfc3339(self.clock.now())

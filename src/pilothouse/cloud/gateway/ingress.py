@@ -8,17 +8,17 @@ while a class of ours is the default. A class has a finalizer as long as the clo
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from pilothouse.api.errors import StatusError
 from pilothouse.client.reconcile.kinds import SECRETS, SERVICES, Kind
 from pilothouse.client.reconcile.kit import Context, Controller, TryAgain
 from pilothouse.client.reconcile.objects import annotations_of, is_deleting, key, split_key
+from pilothouse.cloud.gateway.carrying import RECHECK, REPEAT, Carrier, is_whole
 from pilothouse.cloud.gateway.ingress_plan import IngressOutcome, ingress_outcome
 from pilothouse.cloud.gateway.kinds import CLASS, INGRESS_CLASSES, INGRESSES
 from pilothouse.cloud.gateway.sources import asks_otherwise
-from pilothouse.cloud.provider import CloudError, GatewayPlan, Gateways, GatewayState, RetryAfter
+from pilothouse.cloud.provider import CloudError, GatewayState, RetryAfter
 
 Obj = dict[str, Any]
 
@@ -27,14 +27,6 @@ OPTION = "install_ingress_class"
 FINALIZER = "pilothouse.dev/ingress-cleanup"
 CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 DEFAULT_ANNOTATION = "ingressclass.kubernetes.io/is-default-class"
-REPEAT = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    plan: GatewayPlan
-    state: GatewayState
-    at: float
 
 
 def class_of(ingress: Obj) -> str:
@@ -60,11 +52,12 @@ class IngressController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.gateways: Gateways = context.options["gateways"]
-        self._done: dict[str, _Done] = {}
+        self.carrier = Carrier(context.options["gateways"], self.clock)
         #: By class: the Ingresses that have its address.
         self._served: dict[str, set[str]] = {}
         self._problems: dict[str, list[tuple[str, str]]] = {}
+        #: By class: what was wrong with its ports.
+        self._ports: dict[str, dict[str, str]] = {}
         self._classes = self.cache(INGRESS_CLASSES)
         self._ingresses = self.cache(INGRESSES)
         self._services = self.cache(SERVICES)
@@ -160,27 +153,26 @@ class IngressController(Controller):
         return [each for each in those if not is_deleting(each)]
 
     async def _carry(self, name: str, found: Obj, ingresses: Sequence[Obj], out: IngressOutcome) -> GatewayState:
-        plan = replace(out.plan, given=())
-        done, now = self._done.get(name), self.clock.monotonic()
-        if done is not None and done.plan == plan and now - done.at < REPEAT and done.state.addresses:
-            return done.state
         try:
-            state = await self.gateways.ensure(out.plan)
+            state = await self.carrier.ensure(out.plan)
         except CloudError as error:
             if not isinstance(error, RetryAfter):
                 for each in ingresses:
                     self.context.event(each, INGRESSES, "Warning", "ProgrammingFailed", str(error))
             raise TryAgain(str(error)) from error
         for edge, problem in state.problems.items():
-            self.context.event(found, INGRESS_CLASSES, "Warning", "PortUnavailable", f"{edge}: {problem}")
-        self._done[name] = _Done(plan, state, now)
+            if self._ports.get(name, {}).get(edge) != problem:
+                self.context.event(found, INGRESS_CLASSES, "Warning", "PortUnavailable", f"{edge}: {problem}")
+        self._ports[name] = state.problems
+        if not is_whole(state):
+            self.queue.add_after(name, RECHECK)
         return state
 
     async def _drop(self, name: str, found: Obj | None) -> None:
         names = [] if found is None else found["metadata"].get("finalizers") or []
-        if name in self._done or FINALIZER in names:
-            await self.gateways.ensure_deleted(f"IngressClass/{name}")
-            self._done.pop(name, None)
+        if self.carrier.may_be_there(f"IngressClass/{name}", FINALIZER in names):
+            await self.carrier.delete(f"IngressClass/{name}")
+        self.carrier.forget(f"IngressClass/{name}")
         await self._clear(self._served.pop(name, set()))
         if found is not None and FINALIZER in names:
             await self._set_finalizers(found, [n for n in names if n != FINALIZER])
