@@ -153,7 +153,6 @@ async def test_a_cluster_ip_leads_to_endpoints_and_follows_them(net: Net) -> Non
     assert await net.ask(web) == "refused"
     await net.endpoints(one(1), one(2))
     await net.until(web, {ONE, TWO})
-    assert await net.ask((loopback.twin(web[0]), web[1])) in {ONE, TWO}
     await net.endpoints(one(2), one(3, "node-2"))
     await net.until(web, {TWO, THREE})
     await net.endpoints(one(1, ready=False))

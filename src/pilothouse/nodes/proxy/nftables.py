@@ -2,8 +2,8 @@
 
 Reference: KEP-3866. One table, `pilothouse`, that is made at the start and deleted at the end. Maps lead from address, protocol and port to the chain of
 a way; a change of a Service changes its own elements and chains, all in one transaction. What is sent to the Services' range and no way takes is
-refused. Everything simulated is found at its own address as well as at its twin (`client/loopback.py`): pods and nodes by one rule that puts the twin in
-each one's place. An address of the cluster needs a route before a packet comes here, so the ranges are made this machine's own (`system.py`).
+refused. Simulated pods and nodes are found at their own addresses too, by one rule that puts the twin in each one's place. The twins of cluster IPs are
+left to sockets: another cluster, which has no right to change nftables, may listen there. An address of the cluster needs a route before a packet comes here, so the ranges are made this machine's own (`system.py`).
 
 Only packets that this machine sends are looked at: nothing is open to the network. Left out: IPv6, loadBalancerSourceRanges, --nodeport-addresses.
 """
@@ -182,7 +182,7 @@ def rules_of(service: str, ways: Iterable[Way]) -> Rules:
         address = way.address or ("127.0.0.1" if way.local else "")
         place = ("services", f"{address} . {key}") if address else ("nodeports", key)
         out.elements[place] = chain
-        if way.kind != "external" and way.address:
+        if way.kind == "node" and way.address:
             out.elements["services", f"{loopback.twin(way.address)} . {key}"] = chain
         if way.transport == "UDP":
             out.datagrams.update(way.endpoints)
