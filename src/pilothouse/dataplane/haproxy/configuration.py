@@ -10,8 +10,8 @@ from pilothouse.dataplane.haproxy import edges, forwards, script, servers
 from pilothouse.dataplane.haproxy.sections import BAD, MISDIRECTED, NOT_FOUND, REFUSING, Listener, Sections
 from pilothouse.dataplane.model import Forward, Front, Pool
 
-#: The runtime API's socket in the folder.
-CONTROL = "control"
+#: Sockets in the folder: the runtime API's, and one for a connection that has HAProxy stay.
+CONTROL, STAY = "control", "stay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,14 @@ def _text(sections: Sections, control: int, connections: int) -> str:
         MISDIRECTED: ["http-request return status 421"],
         REFUSING: ["mode tcp"],
     }
-    for kind, found in (("frontend", sections.frontends), ("backend", {**answers, **sections.backends})):
+    stay = [
+        "mode tcp",
+        f"bind unix@{sections.folder}/{STAY} mode 600",
+        "tcp-request inspect-delay 24d",
+        "tcp-request content reject if { req.len gt 0 }",
+        f"default_backend {REFUSING}",
+    ]
+    for kind, found in (("frontend", {"e_stay": stay, **sections.frontends}), ("backend", {**answers, **sections.backends})):
         for name, lines in found.items():
             made += [
                 "",

@@ -119,7 +119,7 @@ def _streams(choices: list[tuple[Site, dict[str, tuple[str, list[str]]]]], secti
 
 def _http(edge: Edge, listener: Listener, sections: Sections) -> list[str]:
     """All lines of an HTTP front but its own bind."""
-    hop = sections.backend("n_", [f"server next unix@{listener.hop_path} send-proxy-v2 proxy-v2-options authority"])
+    hop = sections.backend("n_", _hop(listener))
     made = [
         f"bind fd@{listener.hop_descriptor} accept-proxy",
         "http-request set-var(txn.name) req.hdr(host),host_only,rtrim(.),lower",
@@ -148,6 +148,13 @@ def _http(edge: Edge, listener: Listener, sections: Sections) -> list[str]:
         "use_backend %[var(txn.to)] if decided",
         f"default_backend {NOT_FOUND}",
     ]
+
+
+def _hop(listener: Listener) -> list[str]:
+    """To the HAProxy that is now. It may be stopping already and end before it has read what it accepted: then the one after it is asked."""
+    server = f"unix@{listener.hop_path} send-proxy-v2 proxy-v2-options authority"
+    tries = ["http-reuse never", "retries 3", "retry-on conn-failure empty-response", "option redispatch 1"]
+    return [*tries, f"server next {server}", f"server again {server}"]
 
 
 def _hosts(edge: Edge, sections: Sections) -> tuple[list[str], dict[str, list[Rule]]]:

@@ -34,6 +34,7 @@ from pilothouse.dataplane.model import Edge, Forward, Front, Pool
 
 LOG = logging.getLogger(__name__)
 REMOVE_EVERY = 1.0
+LINGER = 1.0
 MOST_CONNECTIONS = 10_000
 RESTART_AFTER = (0.0, 0.1, 1.0, 5.0)
 
@@ -297,7 +298,10 @@ class HaproxyEngine:
                     LOG.warning("%s", error)
 
     async def _drain(self, one: Generation) -> None:
-        """Wait until an old one has done what it had begun."""
+        """Wait until an old one has done what it had begun. One without connections ends at once, and with it those that it has accepted and
+        not begun with: so it is held for a moment."""
+        await self._clock.sleep(LINGER)
+        one.let_go()
         await one.ended()
         self._draining.discard(one)
 

@@ -20,6 +20,7 @@ def add(front: Forward, listener: Listener, sections: Sections) -> None:
         f"bind fd@{listener.descriptor}",
         *(f"acl allowed src {ipaddress.ip_network(network, strict=False)}" for network in front.source_ranges),
         *(["tcp-request connection reject unless allowed"] if front.source_ranges else []),
-        f"tcp-request connection reject if {{ nbsrv({backend}) eq 0 }}",
+        # one that stops counts none, and still has connections to begin
+        f"tcp-request connection reject if {{ nbsrv({backend}) eq 0 }} !{{ stopping }}",
         f"default_backend {backend}",
     ]

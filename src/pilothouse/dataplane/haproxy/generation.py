@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pilothouse.dataplane.haproxy import binary, counts, servers
-from pilothouse.dataplane.haproxy.configuration import CONTROL, NAME, Configuration
+from pilothouse.dataplane.haproxy.configuration import CONTROL, NAME, STAY, Configuration
 from pilothouse.dataplane.haproxy.control import Control, ask_now, table
 from pilothouse.dataplane.haproxy.listeners import unix
 
@@ -45,6 +45,8 @@ class Generation:
         self._said: deque[str] = deque(maxlen=50)
         self._listening = asyncio.ensure_future(self._listen())
         self.control: Control
+        #: While this connection is there it does not end.
+        self._stay: asyncio.StreamWriter | None = None
 
     @classmethod
     async def start(
@@ -96,6 +98,7 @@ class Generation:
                 await self._listening
                 raise Refused(reason(list(self._said)))
             self.control = opening.result()
+            _, self._stay = await asyncio.open_unix_connection(str(self.folder / STAY))
         finally:
             for waiting in (opening, ending):
                 if not waiting.done():
@@ -166,9 +169,11 @@ class Generation:
         self.control.close()
         return last
 
-    def _close(self) -> None:
-        if hasattr(self, "control"):
-            self.control.close()
+    def let_go(self) -> None:
+        """Have nothing more to do with it: it ends with its last connection."""
+        for session in (getattr(self, "control", None), self._stay):
+            if session is not None:
+                session.close()
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -178,7 +183,7 @@ class Generation:
         """Wait for its end, and clear away what it leaves."""
         await self.process.wait()
         await asyncio.wait([self._listening])  # whoever gives up waiting leaves it to others
-        self._close()
+        self.let_go()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
