@@ -17,7 +17,7 @@ from pilothouse.cloud.provider import AddressNotUsable, Backend, CloudError, Gat
 from pilothouse.cloud.providers.local.addresses import Addresses, NotGiven
 from pilothouse.cloud.providers.local.plane import Plane
 from pilothouse.cloud.providers.local.pools import Pools, Wanted
-from pilothouse.cloud.providers.local.ports import NoPort
+from pilothouse.cloud.providers.local.ports import NoPort, NotHere
 from pilothouse.cloud.providers.local.services import BY_ADDRESS, addresses_of
 
 GATEWAYS = Kind("gateway.networking.k8s.io", "v1", "gateways", "Gateway")
@@ -82,6 +82,8 @@ class LocalGateways:
             held.fronts.add(name)
             try:
                 port = await self._plane.listen(replace(edge, name=name, address=address))
+            except NotHere as error:
+                raise AddressNotUsable(str(error)) from None
             except (NoPort, ValueError) as error:  # ValueError: more than the engine can do
                 problems[edge.name] = str(error)
             else:

@@ -27,6 +27,10 @@ class NoPort(Exception):
     """There is none that could stand for the one that was asked for, and why."""
 
 
+class NotHere(NoPort):
+    """The address is not one of this machine's."""
+
+
 def probe(address: str, port: int, transport: str) -> int:
     """Try to bind, and let go at once."""
     kind = socket.SOCK_DGRAM if transport == "UDP" else socket.SOCK_STREAM
@@ -51,13 +55,13 @@ def candidates(asked: int, before: int | None = None) -> Iterator[int]:
 
 
 def choose(asked: int, transport: str, address: str, free: Callable[[int], int], before: int | None = None) -> int:
-    """The first candidate that is free. NoPort if none is, or if the address is not this machine's."""
+    """The first candidate that is free. NoPort if none is, NotHere if the address is not this machine's."""
     for port in candidates(asked, before):
         reason = free(port)
         if reason == 0:
             return port
         if reason == errno.EADDRNOTAVAIL:
-            raise NoPort(f"{address} is not an address of this machine")
+            raise NotHere(f"{address} is not an address of this machine")
     raise NoPort(f"no port on {address} can stand for {asked}/{transport}")
 
 

@@ -207,6 +207,8 @@ class LocalLoadBalancers:
             await self._pools.use(each.pool)
             try:
                 found[each.port] = await self._plane.listen(each.front, before.get(each.port))
+            except ports.NotHere as error:
+                raise CloudError(str(error)) from None
             except ports.NoPort as error:
                 refused[each.port] = str(error)
             except ValueError as error:

@@ -199,12 +199,19 @@ async def hub_in_memory(folder: Path) -> AsyncIterator[ApiHub]:
 
 
 @contextlib.asynccontextmanager
-async def a_world(hub: ApiHub, config: str = "", taken: set[tuple[str, int]] | None = None) -> AsyncIterator[World]:
-    """A provider in front of this hub. `taken` are addresses and ports where somebody else listens; any address: ""."""
+async def a_world(
+    hub: ApiHub, config: str = "", taken: set[tuple[str, int]] | None = None, absent: str = "nothing"
+) -> AsyncIterator[World]:
+    """A provider in front of this hub. `taken` are addresses and ports where somebody else listens; any address: "".
+
+    Addresses that begin with `absent` are not this machine's.
+    """
     engine = MemoryEngine()
     others = taken or set()
 
     def probe(address: str, port: int, transport: str) -> int:
+        if address.startswith(absent):
+            return errno.EADDRNOTAVAIL
         return errno.EADDRINUSE if others & {(address, port), ("", port)} else 0
 
     world = World(hub, LocalProvider(parse(config), hub.clock, lambda: engine, probe), engine)

@@ -11,7 +11,7 @@ from pilothouse.client import loopback
 from pilothouse.client.metrics import text
 from pilothouse.client.reconcile.kinds import SERVICES
 from pilothouse.client.reconcile.objects import condition
-from pilothouse.cloud.provider import CloudError, GatewayPlan
+from pilothouse.cloud.provider import AddressNotUsable, CloudError, GatewayPlan
 from pilothouse.cloud.providers.local.services import affinity, source_ranges
 from pilothouse.cluster import ApiHub
 from pilothouse.dataplane.model import Edge, Forward
@@ -284,6 +284,14 @@ async def test_a_port_that_is_nowhere_to_be_had_is_told(hub: ApiHub) -> None:
         reason, message = world.events[0]
         assert reason == "LoadBalancerPortRefused"
         assert message.startswith("Port 8080/TCP is not to be had on 127.50.0.1: no port on 127.50.0.1 can stand for 8080/TCP")
+
+
+async def test_a_range_that_this_machine_does_not_have_is_an_error(hub: ApiHub) -> None:
+    async with a_world(hub, "addresses: 203.0.113.0/24", absent="203.0.113.") as world:
+        with pytest.raises(CloudError, match=r"203\.0\.113\.1 is not an address of this machine"):
+            await world.ensure(await world.create("web"))
+        with pytest.raises(AddressNotUsable, match=r"203\.0\.113\.129 is not an address of this machine"):
+            await world.gateways.ensure(GatewayPlan("Gateway/default/g", (Edge("port-80", "", 80),), ()))
 
 
 async def test_a_protocol_that_is_not_carried_is_told(world: World) -> None:
