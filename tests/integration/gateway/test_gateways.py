@@ -21,6 +21,7 @@ from pilothouse.cloud.gateway.kinds import (
     LISTENER_SETS,
     REFERENCE_GRANTS,
 )
+from pilothouse.cloud.gateway.outcome import Outcome, outcome
 from pilothouse.cloud.provider import AddressNotUsable, CloudError, RetryAfter
 
 from .stage import Obj, Stage, a_stage, told
@@ -345,6 +346,22 @@ async def test_a_gateway_that_became_invalid_while_nobody_was_there_is_taken_dow
         assert not stage.cloud.plans
 
 
+async def test_a_gateway_waits_for_its_class_and_a_class_for_its_gateways(pilothouse_certificates: Path) -> None:
+    async with a_stage(pilothouse_certificates) as stage:
+        await stage.create(GATEWAYS, "gw", {**gateway(), "gatewayClassName": "late"})
+        await stage.settle()
+        assert told((await stage.get(GATEWAYS, "gw"))["status"]["conditions"])["Accepted"] == ("Unknown", "Pending")
+        await stage.create(GATEWAY_CLASSES, "late", {"controllerName": CONTROLLER}, "")
+        await stage.settle()
+        assert told((await stage.get(GATEWAYS, "gw"))["status"]["conditions"])["Programmed"] == ("True", "Programmed")
+        await stage.remove(GATEWAY_CLASSES, "late", "")
+        await stage.settle()
+        assert (await stage.get(GATEWAY_CLASSES, "late", ""))["metadata"]["deletionTimestamp"]
+        await stage.remove(GATEWAYS, "gw")
+        await stage.settle()
+        assert (await stage.admin.request("GET", GATEWAY_CLASSES.path("", "late"))).status == 404 and not stage.cloud.plans
+
+
 async def test_a_gateway_that_goes_to_another_class_is_let_go(pilothouse_certificates: Path) -> None:
     async with a_stage(pilothouse_certificates) as stage:
         await stage.create(SERVICES, "web", PORTS)
@@ -446,3 +463,27 @@ async def test_what_concerns_no_gateway_costs_nothing(pilothouse_certificates: P
         await stage.change(SERVICES, "web", {"spec": {"ports": [{"name": "http", "port": 81}]}})
         await stage.settle()
         assert stage.syncs() > before
+
+
+async def test_a_gateway_that_takes_long_to_decide_on_is_looked_at_less_often(
+    pilothouse_certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent, decisions = [0.0], [0]
+
+    def slow(*arguments: Any) -> Outcome:
+        decisions[0] += 1
+        spent[0] += 1.0
+        return outcome(*arguments)
+
+    async with a_stage(pilothouse_certificates) as stage:
+        await stage.create(SERVICES, "web", PORTS)
+        await stage.create(GATEWAYS, "gw", gateway())
+        await stage.settle()
+        monkeypatch.setattr("pilothouse.cloud.gateway.gateway.outcome", slow)
+        monkeypatch.setattr(stage.clock, "monotonic", lambda now=stage.clock.monotonic: now() + spent[0])
+        for number in range(20):
+            await stage.create(HTTP_ROUTES, f"r{number}", route())
+            await stage.settle(0.5)
+        assert decisions[0] <= 4, "each took a second, so there are four between them"
+        await stage.settle(10)
+        assert (await first(stage, "r19"))["Accepted"] == ("True", "Accepted"), "and none is forgotten"

@@ -68,6 +68,7 @@ class GatewayController(Controller):
     async def _join_later(self) -> None:
         """Kinds whose definitions come after the start."""
         while missing := [kind for kind in OPTIONAL if kind not in self._sources.caches]:
+            self._served.look()
             for kind in missing:
                 if self._served.has(kind):
                     cache = self._sources.add(kind)

@@ -35,10 +35,16 @@ class Served:
         """Wait until all of these are served."""
         await self._context.synced([self.cache])
         wanted = list(kinds)
-        while not all(self.has(kind) for kind in wanted):
+        while True:
+            self.look()
+            if all(self.has(kind) for kind in wanted):
+                return
             await self.change()
 
-    async def change(self) -> None:
-        """Wait until a definition changes."""
+    def look(self) -> None:
+        """What is asked from here on is new: `change` waits for what comes after."""
         self._changed.clear()
+
+    async def change(self) -> None:
+        """Wait until a definition has changed since the last `look`."""
         await self._changed.wait()
