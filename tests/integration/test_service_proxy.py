@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from private_network import private_network, problem
 from pilothouse.client import loopback
 from pilothouse.clock import SystemClock
 from pilothouse.nodes.proxy.choose import Mode, choose
+from pilothouse.nodes.proxy.nftables import Nftables
 from pilothouse.nodes.proxy.proxier import Proxier
 from pilothouse.nodes.proxy.ways import Way
 from pilothouse.testing.plugin import TestCluster
@@ -305,33 +307,63 @@ async def test_nothing_is_left_behind(mode: Mode) -> None:
     if why := problem("ip", "nft"):
         pytest.skip(why)
 
-    def seen() -> list[bytes]:
-        commands: list[list[str]] = [["ip", "route", "show", "table", "all"], ["nft", "list", "ruleset"]]
-        return [subprocess.run(c, capture_output=True, check=True).stdout for c in commands]
-
     with private_network():
-        before = seen()
+        before = network()
         chosen = await choose(mode, SystemClock(), RANGE)
-        assert seen() != before
+        assert network() != before
         with pytest.raises(OSError, match="another cluster"):
             await choose("nftables", SystemClock(), RANGE)
         await chosen.stop()
-        assert seen() == before
+        assert network() == before
 
 
-async def test_what_a_killed_cluster_left_is_put_right_by_the_next() -> None:
+_KILLED = """
+import asyncio, sys
+from pilothouse.clock import SystemClock
+from pilothouse.nodes.proxy.choose import choose
+async def main():
+    await choose(sys.argv[1], SystemClock(), "10.96.0.0/16")
+    print("started", flush=True)
+    await asyncio.sleep(600)
+asyncio.run(main())
+"""
+
+
+def network() -> list[bytes]:
+    """What a backend may have changed."""
+    commands: list[list[str]] = [["ip", "route", "show", "table", "all"], ["nft", "list", "ruleset"]]
+    return [subprocess.run(c, capture_output=True, check=True).stdout for c in commands]
+
+
+@pytest.mark.parametrize("mode", ["userspace", "nftables"])
+async def test_what_a_killed_cluster_changed_is_undone(mode: Mode) -> None:
     if why := problem("ip", "nft"):
         pytest.skip(why)
     with private_network():
-        before = subprocess.run(["nft", "list", "ruleset"], capture_output=True, check=True).stdout
-        killed = await choose("nftables", SystemClock(), RANGE)
-        await killed.backend.apply({"a/b": (Way("cluster", "10.96.0.7", 80, "TCP", (("127.64.0.1", 80),)),)})
-        killed.give_back()  # as the kernel does it for a process that ends
+        before = network()
+        killed = subprocess.Popen([sys.executable, "-c", _KILLED, mode], stdout=subprocess.PIPE)
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == b"started\n"
+        assert network() != before
+        killed.kill()
+        killed.communicate()
+        async with asyncio.timeout(20):
+            while network() != before:
+                await asyncio.sleep(0.02)
+
+
+async def test_what_is_left_nevertheless_is_put_right_by_the_next_cluster() -> None:
+    if why := problem("ip", "nft"):
+        pytest.skip(why)
+    with private_network():
+        before = network()
+        left = Nftables(RANGE)
+        await left.start()
+        await left.apply({"a/b": (Way("cluster", "10.96.0.7", 80, "TCP", (("127.64.0.1", 80),)),)})
         chosen = await choose("nftables", SystemClock(), RANGE)
         await chosen.backend.apply({"a/b": (Way("cluster", "10.96.0.7", 80, "TCP", (("127.64.0.2", 80),)),)})
         await chosen.stop()
-        assert subprocess.run(["nft", "list", "ruleset"], capture_output=True, check=True).stdout == before
-        assert b"10.96" not in subprocess.run(["ip", "route", "show", "table", "all"], capture_output=True, check=True).stdout
+        assert network() == before
 
 
 @pytest.mark.parametrize("backend", ["userspace-routes", "nftables"], indirect=True)

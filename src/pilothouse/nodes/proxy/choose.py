@@ -10,7 +10,8 @@ from typing import Literal
 
 from pilothouse.clock import Clock
 from pilothouse.nodes.proxy.backend import Backend
-from pilothouse.nodes.proxy.system import LocalRoutes, NetworkLock
+from pilothouse.nodes.proxy.system import PROTOCOL, LocalRoutes, NetworkLock
+from pilothouse.nodes.proxy.will import LastWill
 
 log = logging.getLogger("pilothouse.nodes")
 
@@ -33,9 +34,10 @@ def check(mode: Mode, nodeport_addresses: Iterable[str]) -> tuple[str, ...]:
 class Chosen:
     """A backend that has been started, and the right to change this machine's network, if it has that."""
 
-    def __init__(self, backend: Backend, lock: NetworkLock | None) -> None:
+    def __init__(self, backend: Backend, lock: NetworkLock | None = None, will: LastWill | None = None) -> None:
         self.backend = backend
         self._lock = lock
+        self._will = will
 
     @property
     def alone(self) -> bool:
@@ -45,9 +47,8 @@ class Chosen:
     async def stop(self) -> None:
         """Stop it, and give the right back."""
         await self.backend.stop()
-        self.give_back()
-
-    def give_back(self) -> None:
+        if self._will is not None:
+            await self._will.tear()
         if self._lock is not None:
             self._lock.give_back()
 
@@ -61,15 +62,27 @@ async def choose(mode: Mode, clock: Clock, service_range: str, nodeport_addresse
         if mode == "nftables":
             raise
         log.info("%s: cluster IPs are found at their loopback addresses only", error)
-        return Chosen(await _userspace(clock, None, service_range, nodeport_addresses), None)
+        return Chosen(await _userspace(clock, None, service_range, nodeport_addresses))
     try:
         with contextlib.suppress(OSError):  # who may not look at routes has left none
             await LocalRoutes.clear()
         backend = None if mode == "userspace" or nodeport_addresses else await _nftables(service_range, mode == "nftables")
-        return Chosen(backend or await _userspace(clock, LocalRoutes(), service_range, nodeport_addresses), lock)
+        backend = backend or await _userspace(clock, LocalRoutes(), service_range, nodeport_addresses)
+        return Chosen(backend, lock, await _will(lock, backend))
     except BaseException:
         lock.give_back()
         raise
+
+
+async def _will(lock: NetworkLock, backend: Backend) -> LastWill | None:
+    """None where nothing has been changed."""
+    from pilothouse.nodes.proxy.nftables import TABLE
+
+    if not backend.reaches_services:
+        return None
+    will = LastWill(lock, TABLE, PROTOCOL)
+    await will.write()
+    return will
 
 
 async def _nftables(service_range: str, only: bool) -> Backend | None:

@@ -19,7 +19,7 @@ import orjson
 #: Only one cluster at a time may change this machine's network; the name goes with the process that has it.
 _LOCK = "\0pilothouse-network"
 #: Our routes are known by it (any number that no routing daemon has, see /etc/iproute2/rt_protos).
-_PROTOCOL = "77"
+PROTOCOL = "77"
 
 
 async def run(*command: str, text: str = "") -> str:
@@ -50,6 +50,9 @@ class NetworkLock:
             raise OSError(error.errno, "another cluster has changed this machine's network already") from error
         self._sock = sock
 
+    def fileno(self) -> int:
+        return self._sock.fileno() if self._sock is not None else -1
+
     def give_back(self) -> None:
         if self._sock is not None:
             self._sock.close()
@@ -74,7 +77,7 @@ class LocalRoutes:
         if network.prefixlen < 32 and (other := next(iter(overlapping(network, routes)), "")):
             raise OSError(17, f"{range} is in use on this machine: there is a route to {other}")
         if not is_local(network, routes):
-            await run("ip", "-4", "route", "add", "local", range, "dev", "lo", "proto", _PROTOCOL)
+            await run("ip", "-4", "route", "add", "local", range, "dev", "lo", "proto", PROTOCOL)
             self._made.add(range)
         self._users[range] += 1
 
@@ -107,12 +110,12 @@ class LocalRoutes:
     async def _delete(self, range: str) -> None:
         if range in self._made:
             self._made.discard(range)
-            await run("ip", "-4", "route", "del", "local", range, "dev", "lo", "proto", _PROTOCOL)
+            await run("ip", "-4", "route", "del", "local", range, "dev", "lo", "proto", PROTOCOL)
 
     @staticmethod
     async def clear() -> None:
         """Take back what one left that was killed."""
-        await run("ip", "-4", "route", "flush", "table", "local", "proto", _PROTOCOL)
+        await run("ip", "-4", "route", "flush", "table", "local", "proto", PROTOCOL)
 
 
 def overlapping(network: ipaddress.IPv4Network, routes: Iterable[dict[str, str]]) -> list[str]:
@@ -120,7 +123,7 @@ def overlapping(network: ipaddress.IPv4Network, routes: Iterable[dict[str, str]]
     return [
         route["dst"]
         for route in routes
-        if route.get("protocol") != _PROTOCOL and (other := _destination(route)) is not None and other.overlaps(network)
+        if route.get("protocol") != PROTOCOL and (other := _destination(route)) is not None and other.overlaps(network)
     ]
 
 
