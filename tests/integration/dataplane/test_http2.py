@@ -132,6 +132,22 @@ async def test_a_request_without_a_length_reaches_a_backend_of_http_1(lab: Lab, 
     assert answer.json()["body"] == "part 0;part 1;part 2;"
 
 
+async def test_an_answer_that_comes_before_the_request_has_ended_is_passed_on(lab: Lab, clear: httpx.AsyncClient) -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        return web.Response(status=413, text="too much")
+
+    await lab.backend("a", refuse)
+    edge = await lab.edge(to("a"))
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"x" * 1000
+            await asyncio.sleep(0.005)
+
+    answer = await clear.post(url(edge), content=parts())
+    assert (answer.status_code, answer.text) == (413, "too much")
+
+
 async def test_a_backend_is_spoken_to_in_http2_by_prior_knowledge(lab: Lab, clear: httpx.AsyncClient) -> None:
     backend = await backend2(lab, "b")
     edge = await lab.edge(to("b"))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Streams that a client may reset between two sweeps: more is an attack (CVE-2023-44487).
 _RESETS = 1000
+#: How long what is left of a request may still come when it has been answered.
+_LINGER = 1.0
 
 
 class Http2(Session):
@@ -68,7 +70,7 @@ class Http2(Session):
             self.acknowledge(event.stream_id, event.flow_controlled_length)
             return
         if event.data:
-            stream.exchange.body(event.data)
+            stream.ask_more(event.data)
         stream.arrived(event.flow_controlled_length)
         if stream.exchange.up is not None:
             stream.exchange.up.flush()
@@ -84,6 +86,7 @@ class Http2(Session):
             stream.exchange.end(stream.trailers)
             if stream.exchange.up is not None:
                 stream.exchange.up.flush()
+            stream.over()
 
     def _on_reset(self, event: Any) -> None:
         super()._on_reset(event)
@@ -94,6 +97,8 @@ class Http2(Session):
 
     def idle(self) -> None:
         self.expires = self.front.engine.now + self.limits.idle
+        if self.leaving:
+            self.close()
 
     # --- for the front ----------------------------------------------------------------------------------------------------
 
@@ -119,6 +124,8 @@ class ServerStream(Stream):
     session: Http2
     exchange: Exchange
     _head: Headers | None = None
+    _lingers = False
+    _useless = 0
 
     def __init__(self, session: Http2, number: int) -> None:
         super().__init__(session)
@@ -165,6 +172,15 @@ class ServerStream(Stream):
         if exchange.up is not None:
             exchange.up.flush()
 
+    def ask_more(self, data: bytes) -> None:
+        """More of the request; what comes behind its answer is read for a while and thrown away."""
+        if self._lingers:
+            self._useless += len(data)
+            if self._useless > self.session.limits.unread:
+                self._stop()
+        else:
+            self.exchange.body(data)
+
     # --- exchange.Downstream ----------------------------------------------------------------------------------------------
 
     def respond(self, status: int, headers: Headers, bodyless: bool) -> None:
@@ -188,30 +204,29 @@ class ServerStream(Stream):
         self._emit(not trailers)
         if not self.sent:
             self.finish(trailers)
-        self._over()
+        self.over()
         self.session.flush()
-        self._close_if_last()
 
     def pump(self) -> None:
         super().pump()
-        self._over()
+        self.over()
 
-    def _over(self) -> None:
+    def over(self) -> None:
         """Once the whole answer is sent, the rest of the request is not wanted (RFC 9113 section 8.1)."""
         if not self.sent or not self.exchange.done:
             return
         if self.exchange.ended:
             self.session.forget(self)
-        elif self.id in self.session.streams:
-            self.cancel(Code.NO_ERROR)
+        elif not self._lingers:  # some clients take a reset that comes with the answer for all that there is
+            self._lingers = True
+            self.session.front.engine.clock.call_later(_LINGER, self._stop)
 
-    def _close_if_last(self) -> None:
-        if self.session.leaving and not self.session.streams:
-            self.session.close()
+    def _stop(self) -> None:
+        if self.id in self.session.streams:
+            self.cancel(Code.NO_ERROR)
 
     def reset(self) -> None:
         self.cancel(Code.INTERNAL_ERROR)
-        self._close_if_last()
 
     def flush(self) -> None:
         self._emit(False)
