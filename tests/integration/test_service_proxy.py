@@ -16,7 +16,7 @@ import pytest
 from private_network import private_network, problem
 
 from pilothouse.client import loopback
-from pilothouse.clock import SystemClock
+from pilothouse.clock import SystemClock, rfc3339
 from pilothouse.nodes.proxy.choose import Mode, choose
 from pilothouse.nodes.proxy.nftables import Nftables
 from pilothouse.nodes.proxy.proxier import Proxier
@@ -163,6 +163,22 @@ async def test_a_cluster_ip_leads_to_endpoints_and_follows_them(net: Net) -> Non
     await net.until(web, {ONE})
     await net.send("DELETE", f"{CORE}/services/web")
     await net.until(web, {"refused"})
+
+
+async def test_it_is_told_how_long_changes_take_to_arrive(net: Net) -> None:
+    def count() -> int:
+        text = net.proxier.metrics.text()
+        return int(text.partition("kubeproxy_network_programming_duration_seconds_count ")[2].split()[0])
+
+    web = net.at(await net.service())
+    await net.endpoints(one(1))
+    await net.until(web, {ONE})
+    assert count() == 0
+    note = {"metadata": {"annotations": {"endpoints.kubernetes.io/last-change-trigger-time": rfc3339(net.cluster.clock.now())}}}
+    where, merge = f"{DISCOVERY}/endpointslices/web", "application/merge-patch+json"
+    await net.cluster.admin.request("PATCH", where, body={**note, "endpoints": [one(2)]}, content_type=merge)
+    await net.until(web, {TWO})
+    assert count() == 1
 
 
 async def test_a_node_port_is_open_at_every_node_and_at_localhost(net: Net) -> None:
@@ -319,7 +335,7 @@ async def test_nothing_is_left_behind(mode: Mode) -> None:
 
 _KILLED = """
 import asyncio, sys
-from pilothouse.clock import SystemClock
+from pilothouse.clock import SystemClock, rfc3339
 from pilothouse.nodes.proxy.choose import choose
 async def main():
     await choose(sys.argv[1], SystemClock(), "10.96.0.0/16")

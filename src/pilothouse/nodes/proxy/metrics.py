@@ -5,6 +5,9 @@ from __future__ import annotations
 from pilothouse.client.metrics import Counter, Gauge, Histogram, exponential, text
 from pilothouse.clock import Clock
 
+#: A minute by seconds, and coarser up to five.
+_PROGRAMMING = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
+
 
 class ProxyMetrics:
     """`mode` is the backend's name."""
@@ -14,6 +17,12 @@ class ProxyMetrics:
         self.last_synced = self.last_queued = 0.0
         self.seconds = Histogram(
             "kubeproxy_sync_proxy_rules_duration_seconds", "How long a round of changes took.", (), exponential(0.001, 2, 15)
+        )
+        self.programming = Histogram(
+            "kubeproxy_network_programming_duration_seconds",
+            "From what changed endpoints, such as a pod that became ready, until traffic goes there.",
+            (),
+            _PROGRAMMING,
         )
         self.service_changes = Counter("kubeproxy_sync_proxy_rules_service_changes_total", "Changes of Services.")
         self.endpoint_changes = Counter("kubeproxy_sync_proxy_rules_endpoint_changes_total", "Changes of endpoints.")
@@ -40,5 +49,13 @@ class ProxyMetrics:
         self.seconds.observe(seconds)
 
     def text(self) -> str:
-        parts = (self.seconds, self.service_changes, self.endpoint_changes, self.failures, self._synced, self._queued)
+        parts = (
+            self.seconds,
+            self.programming,
+            self.service_changes,
+            self.endpoint_changes,
+            self.failures,
+            self._synced,
+            self._queued,
+        )
         return text(parts)

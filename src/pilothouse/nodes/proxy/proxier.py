@@ -12,8 +12,8 @@ from typing import Any
 
 from pilothouse.client.informer import InformerFactory
 from pilothouse.client.interface import Transport
-from pilothouse.client.service_endpoints import ServiceEndpoints, Target
-from pilothouse.clock import Clock
+from pilothouse.client.service_endpoints import ServiceEndpoints, Target, service_of
+from pilothouse.clock import Clock, parse_rfc3339
 from pilothouse.nodes.proxy import ways
 from pilothouse.nodes.proxy.backend import Backend
 from pilothouse.nodes.proxy.health import HealthChecks, node_address
@@ -26,6 +26,7 @@ Obj = dict[str, Any]
 #: What could not be done, such as to take a port that another program has, is tried again after so long.
 RETRY_SECONDS = 30.0
 CHECK_SECONDS = 30.0
+TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
 class Proxier:
@@ -55,6 +56,7 @@ class Proxier:
         self._endpoints = ServiceEndpoints(self._slices, self._nodes, self._endpoints_changed)
         self._services.add_handler(self._service_changed)
         self._nodes.add_handler(self._node_changed)
+        self._slices.add_handler(self._slice_changed)
         self._health = HealthChecks(self._nodes)
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()
@@ -62,6 +64,7 @@ class Proxier:
         self._local: set[str] = set()
         self._known: dict[str, tuple[ways.Way, ...]] = {}
         self._failed: dict[str, str] = {}
+        self._triggered: dict[str, float] = {}
         self.synced = False
 
     async def run(self) -> None:
@@ -71,6 +74,7 @@ class Proxier:
                 group.create_task(self._check_forever())
                 for informer in (self._services, self._slices, self._nodes):
                     await informer.wait_synced()
+                self._wake.set()  # also where there is nothing to do
                 while True:
                     await self._wake.wait()
                     self._wake.clear()
@@ -103,6 +107,16 @@ class Proxier:
         self.metrics.service_changes.add()
         self._touch(f"{meta['namespace']}/{meta['name']}")
 
+    def _slice_changed(self, old: Obj | None, new: Obj | None) -> None:
+        """When that happened which the slice was written for; what was before us does not count."""
+        told = _triggered_at(new)
+        if new is None or not told or not self.synced or told == _triggered_at(old):
+            return
+        try:
+            self._triggered.setdefault(service_of(new), parse_rfc3339(told))
+        except ValueError:
+            log.info("EndpointSlice %s: %r is no time", new["metadata"]["name"], told)
+
     def _endpoints_changed(self, services: frozenset[str]) -> None:
         self.metrics.endpoint_changes.add(by=len(services))
         self._touch(*services)
@@ -123,6 +137,8 @@ class Proxier:
                 self._remember(key, found, problems.get(key, ""))
         for key in dirty:
             await self._check_health(key)
+            if (since := self._triggered.pop(key, None)) is not None:
+                self.metrics.programming.observe(max(0.0, self._clock.now() - since))
         self.metrics.synced(self._clock.monotonic() - began)
 
     def _remember(self, key: str, found: tuple[ways.Way, ...], problem: str) -> None:
@@ -159,6 +175,10 @@ class Proxier:
         service = self._services.get(*key.split("/"))
         check = ways.health_check(service, self._endpoints.all(key)) if service is not None else None
         await self._health.set(key, check)
+
+
+def _triggered_at(slice: Obj | None) -> str:
+    return ((slice or {}).get("metadata", {}).get("annotations") or {}).get(TRIGGER_TIME) or ""
 
 
 def _same(old: Obj, new: Obj) -> bool:
