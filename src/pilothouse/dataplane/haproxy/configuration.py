@@ -82,6 +82,7 @@ def _text(sections: Sections, control: int, connections: int) -> str:
         "  ssl-default-bind-options ssl-min-ver TLSv1.2",
         "  ssl-server-verify required",
         "  close-spread-time 10m",
+        "  tune.listener.multi-queue off",  # what one thread has accepted for another can be lost when HAProxy stops
         f"  lua-load {sections.folder}/{script.FILE}",
     ]
     if sections.mirrors:
