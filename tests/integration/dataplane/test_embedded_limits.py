@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,11 +14,12 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from lab import Lab, to, until, url
+from lab import Lab, new_address, to, until, url
 
 from pilothouse.clock import SystemClock, VirtualClock
 from pilothouse.dataplane.embedded.engine import EmbeddedEngine
 from pilothouse.dataplane.embedded.limits import Limits
+from pilothouse.dataplane.embedded.listening import Listening
 from pilothouse.dataplane.model import Edge, Forward, Pool
 
 Http = aiohttp.ClientSession
@@ -238,3 +241,25 @@ async def test_telling_what_is_so_already_changes_nothing() -> None:
         writer.write(b"x")
         assert await reader.readexactly(1) == b"x"
         writer.close()
+
+
+async def test_connections_wait_while_there_are_no_descriptors_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[socket.socket] = []
+    listening = Listening(new_address(), 0)
+    accept, tries = socket.socket.accept, 0
+
+    def none_left(sock: socket.socket) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries <= 2:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(sock)
+
+    monkeypatch.setattr(socket.socket, "accept", none_left)
+    listening.whole(taken.append, SystemClock())
+    client = socket.create_connection(listening._sock.getsockname())
+    await until(lambda: len(taken) == 1)
+    assert tries <= 5, "it does not try over and over"
+    listening.close()
+    for sock in (client, *taken):
+        sock.close()

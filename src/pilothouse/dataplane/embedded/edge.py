@@ -55,7 +55,7 @@ class EdgeFront(FrontState):
     async def listen(self) -> None:
         self.listening = self.listening or Listening(self.front.address, self.front.port)
         if self._tls:
-            self.listening.whole(self._arrive)
+            self.listening.whole(self._arrive, self.engine.clock)
         else:
             await self.listening.serve(lambda: Http1(self))
 

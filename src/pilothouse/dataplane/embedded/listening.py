@@ -12,10 +12,13 @@ import errno
 import socket
 from collections.abc import Callable
 
+from pilothouse.clock import Clock, Timer
+
 _BACKLOG = 1024
 #: Connections taken in one turn of the loop.
 _AT_ONCE = 32
-#: Out of descriptors or memory: what waits is taken later.
+#: Out of descriptors or memory: what waits is taken so many seconds later.
+_PAUSE = 0.2
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -46,6 +49,7 @@ class Listening:
         self._sock = bind(address, port, socket.SOCK_STREAM, interface)
         self._server: asyncio.Server | None = None
         self._reading = False
+        self._pause: Timer | None = None
 
     async def serve(self, factory: Callable[[], asyncio.BaseProtocol]) -> None:
         """Give each connection a protocol."""
@@ -55,25 +59,27 @@ class Listening:
         if before is not None:
             _end(before)
 
-    def whole(self, taken: Callable[[socket.socket], object]) -> None:
+    def whole(self, taken: Callable[[socket.socket], object], clock: Clock) -> None:
         """Give each connection's socket to `taken`."""
         before = self._release()
         if before is not None:
             _end(before)
-        asyncio.get_running_loop().add_reader(self._sock.fileno(), self._take, taken)
+        self._read(taken, clock)
+
+    def _read(self, taken: Callable[[socket.socket], object], clock: Clock) -> None:
+        asyncio.get_running_loop().add_reader(self._sock.fileno(), self._take, taken, clock)
         self._reading = True
+        self._pause = None
 
     def _release(self) -> asyncio.Server | None:
         """End what is done with connections. A server has its socket closed with it, so it keeps that one and we go on with a twin."""
-        if self._reading:
-            self._reading = False
-            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+        self._rest()
         before, self._server = self._server, None
         if before is not None:
             self._sock = self._sock.dup()
         return before
 
-    def _take(self, taken: Callable[[socket.socket], object]) -> None:
+    def _take(self, taken: Callable[[socket.socket], object], clock: Clock) -> None:
         for _ in range(_AT_ONCE):
             try:
                 sock, _ = self._sock.accept()
@@ -81,6 +87,8 @@ class Listening:
                 return
             except OSError as error:
                 if error.errno in _SHORT:
+                    self._rest()
+                    self._pause = clock.call_later(_PAUSE, lambda: self._read(taken, clock))
                     return
                 raise
             sock.setblocking(False)
@@ -94,10 +102,17 @@ class Listening:
             _end(self._server)
             self._server = None
             return
+        self._rest()
+        self._sock.close()
+
+    def _rest(self) -> None:
+        """Take nothing for now."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
         if self._reading:
             self._reading = False
             asyncio.get_running_loop().remove_reader(self._sock.fileno())
-        self._sock.close()
 
 
 def _end(server: asyncio.AbstractServer) -> None:
