@@ -147,7 +147,7 @@ def change_everything(kubectl: Kubectl) -> None:
 
 def check(told: dict[str, Any], seconds: float) -> None:
     assert told["failures"] == {}, told
-    assert told["answered"] == told["sent"] >= RATE * seconds * 0.4, told  # a busy machine sends fewer
+    assert told["answered"] == told["sent"] >= RATE * seconds * 0.2, told  # a busy machine sends fewer
     assert len(told["pods"]) >= 11, told  # of two updates, and of those that came back
 
 

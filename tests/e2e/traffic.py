@@ -21,6 +21,8 @@ import aiohttp
 
 #: Requests one after another: on a kept connection or a new one, with a body or without.
 PATTERN = [(kept, body) for kept in (True, True, False) for body in (None, b"x" * 100)]
+#: What is given up on a machine that is too busy: to be more than so many seconds late, and more than so many requests at once.
+LATE, FLYING = 0.5, 500
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Traffic:
     url: str
     headers: dict[str, str]
     sent: int = 0
+    flying: int = 0
     answered: int = 0
     failures: collections.Counter[str] = field(default_factory=collections.Counter)
     pods: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -37,6 +40,7 @@ class Traffic:
 
     async def one(self, session: aiohttp.ClientSession, body: bytes | None, due: float) -> None:
         self.sent += 1
+        self.flying += 1
         try:
             async with session.request("GET" if body is None else "POST", self.url, data=body, headers=self.headers) as answer:
                 told = await answer.read()
@@ -48,6 +52,7 @@ class Traffic:
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             at = time.strftime("%H:%M:%S", time.localtime()) + f"{time.time() % 1:.3f}"[1:]
             self.failures[f"{'new' if session.connector.force_close else 'kept'}: {type(error).__name__}: {error} at {at}"] += 1  # type: ignore[union-attr]
+        self.flying -= 1
         self.latencies.append(time.perf_counter() - due)
 
     def told(self) -> str:
@@ -68,17 +73,18 @@ async def flow(url: str, rate: float, host: str) -> None:
         asyncio.TaskGroup() as group,
     ):
         kept._retry_connection = fresh._retry_connection = False  # what is lost is to be seen
-        begun = time.perf_counter()
-        for n, (keep, body) in zip(itertools.count(), itertools.cycle(PATTERN), strict=False):
-            due = begun + n / rate
+        due = time.perf_counter()
+        for n, (keep, body) in enumerate(itertools.cycle(PATTERN)):
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            while traffic.flying >= FLYING:
+                await asyncio.sleep(0.005)
             if stop.is_set():
                 break
             task = group.create_task(traffic.one(kept if keep else fresh, body, due))
             if n == 0:
                 await task
                 print("flowing", flush=True)
-                begun = time.perf_counter()
+            due = max(due + 1 / rate, time.perf_counter() - LATE)
     print(traffic.told(), flush=True)
 
 

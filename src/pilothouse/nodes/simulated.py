@@ -36,7 +36,7 @@ WORKERS = 16
 #: Seconds that a pod that serves takes to stop: what it takes at most until EndpointSlices and load balancers have followed its deletion.
 SERVED_STOP_DELAY = 1.0
 #: Where that takes longer, clients still come: so many seconds after the last one, and at most so many in all.
-QUIET, LONGEST_STOP_DELAY = 0.5, 5.0
+QUIET, LONGEST_STOP_DELAY = 1.0, 10.0
 #: Where the hub says whether it wants to know what pods use, and when to ask again one that does not know what that is.
 USAGE_PATH, USAGE_RETRY_SECONDS = "/pilothouse/node-usage", 300.0
 _SMP = "application/strategic-merge-patch+json"

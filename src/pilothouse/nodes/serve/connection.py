@@ -18,8 +18,8 @@ _BEGINNINGS = (
     PREFACE,
 )
 
-#: Seconds that a client has to say something when its container has ended meanwhile.
-FIRST_WORDS = 0.5
+#: Seconds that a client has to say something when its container has ended meanwhile, and turns of the loop in which that is read on a busy machine.
+FIRST_WORDS, TURNS = 2.0, 4
 
 
 class Handler(Protocol):
@@ -125,7 +125,13 @@ class Connection(asyncio.Protocol):
         """The container has ended: close when nothing is due. Who has just connected and said nothing yet may say it."""
         self.ending = True
         if self._handler is None:
-            self.pod.clock.call_later(FIRST_WORDS, self.rest)
+            self.pod.clock.call_later(FIRST_WORDS, self._rest_soon)
+        else:
+            self.rest()
+
+    def _rest_soon(self, turns: int = TURNS) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(self._rest_soon, turns - 1)
         else:
             self.rest()
 

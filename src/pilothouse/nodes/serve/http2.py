@@ -181,6 +181,7 @@ class Http2:
         self._send(number)
 
     def _begin_grpc(self, number: int, stream: _Stream) -> None:
+        self._pod.arrived()
         self._pod.spend(self._place.container)
         path, how = stream.asked.path, self._pod.behaviour
         head = [(":status", "200"), *self._standing(), ("content-type", "application/grpc")]

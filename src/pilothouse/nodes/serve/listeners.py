@@ -21,7 +21,7 @@ from pilothouse.client import loopback
 from pilothouse.clock import Clock
 from pilothouse.nodes.behaviour import Obj
 from pilothouse.nodes.serve import tls
-from pilothouse.nodes.serve.connection import Connection, UdpEcho
+from pilothouse.nodes.serve.connection import TURNS, Connection, UdpEcho
 from pilothouse.nodes.serve.pod import ServedPod
 
 log = logging.getLogger("pilothouse.nodes")
@@ -30,8 +30,6 @@ log = logging.getLogger("pilothouse.nodes")
 BACKLOG, RESERVE = 512, 512
 #: Seconds that a request may take to its end after its container has ended.
 LAST_WORDS = 30.0
-#: Turns of the event loop in which what the kernel holds is accepted and read.
-TURNS = 4
 #: A port with something held there tells other processes that this block of addresses is taken.
 CLAIM_PORT = 49_151
 BLOCKS = 64

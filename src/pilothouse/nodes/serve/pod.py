@@ -48,7 +48,7 @@ class ServedPod:
         return not self.stopping and not self.behaviour.fail_readiness
 
     def arrived(self) -> None:
-        """Somebody comes by a new connection or with a datagram."""
+        """Somebody comes: a connection, a request, a datagram."""
         if self.stopping:
             self.last_arrival = self.clock.now()
 
@@ -58,6 +58,7 @@ class ServedPod:
         return low if low == high else self.behaviour.delay(self.clock.random.random())
 
     def answer(self, place: Place, asked: Asked) -> Answer:
+        self.arrived()
         self.spend(place.container)
         return answer(place, self.behaviour, asked, self.ready)
 
