@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pilothouse.cloud.gateway.kinds import HTTP_ROUTES
+from pilothouse.client.reconcile.objects import condition
+from pilothouse.cloud.gateway.kinds import GATEWAYS, HTTP_ROUTES
 
-from .city import HTTP, City, path, to
+from .city import HTTP, City, eventually, path, to
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -181,3 +182,13 @@ async def test_a_gateway_has_the_address_that_it_asks_for(city: City) -> None:
     assert await city.gateway("asks", addresses=[{"type": "IPAddress", "value": wanted}]) == wanted
     await city.route("asked", "asks", to("asked"))
     assert (await city.ask(wanted)).pod == "asked"
+    assert await city.gateway("leaves-it-open", addresses=[{"type": "IPAddress"}]) not in (given, wanted)
+    await city.create(
+        GATEWAYS, "too-late", {"gatewayClassName": "pilothouse", "listeners": [HTTP], "addresses": [{"value": wanted}]}
+    )
+
+    async def told() -> bool:
+        found = condition(await city.get(GATEWAYS, "too-late"), "Programmed") or {}
+        return (found.get("status"), found.get("reason")) == ("False", "AddressNotUsable")
+
+    await eventually(told)
