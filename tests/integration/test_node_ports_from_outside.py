@@ -1,4 +1,4 @@
-"""Node ports as the network sees them: closed, unless they are opened to it."""
+"""Node ports as the network sees them: closed, unless they are opened to it. And endpoints on another machine."""
 
 from __future__ import annotations
 
@@ -31,6 +31,16 @@ with socket.socket(socket.AF_INET, kind) as sock:
 """
 
 
+_SERVE = """
+import socket
+with socket.create_server(("198.51.100.2", 9000)) as server:
+    print("ready", flush=True)
+    while True:
+        with server.accept()[0] as client:
+            client.sendall(client.getpeername()[0].encode())
+"""
+
+
 class Neighbour:
     """Another machine on the network."""
 
@@ -40,6 +50,16 @@ class Neighbour:
     def do(self, *command: str) -> str:
         line = ["nsenter", "-t", str(self._process), "-n", *command]
         return subprocess.run(line, capture_output=True, check=True, text=True).stdout.strip()
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """At port 9000 it says who asked."""
+        line = ["nsenter", "-t", str(self._process), "-n", sys.executable, "-c", _SERVE]
+        with subprocess.Popen(line, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            yield
+            process.kill()
 
     async def ask(self, port: int, transport: Transport) -> str:
         return await asyncio.to_thread(self.do, sys.executable, "-c", _ASK, HERE, str(port), transport)
@@ -123,3 +143,17 @@ async def test_the_network_reaches_node_ports_where_they_are_opened_to_it(
 async def test_other_networks_of_the_machine_stay_closed(neighbour: Neighbour) -> None:
     async with serving("auto", ("203.0.113.0/24",)):
         assert await neighbour.ask(30080, "TCP") == "nobody"
+
+
+@pytest.mark.parametrize("mode", ["userspace", "nftables"])
+async def test_endpoints_on_another_machine_are_reached_from_an_address_that_it_can_answer(
+    neighbour: Neighbour, mode: Mode
+) -> None:
+    chosen = await choose(mode, SystemClock(), "10.96.0.0/16")
+    with neighbour.serving():
+        await chosen.backend.apply({"a/b": (Way("cluster", "10.96.0.7", 80, "TCP", ((THERE, 9000),)),)})
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("10.96.0.7", 80)
+            assert await reader.read() == HERE.encode()
+        writer.close()
+    await chosen.stop()
