@@ -24,7 +24,10 @@ Obj = dict[str, Any]
 _PLAIN = frozenset(("", "http", "tcp", "grpc", "h2c", "kubernetes.io/h2c", "kubernetes.io/ws"))
 #: What it can be sent to where a policy says how TLS is to be spoken.
 _OVER_TLS = frozenset(("https", "kubernetes.io/wss", "h2", "http2"))
-_HTTP2 = frozenset(("grpc", "h2c", "kubernetes.io/h2c"))
+#: What is HTTP/2, and how a plan says so.
+_HTTP2 = {"grpc": "grpc", "h2c": "kubernetes.io/h2c", "kubernetes.io/h2c": "kubernetes.io/h2c"} | dict.fromkeys(
+    ("h2", "http2"), "kubernetes.io/h2c"
+)
 
 
 class Backends:
@@ -85,8 +88,8 @@ class Backends:
         if protocol not in _PLAIN and not (found is not None and protocol in _OVER_TLS):
             return "", _wrong("UnsupportedProtocol", f"appProtocol {port['appProtocol']} of {base} is not supported")
         grpc = kind == "GRPCRoute"
-        pool = f"{base}/grpc" if grpc and protocol not in _HTTP2 else base
-        told = "grpc" if grpc else port.get("appProtocol") or ""
+        pool = f"{base}/grpc" if grpc else base
+        told = "grpc" if grpc else _HTTP2.get(protocol) or (protocol if protocol.startswith("kubernetes.io/") else "")
         tls = found.tls if found else None
         if tls is not None and self._certificate is not None:
             pool, tls = f"{pool}@{self._owner}", replace(tls, certificate=self._certificate)

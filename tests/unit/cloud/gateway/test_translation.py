@@ -235,7 +235,10 @@ def test_limits() -> None:
     ("protocol", "pool", "told"),
     [
         ("", "ns/web:80", ""),
-        ("http", "ns/web:80", "http"),
+        ("http", "ns/web:80", ""),
+        ("HTTP", "ns/web:80", ""),
+        ("h2c", "ns/web:80", "kubernetes.io/h2c"),
+        ("grpc", "ns/web:80", "grpc"),
         ("kubernetes.io/h2c", "ns/web:80", "kubernetes.io/h2c"),
         ("kubernetes.io/ws", "ns/web:80", "kubernetes.io/ws"),
     ],
