@@ -79,6 +79,25 @@ async def test_a_pod_that_is_ready_answers_and_one_that_is_gone_does_not(
         await http.get(url(first))
 
 
+async def test_a_pod_that_is_asked_all_the_time_serves_on_when_it_is_to_stop(
+    serving_cluster: TestCluster, http: aiohttp.ClientSession
+) -> None:
+    cluster = serving_cluster
+    await ask(cluster, "POST", f"{APPS}/deployments", deployment("web", 1))
+    (pod,) = await until(cluster, lambda ps: sum(map(ready, ps)) == 1)
+    await ask(cluster, "DELETE", f"{APPS}/deployments/web")
+    await until(cluster, lambda ps: all("deletionTimestamp" in p["metadata"] for p in ps))
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    while loop.time() - begun < 1.6:  # longer than one that nobody asks
+        async with http.get(url(pod)) as answer:
+            assert answer.status == 200
+        await asyncio.sleep(0.1)
+    last = loop.time()
+    await until(cluster, lambda ps: not ps)
+    assert loop.time() - last >= 0.9
+
+
 async def test_a_pod_of_the_hosts_network_has_its_nodes_address(
     serving_cluster: TestCluster, http: aiohttp.ClientSession
 ) -> None:
