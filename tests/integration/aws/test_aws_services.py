@@ -535,8 +535,15 @@ async def test_other_controllers_are_left_their_services(world: World, nodes: li
             for call in (aws.load_balancers().ensure, aws.load_balancers().update):
                 with pytest.raises(ImplementedElsewhere):
                     await call(CLUSTER, service, nodes)
-            with pytest.raises(ImplementedElsewhere):
-                await aws.load_balancers().ensure_deleted(CLUSTER, service)
+            await aws.load_balancers().ensure_deleted(CLUSTER, service)
+    assert world.inventory() == world.at_start
+
+
+async def test_what_was_made_before_another_controller_came_is_deleted(world: World, nodes: list[dict]) -> None:
+    service = world.add_service(annotations={"type": "external"})
+    await ensure(world, service)
+    async with world.provider("LeaveTypes = external") as aws:
+        await aws.load_balancers().ensure_deleted(CLUSTER, service)
     assert world.inventory() == world.at_start
 
 
