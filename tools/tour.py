@@ -68,7 +68,7 @@ def tour() -> None:
     curl(balancer, port, balancer)
     for condition in ("create", "condition=Established"):  # a cluster learns of the Gateway API when it is ready
         kubectl("wait", "--for", condition, "crd/httproutes.gateway.networking.k8s.io", "--timeout=30s", quietly=True)
-    kubectl("apply", "-f", "examples/guestbook/gateway.yaml")
+    kubectl("apply", "-f", "examples/guestbook/http-gateway.yaml")
     kubectl("-n", "guestbook", "wait", "--for", "condition=Programmed", "gateway/guestbook", "--timeout=30s")
     kubectl("-n", "guestbook", "get", "gateways,httproutes")
     gateway = told("gateway/guestbook", ".status.addresses[0].value")

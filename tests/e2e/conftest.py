@@ -26,7 +26,7 @@ def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         store = ["--etcd-servers", etcd.endpoint]
     program = Program(
         "up", "--data-dir", str(folder / "data"), "--port", str(free_port()), "--nodes", "2",
-        "--kubeconfig", str(folder / "kubeconfig"), *store,
+        "--kubeconfig", str(folder / "kubeconfig"), "--proxy-mode", "none", *store,
     )  # fmt: skip
     yield folder / "kubeconfig"
     told = program.told()

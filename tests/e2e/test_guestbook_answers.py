@@ -112,7 +112,7 @@ def test_the_guestbook_answers_at_its_load_balancer_and_its_gateway_also_after_a
     names = set(up.kubectl("get", "pods", "-l", "tier=frontend", "-o", "jsonpath={.items[*].metadata.name}").split())
     wait_for(lambda: pods_at(address) == names, "answers of all three pods")
 
-    up.kubectl("apply", "-f", str(GUESTBOOK / "gateway.yaml"))
+    up.kubectl("apply", "-f", str(GUESTBOOK / "http-gateway.yaml"))
     gateway = up.gateway()
     assert gateway != address
     wait_for(lambda: ask(gateway, "guestbook.localhost")[0] == 200, "an answer of the gateway")
@@ -129,5 +129,5 @@ def test_the_guestbook_answers_at_its_load_balancer_and_its_gateway_also_after_a
     wait_for(lambda: ask(gateway, "guestbook.localhost")[0] == 200, "an answer of the gateway at the same address")
     assert (up.address(), up.gateway()) == (address, gateway)
 
-    up.kubectl("delete", "-f", str(GUESTBOOK / "gateway.yaml"), "-f", str(GUESTBOOK / "guestbook.yaml"))
+    up.kubectl("delete", "-f", str(GUESTBOOK / "http-gateway.yaml"), "-f", str(GUESTBOOK / "guestbook.yaml"))
     assert ask(address) == ask(gateway) == (0, "")

@@ -68,7 +68,7 @@ def kubectl(tmp_path: Path) -> Iterator[Kubectl]:
     config = tmp_path / "cloud.yaml"
     config.write_text(f"engine: embedded\naddresses: {ADDRESSES}\n")
     program = Program(
-        "up", "--memory", "--port", str(free_port()), "--dns-port", "0",
+        "up", "--memory", "--port", str(free_port()), "--dns-port", "0", "--proxy-mode", "none",
         "--kubeconfig", str(tmp_path / "kubeconfig"), "--cloud-config", str(config),
     )  # fmt: skip
     kubectl = Kubectl(tmp_path / "kubeconfig")

@@ -17,7 +17,9 @@ ZONES = {"node-1": "zoneA", "node-2": "zoneA", "node-3": "zoneB", "node-4": "zon
 def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     """kubectl of a cluster with four nodes in two zones."""
     config = tmp_path_factory.mktemp("live-scheduling") / "kubeconfig"
-    program = Program("up", "--memory", "--nodes", "4", "--port", str(free_port()), "--kubeconfig", str(config))
+    program = Program(
+        "up", "--memory", "--nodes", "4", "--port", str(free_port()), "--proxy-mode", "none", "--kubeconfig", str(config)
+    )
     kubectl = Kubectl(config)
     wait_for(lambda: kubectl("get", "nodes").count(" Ready ") == 4, "four nodes")
     for node, zone in ZONES.items():

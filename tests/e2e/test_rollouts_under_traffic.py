@@ -90,7 +90,7 @@ def kubectl(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kubectl]
     config = tmp_path / "cloud.yaml"
     config.write_text(f"engine: {request.param}\naddresses: {ADDRESSES}\n")
     program = Program(
-        "up", "--memory", "--port", str(free_port()), "--nodes", "3", "--dns-port", "0",
+        "up", "--memory", "--port", str(free_port()), "--nodes", "3", "--dns-port", "0", "--proxy-mode", "none",
         "--kubeconfig", str(tmp_path / "kubeconfig"), "--cloud-config", str(config),
     )  # fmt: skip
     yield Kubectl(tmp_path / "kubeconfig")
