@@ -82,7 +82,9 @@ def _text(sections: Sections, control: int, connections: int) -> str:
         "  ssl-default-bind-options ssl-min-ver TLSv1.2",
         "  ssl-server-verify required",
         "  close-spread-time 10m",
-        "  tune.listener.multi-queue off",  # what one thread has accepted for another can be lost when HAProxy stops
+        # each thread takes its own, one by one: what one has accepted for another can be lost when HAProxy stops
+        "  tune.listener.multi-queue off",
+        "  tune.maxaccept 1",
         f"  lua-load {sections.folder}/{script.FILE}",
     ]
     if sections.mirrors:
