@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
 import tempfile
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from functools import partial
@@ -55,14 +57,19 @@ class ApiHub:
         store: Store | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
-        folder = data_dir or Path(tempfile.mkdtemp(prefix="pilothouse-"))
         self.settings = settings or Settings()
         if self.settings.cert_dir is None:
-            self.settings = replace(self.settings, cert_dir=folder / "pki")
+            self.settings = replace(self.settings, cert_dir=(data_dir or self._temporary_folder()) / "pki")
         if store is None:
             store = SqliteStore(data_dir, self.clock) if data_dir else MemoryStore(self.clock)
         self.pki = make_pki(self.settings, self.clock.now())
         self.server = ApiServer(server_options(store, self.settings, self.clock, self.pki))
+
+    def _temporary_folder(self) -> Path:
+        """A folder for keys and certificates that goes with the hub, or with the process."""
+        folder = tempfile.mkdtemp(prefix="pilothouse-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
 
     def transport(self, user: str, *groups: str, agent: str = "pilothouse") -> Transport:
         """A way in for a component of this process, as this user."""
