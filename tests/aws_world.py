@@ -399,3 +399,14 @@ def running() -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+async def ensure(world: World, service: dict, more: str = "") -> dict:
+    """The Service's load balancer, by a provider of its own."""
+    async with world.provider(more) as aws:
+        return await aws.load_balancers().ensure(CLUSTER, service, world.nodes)
+
+
+async def delete(world: World, service: dict) -> None:
+    async with world.provider() as aws:
+        await aws.load_balancers().ensure_deleted(CLUSTER, service)

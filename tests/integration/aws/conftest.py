@@ -25,3 +25,11 @@ def world(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World(server)
     world.remember()
     yield world
+
+
+@pytest.fixture
+def nodes(world: World) -> list[dict]:
+    """Two, which count as having been there before."""
+    found = [world.add_node(0), world.add_node(1)]
+    world.remember()
+    return found
