@@ -1,6 +1,6 @@
 """HAProxy for the tests of a machine that has none: Debian's package, unpacked beside the virtual environment. No root is needed.
 
-    python tools/haproxy.py .venv
+    python tools/haproxy.py [.venv]
 
 Where no haproxy is installed, the package and those libraries of it that are missing are fetched with apt-get and unpacked in `.venv/haproxy`;
 `.venv/bin/haproxy` runs it. Where that cannot be, one line says that the tests on HAProxy will be skipped; that is no error.
@@ -27,7 +27,7 @@ class Missing(Exception):
 
 
 def main() -> int:
-    venv = Path(sys.argv[1]).resolve()
+    venv = Path(sys.argv[1] if len(sys.argv) > 1 else ".venv").resolve()
     if shutil.which("haproxy", path=SEARCHED) or runs(venv / "bin" / "haproxy"):
         return 0
     try:
