@@ -6,12 +6,10 @@ Only nodes that are not ready are asked about. Reference: "Cloud Controller Mana
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine, Iterable
-from typing import Any
 
 from pilothouse.api.errors import StatusError
 from pilothouse.client.reconcile.kinds import NODES
-from pilothouse.client.reconcile.kit import Context, Controller, is_conflict, is_not_found
+from pilothouse.client.reconcile.kit import Context, RoundsController, is_conflict, is_not_found
 from pilothouse.client.reconcile.objects import Obj, condition, uid
 from pilothouse.cloud import node_plan as plan
 from pilothouse.cloud.provider import CloudError, InstanceNotFound, Instances
@@ -22,30 +20,24 @@ log = logging.getLogger(__name__)
 PERIOD = 5.0
 
 
-class CloudNodeLifecycleController(Controller):
+class CloudNodeLifecycleController(RoundsController):
+    """What becomes of an instance is not told by any event."""
+
     name = "cloud-node-lifecycle-controller"
-    workers = 0
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.instances: Instances = context.options["instances"]
-        self.period: float = context.options.get("node_monitor_period", PERIOD)
+        self.period = context.options.get("node_monitor_period", PERIOD)
         self.nodes = self.cache(NODES)
 
-    async def sync(self, key: str) -> None:
-        """Nothing is queued: what becomes of an instance is not told by any event."""
-
-    def loops(self) -> Iterable[Coroutine[Any, Any, None]]:
-        return (self._rounds(),)
-
-    async def _rounds(self) -> None:
-        async for _ in self.every(self.period):
-            for node in self.nodes.list():
-                try:
-                    await self._look_at(node)
-                except (CloudError, StatusError, OSError) as error:
-                    if not is_not_found(error) and not is_conflict(error):  # those are looked at again in the next round
-                        log.warning("node %s: %s", node["metadata"]["name"], error)
+    async def round(self) -> None:
+        for node in self.nodes.list():
+            try:
+                await self._look_at(node)
+            except (CloudError, StatusError, OSError) as error:
+                if not is_not_found(error) and not is_conflict(error):  # those are looked at again in the next round
+                    log.warning("node %s: %s", node["metadata"]["name"], error)
 
     async def _look_at(self, node: Obj) -> None:
         ready = condition(node, "Ready")

@@ -9,13 +9,12 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from pilothouse.api.errors import StatusError
 from pilothouse.client import metrics
 from pilothouse.client.reconcile.kinds import NODES
-from pilothouse.client.reconcile.kit import Context, Controller, gather, is_not_found
+from pilothouse.client.reconcile.kit import Context, RoundsController, gather, is_not_found
 from pilothouse.client.reconcile.objects import Obj, condition, pod_ranges, uid
 from pilothouse.clock import rfc3339
 from pilothouse.cloud.provider import CloudError, Route, Routes
@@ -68,32 +67,18 @@ def stale(routes: Iterable[Route], nodes: Iterable[Obj], clusters: Sequence[Netw
     return out
 
 
-class RouteController(Controller):
+class RouteController(RoundsController):
     name = "node-route-controller"
-    workers = 0
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.routes: Routes = context.options["routes"]
         self.cluster: str = context.options["cluster_name"]
         self.networks = networks(context.options["cluster_cidr"])
-        self.period: float = context.options.get("route_reconciliation_period", PERIOD)
+        self.period = context.options.get("route_reconciliation_period", PERIOD)
         self._syncs = metrics.Counter("route_controller_route_sync_total", "Looks at all routes of the cluster.")
         self.metrics = (self._syncs,)
         self.nodes = self.cache(NODES)
-
-    async def sync(self, key: str) -> None:
-        """Nothing is queued."""
-
-    def loops(self) -> Iterable[Coroutine[Any, Any, None]]:
-        return (self._rounds(),)
-
-    async def _rounds(self) -> None:
-        async for _ in self.every(self.period):
-            try:
-                await self.round()
-            except CloudError as error:
-                log.warning("%s: %s", self.name, error)
 
     async def round(self) -> None:
         """Remove what is stale, make what is missing, and tell the nodes."""

@@ -200,7 +200,8 @@ class RoundsController(Controller):
     """A controller that has nothing to hear of: it looks at everything, each `period` seconds. Subclasses define `round`."""
 
     workers = 0
-    period: ClassVar[float]
+    #: Seconds.
+    period: float
 
     async def sync(self, key: str) -> None:
         """Nothing is queued."""

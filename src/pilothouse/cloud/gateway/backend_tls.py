@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pilothouse.client.reconcile.kinds import CONFIG_MAPS
 from pilothouse.client.reconcile.objects import key
 from pilothouse.cloud.gateway.attachment import age
-from pilothouse.cloud.gateway.certificates import Malformed, authorities_of
 from pilothouse.cloud.gateway.conditions import Told, no, yes
-from pilothouse.cloud.gateway.references import Lookup, is_kind
+from pilothouse.cloud.gateway.kinds import GROUP
+from pilothouse.cloud.gateway.references import Lookup, Referrer, is_kind
+from pilothouse.cloud.gateway.tls_references import authorities_at
 from pilothouse.dataplane.model import UpstreamTls
 
 Obj = dict[str, Any]
@@ -86,16 +86,11 @@ def _checked(policy: Obj, lookup: Lookup) -> Verdict:
 def _authorities(refs: Iterable[Obj], namespace: str, lookup: Lookup) -> tuple[list[str], Told | None]:
     texts: list[str] = []
     problem: Told | None = None
+    referrer = Referrer(GROUP, "BackendTLSPolicy", namespace)
     for ref in refs:
-        if not is_kind(ref, "", "ConfigMap"):
-            told = f"authorities come from ConfigMaps, not from {ref.get('kind')} in group {ref.get('group') or 'core'}"
-            problem = problem or no("ResolvedRefs", "InvalidKind", told)
-            continue
-        found = lookup.get(CONFIG_MAPS, namespace, ref["name"])
-        try:
-            if found is None:
-                raise Malformed("it does not exist")
-            texts.append(authorities_of(found))
-        except Malformed as error:
-            problem = problem or no("ResolvedRefs", "InvalidCACertificateRef", f"ConfigMap {namespace}/{ref['name']}: {error}")
+        got = authorities_at(referrer, ref, lookup, "InvalidKind")
+        if isinstance(got, str):
+            texts.append(got)
+        else:
+            problem = problem or got
     return texts, problem

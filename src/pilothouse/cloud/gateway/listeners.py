@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pilothouse.api.selectors import label_predicate, understood
-from pilothouse.client.reconcile.kinds import CONFIG_MAPS, NAMESPACES, SECRETS
+from pilothouse.client.reconcile.kinds import NAMESPACES
 from pilothouse.client.reconcile.objects import labels_of
-from pilothouse.cloud.gateway.certificates import Malformed, authorities_of, certificate_of
 from pilothouse.cloud.gateway.conditions import Told, no, yes
 from pilothouse.cloud.gateway.hostnames import covers
 from pilothouse.cloud.gateway.kinds import GROUP
-from pilothouse.cloud.gateway.references import Lookup, Referrer, is_kind, namespace_of, permitted
+from pilothouse.cloud.gateway.references import Lookup, Referrer
+from pilothouse.cloud.gateway.tls_references import authorities_at, certificate_at
 from pilothouse.dataplane.model import Certificate
 
 Obj = dict[str, Any]
@@ -134,8 +134,9 @@ def is_insecure(validation: Obj) -> bool:
 
 def _find_authorities(listener: Listener, gateway: Obj, validation: Obj, lookup: Lookup) -> None:
     texts: list[str] = []
+    referrer = Referrer(GROUP, "Gateway", gateway["metadata"]["namespace"])
     for ref in validation["caCertificateRefs"]:
-        got = _authorities(gateway["metadata"]["namespace"], ref, lookup)
+        got = authorities_at(referrer, ref, lookup, "InvalidCACertificateKind")
         if isinstance(got, str):
             texts.append(got)
         elif listener.resolved.status:
@@ -144,24 +145,6 @@ def _find_authorities(listener: Listener, gateway: Obj, validation: Obj, lookup:
         listener.accepted = no("Accepted", "NoValidCACertificate", "none of the caCertificateRefs is valid")
     elif not is_insecure(validation):
         listener.client_authorities = "\n".join(texts)
-
-
-def _authorities(own: str, ref: Obj, lookup: Lookup) -> str | Told:
-    if not is_kind(ref, "", "ConfigMap"):
-        told = f"authorities come from ConfigMaps, not from {ref['kind']} in group {ref['group'] or 'core'}"
-        return no("ResolvedRefs", "InvalidCACertificateKind", told)
-    namespace, name = namespace_of(ref, own), ref["name"]
-    if not permitted(lookup, Referrer(GROUP, "Gateway", own), "", "ConfigMap", namespace, name):
-        return no(
-            "ResolvedRefs", "RefNotPermitted", f"no ReferenceGrant in {namespace} permits the reference to ConfigMap {name}"
-        )
-    found = lookup.get(CONFIG_MAPS, namespace, name)
-    try:
-        if found is None:
-            raise Malformed("it does not exist")
-        return authorities_of(found)
-    except Malformed as error:
-        return no("ResolvedRefs", "InvalidCACertificateRef", f"ConfigMap {namespace}/{name}: {error}")
 
 
 def _find_certificates(listener: Listener, lookup: Lookup) -> None:
@@ -184,23 +167,6 @@ def _find_certificates(listener: Listener, lookup: Lookup) -> None:
 def _certificate(listener: Listener, ref: Obj, lookup: Lookup) -> Certificate | Told:
     referrer = Referrer(GROUP, listener.owner_kind, listener.namespace)
     return certificate_at(referrer, ref, lookup, "InvalidCertificateRef")
-
-
-def certificate_at(referrer: Referrer, ref: Obj, lookup: Lookup, reason: str) -> Certificate | Told:
-    """The certificate that a reference leads to, or why there is none; `reason` is for all but a lack of permission."""
-    if not is_kind(ref, "", "Secret", "Secret"):
-        told = f"certificates come from Secrets, not from {ref.get('kind')} in group {ref.get('group') or 'core'}"
-        return no("ResolvedRefs", reason, told)
-    namespace, name = namespace_of(ref, referrer.namespace), ref["name"]
-    if not permitted(lookup, referrer, "", "Secret", namespace, name):
-        return no("ResolvedRefs", "RefNotPermitted", f"no ReferenceGrant in {namespace} permits the reference to Secret {name}")
-    secret = lookup.get(SECRETS, namespace, name)
-    try:
-        if secret is None:
-            raise Malformed("it does not exist")
-        return certificate_of(secret)
-    except Malformed as error:
-        return no("ResolvedRefs", reason, f"Secret {namespace}/{name}: {error}")
 
 
 # --- conflicts ---------------------------------------------------------------------------------------------------------------------

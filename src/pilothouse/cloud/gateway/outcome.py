@@ -18,10 +18,11 @@ from pilothouse.cloud.gateway.backends import Backends
 from pilothouse.cloud.gateway.conditions import Told, yes
 from pilothouse.cloud.gateway.hostnames import specificity, wider
 from pilothouse.cloud.gateway.kinds import GROUP
-from pilothouse.cloud.gateway.listeners import Listener, certificate_at, lets_in, listeners_of
+from pilothouse.cloud.gateway.listeners import Listener, lets_in, listeners_of
 from pilothouse.cloud.gateway.memo import Memo
 from pilothouse.cloud.gateway.references import Lookup, Referrer
 from pilothouse.cloud.gateway.rules import Placed, Translated, at_port
+from pilothouse.cloud.gateway.tls_references import certificate_at
 from pilothouse.cloud.provider import GatewayPlan
 from pilothouse.dataplane.model import Certificate, Edge, Host, Rule, Share, Site
 

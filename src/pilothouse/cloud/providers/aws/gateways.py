@@ -20,7 +20,7 @@ from pilothouse.cloud.providers.aws.config import Settings
 from pilothouse.cloud.providers.aws.follow import Follower
 from pilothouse.cloud.providers.aws.instances import Ec2Instances
 from pilothouse.cloud.providers.aws.model import Balancer, Owner, Permission, Subnet, digest
-from pilothouse.cloud.providers.aws.network import Network
+from pilothouse.cloud.providers.aws.network import ANYWHERE, Network
 from pilothouse.cloud.providers.aws.stack import Own, Present, Stacks, Wanted, group_name
 from pilothouse.cloud.service_plan import is_eligible
 
@@ -28,7 +28,6 @@ Obj = dict[str, Any]
 
 #: Under these names the follower is told of nodes and of Services; of endpoints by the Service's key.
 _NODES, _SERVICE = "nodes", "service "
-_ANYWHERE = {"ipv4": ("0.0.0.0/0",), "dualstack": ("0.0.0.0/0", "::/0")}
 
 
 class ApplicationLoadBalancers:
@@ -147,7 +146,7 @@ class ApplicationLoadBalancers:
         opens = not self._settings.leave_node_groups and (not given if said is None else said)
         if given and not opens:
             return None
-        sources = told.words("inbound-cidrs") or _ANYWHERE[family]
+        sources = told.words("inbound-cidrs") or ANYWHERE[family]
         ports = () if given else tuple(listener.port for listener in wish.listeners)
         ingress = frozenset(Permission("tcp", port, port, source) for port in ports for source in sources)
         nodes = await self._stacks.groups.of_nodes(instances, owner.cluster) if opens else set()

@@ -20,6 +20,8 @@ Obj = dict[str, Any]
 
 PUBLIC, INTERNAL = "kubernetes.io/role/elb", "kubernetes.io/role/internal-elb"
 CLUSTER = "kubernetes.io/cluster/"
+#: By the address type of a load balancer: who may come in where nothing else is said.
+ANYWHERE = {"ipv4": ("0.0.0.0/0",), "dualstack": ("0.0.0.0/0", "::/0")}
 
 
 class Network:

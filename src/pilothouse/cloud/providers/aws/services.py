@@ -22,13 +22,11 @@ from pilothouse.cloud.providers.aws.config import Settings
 from pilothouse.cloud.providers.aws.follow import Follower
 from pilothouse.cloud.providers.aws.instances import Ec2Instances
 from pilothouse.cloud.providers.aws.model import Balancer, Owner, Permission, Subnet
-from pilothouse.cloud.providers.aws.network import Network
+from pilothouse.cloud.providers.aws.network import ANYWHERE, Network
 from pilothouse.cloud.providers.aws.stack import Own, Present, Stacks, Wanted, group_name
 
 Obj = dict[str, Any]
 log = logging.getLogger("pilothouse.cloud.aws")
-
-ANYWHERE = {"ipv4": ("0.0.0.0/0",), "dualstack": ("0.0.0.0/0", "::/0")}
 
 
 class NetworkLoadBalancers:
