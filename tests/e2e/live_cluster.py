@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from etcd_server import free_port
 
 #: That of this environment before that of the machine.
 KUBECTL = shutil.which("kubectl", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))) or "kubectl"
@@ -112,3 +113,15 @@ class Program:
             if self.process.stdout is not None:
                 self.process.stdout.close()
             self.errors.close()
+
+
+@contextmanager
+def own_cluster(folder: Path, *flags: str) -> Iterator[Kubectl]:
+    """kubectl of a cluster that keeps nothing, in a process of its own; it has to end well, and without a traceback."""
+    kubeconfig = folder / "kubeconfig"
+    program = Program("up", "--memory", "--port", str(free_port()), "--kubeconfig", str(kubeconfig), *flags)
+    try:
+        yield Kubectl(kubeconfig)
+    finally:
+        told, code = program.told(), program.stop()
+    assert code == 0 and "Traceback" not in told, told

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from etcd_server import free_port
-from live_cluster import Kubectl, Program, wait_for
+from live_cluster import Kubectl, own_cluster, wait_for
 
 from pilothouse.cloud.gateway.definitions import BUNDLE_VERSION, INSTALLED, definitions
 
@@ -67,17 +66,11 @@ spec:
 def kubectl(tmp_path: Path) -> Iterator[Kubectl]:
     config = tmp_path / "cloud.yaml"
     config.write_text(f"engine: embedded\naddresses: {ADDRESSES}\n")
-    program = Program(
-        "up", "--memory", "--port", str(free_port()), "--dns-port", "0", "--proxy-mode", "none",
-        "--kubeconfig", str(tmp_path / "kubeconfig"), "--cloud-config", str(config),
-    )  # fmt: skip
-    kubectl = Kubectl(tmp_path / "kubeconfig")
-    for condition in ("create", "condition=Established"):  # a cluster learns of the Gateway API when it is ready
-        kubectl("wait", f"--for={condition}", "crd/gatewayclasses.gateway.networking.k8s.io", "--timeout=60s")
-    kubectl("wait", "--for=create", "gatewayclass/pilothouse", "--timeout=60s")
-    yield kubectl
-    told = program.told()
-    assert program.stop() == 0 and "Traceback" not in told, told
+    with own_cluster(tmp_path, "--dns-port", "0", "--proxy-mode", "none", "--cloud-config", str(config)) as kubectl:
+        for condition in ("create", "condition=Established"):  # a cluster learns of the Gateway API when it is ready
+            kubectl("wait", f"--for={condition}", "crd/gatewayclasses.gateway.networking.k8s.io", "--timeout=60s")
+        kubectl("wait", "--for=create", "gatewayclass/pilothouse", "--timeout=60s")
+        yield kubectl
 
 
 def ask(address: str, host: str, port: int = 8080) -> tuple[int, Any]:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from etcd_server import free_port
-from live_cluster import Kubectl, Program, wait_for
+from live_cluster import Kubectl, Program, own_cluster, wait_for
 
 pytestmark = pytest.mark.xdist_group("live-scheduling")
 ZONES = {"node-1": "zoneA", "node-2": "zoneA", "node-3": "zoneB", "node-4": "zoneB"}
@@ -16,17 +15,11 @@ ZONES = {"node-1": "zoneA", "node-2": "zoneA", "node-3": "zoneB", "node-4": "zon
 @pytest.fixture(scope="module")
 def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     """kubectl of a cluster with four nodes in two zones."""
-    config = tmp_path_factory.mktemp("live-scheduling") / "kubeconfig"
-    program = Program(
-        "up", "--memory", "--nodes", "4", "--port", str(free_port()), "--proxy-mode", "none", "--kubeconfig", str(config)
-    )
-    kubectl = Kubectl(config)
-    wait_for(lambda: kubectl("get", "nodes").count(" Ready ") == 4, "four nodes")
-    for node, zone in ZONES.items():
-        kubectl("label", "node", node, f"zone={zone}")
-    yield kubectl
-    told = program.told()
-    assert program.stop() == 0 and "Traceback" not in told, told
+    with own_cluster(tmp_path_factory.mktemp("live-scheduling"), "--nodes", "4", "--proxy-mode", "none") as kubectl:
+        wait_for(lambda: kubectl("get", "nodes").count(" Ready ") == 4, "four nodes")
+        for node, zone in ZONES.items():
+            kubectl("label", "node", node, f"zone={zone}")
+        yield kubectl
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from etcd_server import free_port
-from live_cluster import Kubectl, Program, wait_for
+from live_cluster import Kubectl, own_cluster, wait_for
 from private_network import private_network, problem
 from test_rollouts_under_traffic import CLUSTER_SERVICE, DEPLOYMENT, change_everything, traffic
 
@@ -28,13 +27,9 @@ def mode(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def kubectl(mode: str, tmp_path: Path) -> Iterator[Kubectl]:
-    program = Program(
-        "up", "--memory", "--port", str(free_port()), "--nodes", "3", "--dns-port", "0", "--cloud-provider", "none",
-        "--proxy-mode", mode, "--kubeconfig", str(tmp_path / "kubeconfig"),
-    )  # fmt: skip
-    yield Kubectl(tmp_path / "kubeconfig")
-    told = program.told()
-    assert program.stop() == 0 and "Traceback" not in told, told
+    flags = ("--nodes", "3", "--dns-port", "0", "--cloud-provider", "none", "--proxy-mode", mode)
+    with own_cluster(tmp_path, *flags) as kubectl:
+        yield kubectl
 
 
 def test_no_request_fails_while_everything_changes(mode: str, kubectl: Kubectl) -> None:

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from etcd_server import free_port
-from live_cluster import Kubectl, Program, wait_for
+from live_cluster import Kubectl, own_cluster, wait_for
 
 from pilothouse.dataplane.haproxy import binary
 
@@ -89,13 +88,9 @@ def kubectl(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kubectl]
             pytest.skip(str(error))
     config = tmp_path / "cloud.yaml"
     config.write_text(f"engine: {request.param}\naddresses: {ADDRESSES}\n")
-    program = Program(
-        "up", "--memory", "--port", str(free_port()), "--nodes", "3", "--dns-port", "0", "--proxy-mode", "none",
-        "--kubeconfig", str(tmp_path / "kubeconfig"), "--cloud-config", str(config),
-    )  # fmt: skip
-    yield Kubectl(tmp_path / "kubeconfig")
-    told = program.told()
-    assert program.stop() == 0 and "Traceback" not in told, told
+    flags = ("--nodes", "3", "--dns-port", "0", "--proxy-mode", "none", "--cloud-config", str(config))
+    with own_cluster(tmp_path, *flags) as kubectl:
+        yield kubectl
 
 
 @contextmanager
