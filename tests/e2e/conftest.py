@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,13 @@ def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if etcd is not None:
         etcd.stop()
     assert code == 0 and "Traceback" not in told, told
+
+
+@pytest.fixture
+def collected() -> Iterator[None]:
+    """For libraries that leave sockets to the garbage collector: it comes before the test is over, which expects its warnings."""
+    yield
+    gc.collect()
 
 
 _numbers = iter(range(10_000))

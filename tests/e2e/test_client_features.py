@@ -12,6 +12,7 @@ from live_cluster import ON_SQLITE, Kubectl, wait_for
 #: The libraries leave sockets to the garbage collector, and kr8s warns of servers newer than itself.
 pytestmark = [
     ON_SQLITE,
+    pytest.mark.usefixtures("collected"),
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:Kubernetes version:UserWarning"),
@@ -175,13 +176,12 @@ def test_leaders_are_elected_and_followed(api: Any, kubectl: Kubectl) -> None:
 
     config.load_kube_config(str(kubectl.kubeconfig))
     led: list[str] = []
-    let_go = threading.Event()
+    let_go = {"first": threading.Event(), "second": threading.Event()}
 
     def lead(name: str) -> None:
         led.append(name)
-        if name == "first":
-            let_go.wait(30)
-            raise RuntimeError("the first one gives up")  # it stops to renew then
+        let_go[name].wait(30)
+        raise RuntimeError(f"the {name} one gives up")  # it stops to renew then
 
     def candidate(name: str) -> threading.Thread:
         lock = LeaseLock("election", kubectl.namespace, name)
@@ -197,13 +197,15 @@ def test_leaders_are_elected_and_followed(api: Any, kubectl: Kubectl) -> None:
         thread.start()
         return thread
 
-    candidate("first")
+    first = candidate("first")
     wait_for(lambda: led == ["first"], "the first leader")
-    candidate("second")
+    second = candidate("second")
     held = client.CoordinationV1Api(api).read_namespaced_lease("election", kubectl.namespace)
     assert held.spec.holder_identity == "first"
-    let_go.set()
+    let_go["first"].set()
     wait_for(lambda: led == ["first", "second"], "the second leader")
+    let_go["second"].set()
+    wait_for(lambda: not first.is_alive() and not second.is_alive(), "the end of both, which would ask a cluster that is gone")
 
 
 def test_evictions_mind_budgets(api: Any, kubectl: Kubectl) -> None:

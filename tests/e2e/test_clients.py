@@ -10,6 +10,7 @@ from live_cluster import Kubectl
 
 #: The libraries leave sockets to the garbage collector, and kr8s warns of servers newer than itself.
 pytestmark = [
+    pytest.mark.usefixtures("collected"),
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:Kubernetes version:UserWarning"),

@@ -42,6 +42,14 @@ def processes(folder: Path) -> list[int]:
     return found
 
 
+def is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
 async def told(http: aiohttp.ClientSession, edge: Edge, path: str = "/") -> str:
     async with http.get(url(edge, path)) as answer:
         return str((await answer.json())["backend"]) if answer.status == 200 else str(answer.status)
@@ -245,8 +253,7 @@ async def test_it_ends_when_we_are_killed(tmp_path: Path) -> None:
     parent.kill()
     await parent.wait()
     await until(lambda: processes(folder) == [])
-    with socket.create_server(("127.0.0.1", port)):
-        pass
+    await until(lambda: is_free(port))  # a process that ends has no command line some time before it has no sockets
     for left in sorted(folder.rglob("*"), reverse=True):
         left.rmdir() if left.is_dir() else left.unlink()
     folder.rmdir()

@@ -13,11 +13,13 @@ from lab import Lab, new_address, to, url
 from pilothouse.dataplane.model import Edge, Endpoint, Pool, Retry
 
 RANDOM = random.Random(7)
+RUNNING: set[asyncio.Task[None]] = set()
 ERRORS = (aiohttp.ClientError, httpx.HTTPError, TimeoutError)
 
 
 async def moody(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """An HTTP/1.1 server that answers with the number it was given: at length, in pieces, with too much behind it, late, or not at all."""
+    RUNNING.add(asyncio.current_task())
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -49,7 +51,11 @@ async def moody(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError, RuntimeError):
         pass  # the other side is done, which uvloop tells by a RuntimeError where that is known already
-    writer.close()
+    except asyncio.CancelledError:
+        writer.transport.abort()  # the test is over, and nobody reads what is left
+    finally:
+        RUNNING.discard(asyncio.current_task())
+        writer.close()
 
 
 class Asker:
@@ -132,5 +138,8 @@ async def test_no_answer_is_anothers(lab: Lab) -> None:
     await asyncio.gather(*work)
     for server in servers:
         server.close()
+    for running in list(RUNNING):  # what waits for another question, or for somebody to read, would outlive the loop
+        running.cancel()
+    await asyncio.gather(*RUNNING, return_exceptions=True)
     assert asker.strays == []
     assert asker.answers[200] > 0
